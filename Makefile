@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ORDERS ?=
+KEEP ?=
+
+.PHONY: help install lint type test test-fast demo clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[cli]' --group dev
+	@touch $@
+
+install: $(BIN)/.installed ## make the virtual environment .venv with everything that development needs
+
+lint: install ## check the style
+	$(BIN)/ruff check .
+
+type: install ## check the types
+	$(BIN)/mypy
+
+test: install ## everything: style, types, all tests
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+test-fast: install ## the tests that start no process and no server, under a minute
+	$(BIN)/pytest -m 'not slow'
+
+demo: install ## run the fleet on the embedded broker: make demo [ORDERS=file.csv] [KEEP=1]
+	$(BIN)/python -m demo $(if $(ORDERS),--orders $(ORDERS)) $(if $(KEEP),--keep)
+
+clean: ## remove what was built
+	rm -rf $(VENV) dist build .demo .mypy_cache .ruff_cache .pytest_cache

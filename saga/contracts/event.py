@@ -1,0 +1,24 @@
+"""The class a service writes for an event: its own view of the contract."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Event(BaseModel):
+    """A fact in the past tense, as one service sees it.
+
+    Subclass it with the fields this service needs; fields of the contract that are not named are ignored on reading. A view
+    that is returned from a handler must name every field that has no default in the contract. The class name is the event's
+    name in the saga's namespace; `class Placed(Event, name="OrderPlaced")` says otherwise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    event_name: ClassVar[str] = ""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.event_name = name or cls.__name__

@@ -1,0 +1,216 @@
+"""A saga with its contracts: the definition read from Avro schemas, and those schemas by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from saga.contracts.schema import Schema, fingerprint, full_name, inline
+from saga.errors import DefinitionError
+from saga.protocol.definition import Compensated, Definition, Step, Undo
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class _SagaAttributes(BaseModel):
+    """The custom attribute `saga` of a saga schema."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    version: int
+    deadline: timedelta | None = None
+    unwind: timedelta | None = None
+    owner: str
+
+
+class _StepAttributes(BaseModel):
+    """The custom attribute `step` of a field of a saga schema."""
+
+    model_config = ConfigDict(extra="forbid")
+    by: str
+    on: list[str] | list[list[str]] = []
+    emits: list[str]
+    fails: str | None = None
+    compensated: str | None = None
+    pivot: bool = False
+    external: bool = False
+    timeout: timedelta | None = None
+    on_error: Literal["park", "fail"] = "park"
+    on_stuck: Literal["wait", "continue"] = "wait"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Saga(Definition):
+    """A definition together with the Avro schemas of its events.
+
+    `types` maps full names to schemas as written, the framework's control records included; `contract` gives one
+    self-contained. Load one from a folder with `Saga.load`, or build it from schemas with `Saga.of`.
+    """
+
+    namespace: str = ""
+    types: Mapping[str, Schema] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Saga:
+        """Read every `.avsc` of a folder: one record with the attribute `saga`, and the events and types that it names.
+
+        Raises DefinitionError that names the file, what was found there, what was expected and what to do.
+        """
+        path = Path(folder)
+        files = sorted(path.glob("*.avsc")) if path.is_dir() else []
+        if not files:
+            raise DefinitionError(
+                f"no saga at {str(folder)!r}: found {'an empty folder' if path.is_dir() else 'no such folder'}, "
+                f"expected a folder of .avsc files, one of them with the attribute 'saga'. Check the path."
+            )
+        return cls._assemble({str(file): _parse(file.read_bytes(), str(file)) for file in files})
+
+    @classmethod
+    def of(cls, *schemas: Schema) -> Saga:
+        """Build a saga from schemas given as Python dictionaries, the saga schema among them."""
+        return cls._assemble({full_name(schema, ""): schema for schema in schemas})
+
+    @classmethod
+    def _assemble(cls, sources: Mapping[str, Schema]) -> Saga:
+        sagas = {source: schema for source, schema in sources.items() if "saga" in schema}
+        if len(sagas) != 1:
+            raise DefinitionError(
+                f"found {len(sagas)} saga schemas among {', '.join(sources)}; expected exactly one record with the "
+                f"attribute 'saga' ({', '.join(sagas) or 'none has it'})"
+            )
+        [(source, schema)] = sagas.items()
+        types = _index({s: t for s, t in sources.items() if s != source}) | control_schemas()
+        return _Reader(source, schema, types).saga(cls)
+
+    def event(self, name: str) -> str:
+        """The full name of an event written without its namespace; DefinitionError if the saga has none of that name."""
+        for candidate in (name, f"{self.namespace}.{name}"):
+            if candidate in self.types:
+                return candidate
+        known = ", ".join(sorted(n.removeprefix(f"{self.namespace}.") for n in self.types if not n.startswith("saga.")))
+        raise DefinitionError(f"saga {self.name!r} has no event {name!r}; its contracts are {known}")
+
+    def contract(self, name: str) -> Schema:
+        """The self-contained schema of a type, every other type inlined at its first use."""
+        return self._contracts[name]
+
+    def schema_id(self, name: str) -> int:
+        """The id written before the Avro body: 31 bits of the schema's fingerprint when the folder is the source."""
+        return fingerprint(self._contracts[name])
+
+    @cached_property
+    def _contracts(self) -> Mapping[str, Schema]:
+        return {name: inline(schema, self.types) for name, schema in self.types.items()}
+
+
+class _Reader:
+    """Turns one saga schema into a Saga; every refusal names the source and the field."""
+
+    def __init__(self, source: str, schema: Schema, types: Mapping[str, Schema]) -> None:
+        self.source, self.schema, self.types = source, schema, types
+        self.namespace = str(schema.get("namespace", ""))
+
+    def saga(self, kind: type[Saga]) -> Saga:
+        attributes = self._validated(_SagaAttributes, self.schema["saga"], "saga")
+        try:
+            return kind(
+                name=attributes.name,
+                version=attributes.version,
+                owner=attributes.owner,
+                deadline=attributes.deadline,
+                unwind=attributes.unwind,
+                steps=tuple(self._step(f) for f in self.schema.get("fields", []) if f["name"] != "workflow"),
+                namespace=self.namespace,
+                types=self.types,
+            )
+        except DefinitionError as error:
+            if self.source in str(error):
+                raise
+            raise DefinitionError(f"{self.source}: {error}") from error
+
+    def _step(self, field_: Mapping[str, Any]) -> Step:
+        name = field_["name"]
+        if "step" not in field_:
+            raise self._wrong(name, "no attribute 'step'", "each field of a saga schema describes one step")
+        given = self._validated(_StepAttributes, field_["step"], name)
+        joins = [given.on] if given.on and isinstance(given.on[0], str) else given.on
+        step = Step(
+            name=name,
+            by=given.by,
+            on=tuple(frozenset(self._event(name, event) for event in join) for join in joins),
+            emits=tuple(self._event(name, event) for event in given.emits),
+            fails=self._event(name, given.fails) if given.fails else None,
+            compensated=self._compensated(name, given),
+            pivot=given.pivot,
+            external=given.external,
+            timeout=given.timeout,
+            on_error=given.on_error,
+            on_stuck=given.on_stuck,
+        )
+        self._check_union(name, field_.get("type"), step)
+        return step
+
+    def _compensated(self, step: str, given: _StepAttributes) -> Compensated:
+        if given.compensated is not None:
+            return self._event(step, given.compensated)
+        return Undo.NOTHING if "compensated" in given.model_fields_set else None
+
+    def _check_union(self, step: str, union: Any, declared: Step) -> None:
+        """The type of the field must be null and exactly the step's events: it is the state of a finished workflow."""
+        events = [*declared.outcomes, *([declared.compensated] if isinstance(declared.compensated, str) else [])]
+        found = [self._event(step, n) for n in union if n != "null"] if isinstance(union, list) else []
+        if set(found) != set(events) or not isinstance(union, list) or union[0] != "null":
+            raise self._wrong(step, f"type {union!r}", f"a union of null and the step's events: {['null', *events]!r}")
+
+    def _event(self, step: str, name: str) -> str:
+        for candidate in (name, f"{self.namespace}.{name}"):
+            if candidate in self.types:
+                return candidate
+        known = ", ".join(sorted(n for n in self.types if not n.startswith("saga.")))
+        raise self._wrong(step, f"event {name!r}, for which there is no .avsc", f"one of {known}")
+
+    def _validated(self, model: type[_Model], given: Any, where: str) -> _Model:
+        try:
+            return model.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or where
+            raise self._wrong(where, f"{place}: {first['input']!r}", f"{first['msg']} (see docs, 'The saga schema')") from error
+
+    def _wrong(self, where: str, found: str, expected: str) -> DefinitionError:
+        return DefinitionError(f"{self.source}: {where}: found {found}; expected {expected}")
+
+
+def control_schemas() -> dict[str, Schema]:
+    """The framework's own records, by full name: what participants tell each other besides domain events."""
+    folder = resources.files("saga.contracts") / "control"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".avsc")), key=lambda f: f.name)
+    return _index({f.name: _parse(f.read_bytes(), f.name) for f in files})
+
+
+def _parse(content: bytes, source: str) -> Schema:
+    try:
+        schema = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise DefinitionError(f"{source}: not JSON: {error}. An .avsc file holds one Avro schema as JSON.") from error
+    if not isinstance(schema, dict) or "name" not in schema:
+        raise DefinitionError(f"{source}: found {type(schema).__name__} without a name; expected a named Avro type")
+    return schema
+
+
+def _index(sources: Mapping[str, Schema]) -> dict[str, Schema]:
+    types: dict[str, Schema] = {}
+    for source, schema in sources.items():
+        name = full_name(schema, "")
+        if name in types:
+            raise DefinitionError(f"{source}: type {name!r} is defined in two files; keep one of them")
+        types[name] = schema
+    return types

@@ -1,0 +1,127 @@
+"""Every error the library raises, one tree; imports nothing.
+
+    SagaError
+    ├── DefinitionError            a saga, a handler or a setting is wrong: found at declaration or at start, never retried
+    │   └── PartitionCountChanged     the topics no longer have the partition count recorded in the store
+    ├── ContractError              bytes, headers or an event disagree with the saga's schemas
+    │   ├── EncodeError               an event cannot be written as its contract says
+    │   ├── DecodeError               bytes cannot be read as their contract says
+    │   └── EventTooLarge             an event would not fit into one Kafka record
+    ├── StoreError                 the participant's database said no; the driver's error is the cause
+    │   ├── StoreBehind               the topics hold own facts that the store does not know: it was restored or lost
+    │   ├── StoreBusy                 another worker process holds the database file
+    │   └── LaneFenced                another owner took the lane over; this transaction must not commit
+    ├── BrokerError                Kafka said no; `.retriable` tells whether trying again can help
+    ├── LifecycleError             something was used before it was started or after it was stopped
+    ├── LaneStopped                a lane cannot go on; the message says which record and why
+    ├── Refused                    a wish that came too late, e.g. resolving a step that was already undone
+    ├── Overloaded                 a bound is reached; try again after `.retry_after` seconds
+    └── HandlerError               for handler authors to raise
+        └── TerminalError             do not try this step again
+"""
+
+from __future__ import annotations
+
+
+class SagaError(Exception):
+    """Root of the tree: `except SagaError` catches all that the library raises on purpose."""
+
+
+class DefinitionError(SagaError):
+    """A saga, handler or setting is wrong; the text says what was found, what was expected and what to do."""
+
+
+class PartitionCountChanged(DefinitionError):
+    """The partition count is part of the contract: a workflow's lane is computed from it."""
+
+    def __init__(self, saga: str, recorded: int, found: int) -> None:
+        self.saga, self.recorded, self.found = saga, recorded, found
+        super().__init__(
+            f"the topics of saga {saga!r} have {found} partitions, but this store recorded {recorded}: "
+            f"workflows would change lanes. Recreate the topics with {recorded} partitions, "
+            f"or drain the saga and start with a new database."
+        )
+
+
+class ContractError(SagaError):
+    """Bytes, headers or an event disagree with the saga's schemas."""
+
+
+class EncodeError(ContractError):
+    """An event cannot be written as its contract says."""
+
+
+class DecodeError(ContractError):
+    """Bytes cannot be read as their contract says."""
+
+
+class EventTooLarge(ContractError):
+    """An event would not fit into one Kafka record; raised before anything is committed."""
+
+    def __init__(self, event: str, size: int, limit: int) -> None:
+        self.event, self.size, self.limit = event, size, limit
+        super().__init__(
+            f"event {event} is {size} bytes encoded, the limit is {limit}: it could never be published. "
+            f"Put the bulk elsewhere and send a reference, or raise max_event_bytes together with the "
+            f"topics' max.message.bytes."
+        )
+
+
+class StoreError(SagaError):
+    """The participant's database said no; the driver's error is the cause."""
+
+
+class StoreBehind(StoreError):
+    """The topics hold facts of this participant that its store does not know."""
+
+
+class StoreBusy(StoreError):
+    """Another worker process holds the database file; SQLite allows one."""
+
+
+class LaneFenced(StoreError):
+    """Another owner raised the lane's epoch; this owner's transaction must not commit."""
+
+    def __init__(self, saga: str, lane: int, epoch: int) -> None:
+        self.saga, self.lane, self.epoch = saga, lane, epoch
+        super().__init__(f"lane {saga}/{lane} was taken over by another owner (our epoch was {epoch})")
+
+
+class BrokerError(SagaError):
+    """Kafka said no."""
+
+    def __init__(self, message: str, *, retriable: bool = False) -> None:
+        self.retriable = retriable
+        super().__init__(message)
+
+
+class LifecycleError(SagaError):
+    """Something was used before it was started or after it was stopped."""
+
+
+class LaneStopped(SagaError):
+    """A lane cannot go on; every other lane can."""
+
+    def __init__(self, saga: str, lane: int, reason: str) -> None:
+        self.saga, self.lane, self.reason = saga, lane, reason
+        super().__init__(f"lane {saga}/{lane} stopped: {reason}")
+
+
+class Refused(SagaError):
+    """A wish that came too late: the step it names has been decided otherwise."""
+
+
+class Overloaded(SagaError):
+    """A bound is reached and nothing was written; try again after `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class HandlerError(SagaError):
+    """For handler authors: a technical failure; business failures are returned events."""
+
+
+class TerminalError(HandlerError):
+    """For handler authors: trying this step again cannot help."""

@@ -1,0 +1,70 @@
+"""Named places where a test can make the process die, raise or dawdle.
+
+A failpoint is armed from the environment: `SAGA_FAILPOINTS="unit.committed:kill:3"` kills the process (SIGKILL) when that
+place is reached for the third time; `raise` raises `FailpointRaised`; `delay=0.5` sleeps half a second at every hit from the
+nth on. Several are separated by commas. Unarmed, a failpoint costs one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from saga.errors import DefinitionError, SagaError
+
+
+class Failpoint(StrEnum):
+    """Every place, in the order in which one unit of work passes them."""
+
+    UNIT_INSIDE = "unit.inside"  # in the transaction, all rows written, not committed
+    UNIT_COMMITTED = "unit.committed"  # committed, nothing published
+    RELAY_ACKNOWLEDGED = "relay.acknowledged"  # the broker has the records, the outbox rows are not marked
+    OFFSETS_UNCOMMITTED = "lane.before_offset_commit"  # all done but the offset commit to Kafka
+    EXTERNAL_INTENDED = "external.intended"  # the intent is committed, the world has not been called
+    EXTERNAL_RETURNED = "external.returned"  # the world has acted, its answer is not committed
+
+
+class FailpointRaised(SagaError):
+    """What an armed `raise` raises."""
+
+
+@dataclass(slots=True)
+class _Arm:
+    action: str
+    nth: int
+    seconds: float = 0.0
+    hits: int = 0
+
+
+def _parse(text: str) -> dict[str, _Arm]:
+    armed = {}
+    for part in filter(None, text.split(",")):
+        name, _, rest = part.partition(":")
+        action, _, nth = rest.partition(":")
+        action, _, seconds = action.partition("=")
+        if name not in list(Failpoint) or action not in {"kill", "raise", "delay"}:
+            raise DefinitionError(
+                f"SAGA_FAILPOINTS has {part!r}; expected NAME:kill|raise|delay=SECONDS[:NTH], "
+                f"NAME one of {', '.join(Failpoint)}"
+            )
+        armed[name] = _Arm(action, int(nth or 1), float(seconds or 0))
+    return armed
+
+
+_armed = _parse(os.environ.get("SAGA_FAILPOINTS", ""))
+
+
+def failpoint(name: Failpoint) -> None:
+    """Do here what the environment asked for, if it asked."""
+    if not _armed or (arm := _armed.get(name)) is None:
+        return
+    arm.hits += 1
+    if arm.action == "delay" and arm.hits >= arm.nth:
+        time.sleep(arm.seconds)
+    elif arm.hits == arm.nth and arm.action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif arm.hits == arm.nth and arm.action == "raise":
+        raise FailpointRaised(f"failpoint {name}")

@@ -1,0 +1,266 @@
+"""What the engine needs of the participant's database: the port, and the rows that cross it.
+
+Every adapter passes the conformance suite in `tests/contract/test_store.py`. The tables, one set per service database:
+
+| table           | one row per                      | purpose                                                        |
+|-----------------|----------------------------------|----------------------------------------------------------------|
+| saga_topics     | saga                             | the partition count on which all lanes rest                    |
+| saga_lane       | (saga, lane)                     | epoch of the owner, offset fences, number of the last batch    |
+| saga_workflow   | (saga, workflow)                 | sequence counter, version, deadline, and the end once closed   |
+| saga_fence      | (saga, workflow, own step)       | orders action and compensation whatever arrives first          |
+| saga_inbox      | event taken in                   | dedup, and the facts known of an open workflow                 |
+| saga_outbox     | event to be published            | written with the business change                               |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from saga.contracts.message import Headers
+from saga.protocol.facts import Fact, FactStatus, StepStatus, WorkflowStatus
+
+
+class Result(Protocol):
+    """The rows of one statement; asking for them is what waits for the database."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+
+
+@runtime_checkable
+class Transaction(Protocol):
+    """An open transaction of the service's own database, as handlers and callers of `start` see it.
+
+    In a handler, `workflow_id` is the workflow at hand; elsewhere it is None. Statements use the driver's own parameter
+    style. Do not commit or roll back: whoever opened the transaction does.
+    """
+
+    workflow_id: str | None
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection, for whatever `execute` does not cover."""
+        ...
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Result: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Fence:
+    """One own step that is not idle.
+
+    `event` and `result` are the type and bytes of the event with which the action ended, for the compensation. `pending`: the
+    handler returned `Pending`. `refused`: a done pivot has said so. `attempt`, `due` and `error` describe the latest try.
+    """
+
+    step: str
+    status: StepStatus
+    event: str | None = None
+    result: bytes | None = None
+    pending: bool = False
+    refused: bool = False
+    attempt: int = 0
+    due: datetime | None = None
+    error: str | None = None
+    changed: datetime | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Received:
+    """One event taken in. `payload` is kept where an own step may be triggered by it."""
+
+    id: str
+    step: str
+    status: FactStatus
+    type: str
+    payload: bytes | None = None
+    state: Literal["recorded", "handled"] = "handled"
+    cause: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+    received: datetime | None = None
+
+    @property
+    def fact(self) -> Fact:
+        return Fact(self.step, self.status, self.type if self.status is FactStatus.DONE else None)
+
+
+@dataclass(slots=True, kw_only=True)
+class Workflow:
+    """What this store knows of one workflow.
+
+    `sequence` is the last number given to a fact of this participant; `unpublished` the ids of its outbox rows not yet marked
+    as published. Once `closed` is set, `inbox` is empty and `fences` hold statuses only.
+    """
+
+    id: str
+    version: int
+    lane: int
+    status: WorkflowStatus = WorkflowStatus.IN_PROGRESS
+    sequence: int = 0
+    deadline: datetime | None = None
+    opened: datetime
+    closed: datetime | None = None
+    gates: str | None = None
+    error: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+    fences: dict[str, Fence] = field(default_factory=dict)
+    inbox: dict[str, Received] = field(default_factory=dict)
+    unpublished: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRow:
+    """One event to be published: key `workflow_id`, explicit partition `lane` of `topic`, in order of `sequence`."""
+
+    id: str
+    saga: str
+    lane: int
+    topic: str
+    workflow_id: str
+    type: str
+    sequence: int
+    headers: Headers
+    payload: bytes
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A delivery report: outbox row `id` stands at `offset` of its topic and partition."""
+
+    id: str
+    offset: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """What one unit of work writes, set-based: rows to insert or replace, and workflows to fold into their closed row.
+
+    A workflow in `closed` keeps its `saga_workflow` row (with the final status of each own step); its fences and inbox rows go.
+    """
+
+    workflows: list[Workflow] = field(default_factory=list)
+    fences: list[tuple[str, Fence]] = field(default_factory=list)
+    inbox: list[tuple[str, Received]] = field(default_factory=list)
+    outbox: list[OutboxRow] = field(default_factory=list)
+    closed: list[Workflow] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Lane:
+    """Partition `number` of all topics of a saga, as its owner holds it.
+
+    `offsets`: topic to the next offset to be read, everything before it is in the store; `batch` is the number of the last
+    committed unit of work; `clean` tells whether the previous owner ended in an orderly way.
+    """
+
+    saga: str
+    number: int
+    epoch: int
+    batch: int = 0
+    offsets: dict[str, int] = field(default_factory=dict)
+    clean: bool = True
+
+
+@runtime_checkable
+class Unit(Transaction, Protocol):
+    """An open transaction as the engine sees it."""
+
+    def partitions(self, saga: str) -> int | None:
+        """The recorded partition count of the saga's topics; None before any lane was claimed."""
+        ...
+
+    def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
+        """What is known of these workflows, their rows locked; unknown ones are absent."""
+        ...
+
+    def running(self, saga: str, lane: int) -> list[str]:
+        """Ids of the lane's open workflows with an own step `running` or `compensating`, oldest first."""
+        ...
+
+    def save(self, saga: str, changes: Changes) -> None: ...
+
+    def mark(self, published: Sequence[Published]) -> None:
+        """Note that these outbox rows are on their topic."""
+        ...
+
+    def advance(self, lane: Lane) -> None:
+        """Store the lane's offsets and batch number if its epoch still holds, else raise LaneFenced. The last statement."""
+        ...
+
+
+class Store(Protocol):
+    """The participant's own database. Connections are per thread; every method may be called from any thread."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """A transaction on a connection of the store's own: committed at the end of the block, rolled back on an exception."""
+        ...
+
+    def join(self, connection: Any) -> Transaction:
+        """Ride on a transaction that the caller has open and will commit.
+
+        Raises DefinitionError where none is open, or where the database lacks our tables.
+        """
+        ...
+
+    def unit(self) -> AbstractContextManager[Unit]:
+        """As `transaction`, for the engine."""
+        ...
+
+    def claim(self, saga: str, lane: int, partitions: int) -> Lane:
+        """Become the lane's owner by raising its epoch; marks it unclean until `release`.
+
+        Records `partitions` at the first claim of the saga; raises PartitionCountChanged if it differs from the record.
+        """
+        ...
+
+    def release(self, lane: Lane) -> None:
+        """End ownership in an orderly way: the lane is clean. Does nothing if it was taken over."""
+        ...
+
+    def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
+        """Unpublished rows of the lane by (workflow, sequence), a workflow's rows never split by a gap."""
+        ...
+
+    def woken(self) -> bool:
+        """Whether another connection may have written to the outbox since the last call; may err towards True."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Tables(Protocol):
+    """The store's schema: what `saga db` works on."""
+
+    def version(self) -> int:
+        """The number of the last migration applied; 0 in an empty database."""
+        ...
+
+    def latest(self) -> int: ...
+
+    def upgrade(self) -> list[str]:
+        """Apply what is missing, each migration in a transaction; answers the names applied."""
+        ...
+
+    def script(self) -> str:
+        """The SQL of what is missing, for a database administrator."""
+        ...
+
+
+class Archive(Protocol):
+    """Reading for people: what `saga show` prints. Never locks, never writes."""
+
+    def find(self, workflow_id: str) -> Iterable[tuple[str, Workflow, list[OutboxRow]]]:
+        """(saga, workflow, outbox rows) of every saga that has a workflow of this id."""
+        ...
