@@ -59,7 +59,8 @@ class AvroCodec:
         if (known := self._readers.get(payload[:5])) is None or known[0] != name:
             raise DecodeError(
                 f"event {name} begins with {payload[:5].hex() or 'nothing'}; expected 00 and the schema id "
-                f"{self._writers[name][0][1:].hex()}: producer and consumer read different contracts, share the folder or registry"
+                f"{self._writers[name][0][1:].hex()}: producer and consumer read different contracts; "
+                f"share the folder or the registry"
             )
         try:
             record = fastavro.schemaless_reader(BytesIO(payload[5:]), known[1], None)

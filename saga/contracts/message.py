@@ -1,7 +1,7 @@
 """An event on its way: CloudEvents 1.0 attributes in Kafka headers (binary mode), Avro bytes as value.
 
-All that the engine must know travels in the headers, so routing, dedup, deciding and observing decode nothing. Source: CloudEvents
-specification 1.0.2 and its Kafka protocol binding; W3C Trace Context.
+All that the engine must know travels in the headers, so routing, dedup, deciding and observing decode nothing.
+Source: CloudEvents specification 1.0.2 and its Kafka protocol binding; W3C Trace Context.
 """
 
 from __future__ import annotations

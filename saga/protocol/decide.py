@@ -17,9 +17,9 @@ from saga.protocol.facts import REPORTS, Fact, FactStatus, StepStatus, WorkflowS
 class FenceView(Protocol):
     """What `decide` must know of an own step.
 
-    `pending`: a running step whose handler returned `Pending`, or such a step withdrawn and not yet being undone. A step that is
-    running or compensating and not pending has an external call in hand, whose outcome comes first. `refused`: a done pivot
-    has said so.
+    `pending`: a running step whose handler returned `Pending`, or such a step withdrawn and not yet being undone.
+    A step that is running or compensating and not pending has an external call in hand, whose outcome comes first.
+    `refused`: a done pivot has said so.
     """
 
     @property
