@@ -94,6 +94,18 @@ def decide(
     return tuple(action for action in actions if action is not None)
 
 
+def answer(saga: Definition, participant: str, fact: Fact, fences: Mapping[str, FenceView]) -> Refuse | None:
+    """What a closed workflow answers to a late fact: whoever still wishes to abort hears once that the pivot is done.
+
+    `fences` may hold statuses and `refused` only. Every other late fact is acknowledged without effect.
+    """
+    if fact.status not in (FactStatus.ABORT, FactStatus.FAILED):
+        return None
+    pivots = (step.name for step in saga.owned(participant) if step.name in saga.pivots and step.name in fences)
+    unheard = (name for name in pivots if fences[name].status is StepStatus.DONE and not fences[name].refused)
+    return next(map(Refuse, unheard), None)
+
+
 class _Knowledge:
     """The facts of one workflow, read once."""
 
