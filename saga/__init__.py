@@ -1,1 +1,58 @@
-"""Choreography sagas over Kafka."""
+"""Choreography sagas over Kafka: long business transactions across services, with no coordinator.
+
+    checkout = Saga.load("schemas/checkout")
+    stock = Participant("stock", checkout)
+
+    @stock.step
+    def reserve(order: OrderPlaced, tx: Transaction) -> StockReserved | OutOfStock: ...
+
+    @stock.compensation(of=reserve)
+    def release(reserved: StockReserved, tx: Transaction) -> StockReleased: ...
+
+Importing this package opens nothing and loads neither Kafka, Avro nor a database driver; the adapters are imported by name:
+`saga.transport.kafka.KafkaBroker`, `saga.store.sqlite.SqliteStore`.
+"""
+
+from saga.clock import Clock, SystemClock
+from saga.contracts.event import Event
+from saga.contracts.saga import Saga
+from saga.errors import (
+    BrokerError,
+    ContractError,
+    DefinitionError,
+    HandlerError,
+    LifecycleError,
+    Overloaded,
+    Refused,
+    SagaError,
+    StoreError,
+    TerminalError,
+)
+from saga.participant.handler import ExternalCall, Pending
+from saga.participant.participant import Participant
+from saga.participant.retry import Retry
+from saga.participant.worker import Worker
+from saga.store.port import Transaction
+
+__all__ = [
+    "BrokerError",
+    "Clock",
+    "ContractError",
+    "DefinitionError",
+    "Event",
+    "ExternalCall",
+    "HandlerError",
+    "LifecycleError",
+    "Overloaded",
+    "Participant",
+    "Pending",
+    "Refused",
+    "Retry",
+    "Saga",
+    "SagaError",
+    "StoreError",
+    "SystemClock",
+    "TerminalError",
+    "Transaction",
+    "Worker",
+]

@@ -118,6 +118,11 @@ class Workflow:
     inbox: dict[str, Received] = field(default_factory=dict)
     unpublished: set[str] = field(default_factory=set)
 
+    @property
+    def facts(self) -> list[Fact]:
+        """Those taken in and still held; none once the workflow is closed."""
+        return [received.fact for received in self.inbox.values()]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRow:
@@ -147,7 +152,8 @@ class Published:
 class Changes:
     """What one unit of work writes, set-based: rows to insert or replace, and workflows to fold into their closed row.
 
-    A workflow in `closed` keeps its `saga_workflow` row (with the final status of each own step); its fences and inbox rows go.
+    A workflow in `closed` (and then in no other list but `outbox`) may be new to the store; its `saga_workflow` row is written
+    with the final status of each own step, its fences and inbox rows go.
     """
 
     workflows: list[Workflow] = field(default_factory=list)

@@ -1,0 +1,209 @@
+"""A service's function, with what its annotations say: which events go in, which may come out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from saga.contracts.event import Event
+from saga.contracts.saga import Saga
+from saga.contracts.view import check_view
+from saga.errors import DefinitionError
+from saga.participant.retry import Retry
+from saga.protocol.definition import Step
+from saga.store.port import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Returned by a handler that must wait for the world: nothing is held, `Participant.resolve` goes on later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalCall:
+    """What the handler of an `external` step gets instead of a transaction: none is open while it runs.
+
+    `idempotency_key` is the same at every attempt, and differs between action and compensation; hand it to the foreign system.
+    """
+
+    workflow_id: str
+    idempotency_key: str
+    attempt: int = 1
+
+
+class Act(Enum):
+    """What a handler does for its step."""
+
+    ACTION = "action"
+    COMPENSATION = "compensation"
+    RECORDING = "recording"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One event parameter: the contract's event names it accepts, each with the service's view."""
+
+    name: str
+    views: Mapping[str, type[Event]]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """One function of a service, bound to a step.
+
+    `inputs` in the order of the parameters; the last parameter, a `Transaction` or an `ExternalCall`, is not among them.
+    `results` maps each view that may be returned to the contract's event name.
+    """
+
+    step: str
+    act: Act
+    function: Callable[..., Any]
+    inputs: tuple[Input, ...]
+    results: Mapping[type[Event], str] = field(default_factory=dict)
+    asynchronous: bool = False
+    retry: Retry = field(default_factory=Retry)
+
+    @property
+    def title(self) -> str:
+        """How messages for people name it."""
+        return f"{self.function.__name__} ({self.act.value} of step {self.step!r})"
+
+
+class _Signature:
+    """Reads one function against the contract; every refusal names the function, what was found and what was expected."""
+
+    def __init__(self, saga: Saga, step: Step, act: Act, function: Callable[..., Any]) -> None:
+        self.saga, self.step, self.act, self.function = saga, step, act, function
+        try:
+            self.hints = get_type_hints(function)
+        except NameError as error:
+            raise self.wrong(f"an annotation that cannot be resolved: {error}", "names visible in the module") from error
+
+    def wrong(self, found: str, expected: str) -> DefinitionError:
+        name = getattr(self.function, "__name__", repr(self.function))
+        return DefinitionError(f"{name} ({self.act.value} of step {self.step.name!r}): found {found}; expected {expected}")
+
+    def inputs(self, last: type) -> tuple[Input, ...]:
+        *events, final = self._parameters()
+        if self.hints.get(final) is not last:
+            raise self.wrong(
+                f"last parameter {final}: {self._written(final)}",
+                f"{last.__name__}{', since the step is external' if last is ExternalCall else ''}",
+            )
+        return tuple(self._input(name) for name in events)
+
+    def results(self) -> dict[type[Event], str]:
+        views = {}
+        for kind in _alternatives(self.hints.get("return")):
+            if kind is Pending and self.act is Act.ACTION:
+                continue
+            if not (isinstance(kind, type) and issubclass(kind, Event)):
+                raise self.wrong(f"return annotation {self._written('return')}", "one event class, or a union of them")
+            name = self.saga.event(kind.event_name)
+            check_view(kind, self.saga, name, writes=True)
+            views[kind] = name
+        return views
+
+    def _parameters(self) -> list[str]:
+        names = list(inspect.signature(self.function).parameters)
+        if len(names) < 2:
+            raise self.wrong(f"parameters ({', '.join(names)})", "the event or events, and last the transaction")
+        return names
+
+    def _input(self, name: str) -> Input:
+        kinds = _alternatives(self.hints.get(name))
+        views = {}
+        for kind in kinds:
+            if kind is NoneType:
+                continue
+            if not (isinstance(kind, type) and issubclass(kind, Event)):
+                raise self.wrong(f"parameter {name}: {self._written(name)}", "an event class, or a union of them")
+            event = self.saga.event(kind.event_name)
+            check_view(kind, self.saga, event, writes=False)
+            views[event] = kind
+        return Input(name, views, NoneType in kinds)
+
+    def _written(self, name: str) -> str:
+        return str(self.hints.get(name, "no annotation"))
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+
+
+def action(saga: Saga, step: Step, function: Callable[..., Any], retry: Retry) -> Handler:
+    """Bind `function` as the action of `step`: one parameter for each event of a trigger, returns one of the step's events."""
+    signature = _Signature(saga, step, Act.ACTION, function)
+    inputs = signature.inputs(ExternalCall if step.external else Transaction)
+    for join in step.on:
+        if any(_served(join, parameter) is None for parameter in inputs) or not join <= _accepted(inputs):
+            raise signature.wrong(
+                f"parameters for {_names(_accepted(inputs))}", f"exactly one for each event of {_names(join)}"
+            )
+    if not _accepted(inputs) <= step.consumes:
+        raise signature.wrong(f"parameters for {_names(_accepted(inputs))}", f"only {_names(step.consumes)}")
+    results = signature.results()
+    if set(results.values()) != set(step.outcomes):
+        raise signature.wrong(f"return annotation of {_names(results.values())}", f"all of {_names(step.outcomes)}")
+    return _handler(signature, inputs, results, retry)
+
+
+def _served(join: frozenset[str], parameter: Input) -> str | None:
+    """The event of the join that this parameter takes, an empty string if it may stay None; None if it cannot be served."""
+    taken = join & set(parameter.views)
+    if len(taken) == 1:
+        return next(iter(taken))
+    return "" if parameter.optional and not taken else None
+
+
+def compensation(saga: Saga, step: Step, function: Callable[..., Any], retry: Retry) -> Handler:
+    """Bind `function` as the compensation of `step`: takes the recorded result of the action, returns the declared event."""
+    signature = _Signature(saga, step, Act.COMPENSATION, function)
+    if not isinstance(step.compensated, str):
+        raise signature.wrong("a step without a compensating event", '"compensated" in the schema to name one')
+    inputs = signature.inputs(ExternalCall if step.external else Transaction)
+    if len(inputs) != 1 or set(inputs[0].views) != set(step.emits):
+        raise signature.wrong(f"parameters for {_names(_accepted(inputs))}", f"one that takes {_names(step.emits)}")
+    results = signature.results()
+    if set(results.values()) != {step.compensated}:
+        raise signature.wrong(f"return annotation of {_names(results.values())}", step.compensated)
+    return _handler(signature, inputs, results, retry)
+
+
+def recording(saga: Saga, step: Step, function: Callable[..., Any]) -> Handler:
+    """Bind `function` to be called in the transaction that commits the outcome of an external step."""
+    signature = _Signature(saga, step, Act.RECORDING, function)
+    outcomes = {*step.outcomes, *([step.compensated] if isinstance(step.compensated, str) else [])}
+    if not step.external:
+        raise signature.wrong("a step that is not external", "an external one: any other handler has the transaction already")
+    inputs = signature.inputs(Transaction)
+    if len(inputs) != 1 or set(inputs[0].views) != outcomes:
+        raise signature.wrong(f"parameters for {_names(_accepted(inputs))}", f"one that takes all of {_names(outcomes)}")
+    if signature.hints.get("return") is not NoneType:
+        raise signature.wrong(f"return annotation {signature.hints.get('return')}", "None")
+    return _handler(signature, inputs, {}, Retry())
+
+
+def _handler(signature: _Signature, inputs: tuple[Input, ...], results: dict[type[Event], str], retry: Retry) -> Handler:
+    return Handler(
+        step=signature.step.name,
+        act=signature.act,
+        function=signature.function,
+        inputs=inputs,
+        results=results,
+        asynchronous=inspect.iscoroutinefunction(signature.function),
+        retry=retry,
+    )
+
+
+def _accepted(inputs: tuple[Input, ...]) -> set[str]:
+    return {event for parameter in inputs for event in parameter.views}
+
+
+def _names(events: Any) -> str:
+    return ", ".join(sorted(events)) or "nothing"

@@ -1,0 +1,226 @@
+"""What one transaction changes: facts stated, fences moved, workflows opened and closed; written set-based at its end.
+
+The only place that gives out sequence numbers and makes outbox rows, so that a fence never moves without its fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, assert_never
+
+from saga.contracts.message import Message, event_id, to_headers
+from saga.contracts.saga import Saga
+from saga.protocol.decide import Close, Refuse, Skip, Withdraw
+from saga.protocol.definition import Step, Undo
+from saga.protocol.facts import REPORTS, FactStatus, StepStatus, WorkflowStatus
+from saga.store.port import Changes, Fence, OutboxRow, Received, Unit, Workflow
+from saga.transport.topics import compensations_topic, events_topic
+
+if TYPE_CHECKING:
+    from saga.contracts.avro import AvroCodec
+
+_UNWINDING = frozenset({StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.COMPENSATING, StepStatus.COMPENSATED})
+
+
+class Ledger:
+    """The changes of one unit of work of `participant`.
+
+    `cause` is the message at hand: facts stated now name it as their cause and carry its trace context on.
+    """
+
+    def __init__(self, saga: Saga, participant: str, codec: AvroCodec, unit: Unit, now: datetime) -> None:
+        self.saga, self.participant, self.codec, self.unit, self.now = saga, participant, codec, unit, now
+        self.workflows: dict[str, Workflow] = {}
+        self.outbox: dict[str, list[OutboxRow]] = {}
+        self.cause: Message | None = None
+        self._fences: dict[tuple[str, str], Fence] = {}
+        self._inbox: list[tuple[str, Received]] = []
+        self._touched: dict[str, Workflow] = {}
+
+    def load(self, ids: Collection[str]) -> Mapping[str, Workflow]:
+        """Lock and read these workflows; unknown ones are absent."""
+        self.workflows.update(self.unit.load(self.saga.name, ids))
+        return self.workflows
+
+    def open(
+        self, workflow_id: str, lane: int, *, deadline: timedelta | None = None, traceparent: str | None = None
+    ) -> Workflow:
+        """A workflow that begins here."""
+        return self._remember(
+            Workflow(
+                id=workflow_id,
+                version=self.saga.version,
+                lane=lane,
+                status=WorkflowStatus.ACCEPTED,
+                deadline=self.now + deadline if deadline else None,
+                opened=self.now,
+                traceparent=traceparent,
+            )
+        )
+
+    def meet(self, message: Message, lane: int) -> Workflow:
+        """The workflow of a message, opened if this is the first that is heard of it."""
+        if (known := self.workflows.get(message.workflow_id)) is not None:
+            return known
+        return self._remember(
+            Workflow(
+                id=message.workflow_id,
+                version=message.version,
+                lane=lane,
+                deadline=message.deadline,
+                opened=self.now,
+                traceparent=message.traceparent,
+                tracestate=message.tracestate,
+            )
+        )
+
+    def receive(self, workflow: Workflow, message: Message) -> None:
+        """Take a fact in; its payload is kept where an own step may be triggered by it."""
+        wanted = any(
+            self.saga[name].by == self.participant for name in self.saga.triggered_by.get(message.type, ())
+        )
+        received = Received(
+            id=message.id,
+            step=message.step,
+            status=message.status,
+            type=message.type,
+            payload=message.value if wanted else None,
+            cause=message.cause,
+            traceparent=message.traceparent,
+            tracestate=message.tracestate,
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+            received=self.now,
+        )
+        workflow.inbox[message.id] = received
+        self._inbox.append((workflow.id, received))
+        self._touched[workflow.id] = workflow
+
+    def move(self, workflow: Workflow, step: str, status: StepStatus, **changes: Any) -> Fence:
+        """Set a step's fence; `changes` are further fields of `Fence`."""
+        fence = workflow.fences.get(step)
+        if fence is None:
+            fence = workflow.fences[step] = Fence(step=step, status=status)
+        fence.status, fence.changed = status, self.now
+        for name, value in changes.items():
+            setattr(fence, name, value)
+        self._fences[workflow.id, step] = fence
+        self._touched[workflow.id] = workflow
+        return fence
+
+    def finish(self, workflow: Workflow, step: Step, event: str, payload: bytes) -> None:
+        """The action ended with this event: done, or failed."""
+        failed = event == step.fails
+        status = StepStatus.FAILED if failed else StepStatus.DONE
+        self.move(workflow, step.name, status, event=event, result=payload, pending=False, error=None)
+        self.state(workflow, step.name, FactStatus.FAILED if failed else FactStatus.DONE, event, payload)
+
+    def undo(self, workflow: Workflow, step: Step, payload: bytes | None = None) -> None:
+        """The step is compensated; `payload` is its compensating event, None where there was nothing to undo."""
+        self.move(workflow, step.name, StepStatus.COMPENSATED, pending=False, error=None)
+        if payload is not None and isinstance(step.compensated, str):
+            self.state(workflow, step.name, FactStatus.COMPENSATED, step.compensated, payload)
+        else:
+            assert step.compensated is Undo.NOTHING
+            self._control(workflow, step.name, FactStatus.COMPENSATED, "saga.StepCompensated", {"step": step.name})
+
+    def abort(self, workflow: Workflow, reason: str) -> None:
+        """State the wish to unwind."""
+        fields = {"reason": reason, "requested_by": self.participant}
+        self._control(workflow, "", FactStatus.ABORT, "saga.AbortRequested", fields, index=workflow.sequence + 1)
+
+    def carry_out(self, workflow: Workflow, act: Skip | Withdraw | Refuse | Close) -> None:
+        """What needs no handler."""
+        match act:
+            case Skip(step):
+                self.move(workflow, step, StepStatus.SKIPPED, pending=False)
+                self._control(workflow, step, FactStatus.SKIPPED, "saga.StepSkipped", {"step": step})
+            case Withdraw(step):
+                self.move(workflow, step, StepStatus.COMPENSATING, pending=True)
+            case Refuse(step):
+                self.move(workflow, step, StepStatus.DONE, refused=True)
+                self._control(workflow, step, FactStatus.REFUSED, "saga.Refused", {"pivot": step})
+            case Close(outcome):
+                workflow.status, workflow.closed = outcome, self.now
+                self._touched[workflow.id] = workflow
+            case _:
+                assert_never(act)
+
+    def state(
+        self, workflow: Workflow, step: str, status: FactStatus, event: str, payload: bytes, *, index: int = 0
+    ) -> None:
+        """Write a fact to the outbox, with the workflow's next sequence number."""
+        workflow.sequence += 1
+        self._touched[workflow.id] = workflow
+        message = Message(
+            id=event_id(self.saga.name, workflow.id, step or f"@{self.participant}", status, index),
+            type=event,
+            source=self.participant,
+            workflow_id=workflow.id,
+            time=self.now,
+            saga=self.saga.name,
+            version=workflow.version,
+            step=step,
+            status=status,
+            sequence=workflow.sequence,
+            cause=self.cause.id if self.cause else None,
+            deadline=workflow.deadline,
+            traceparent=self.cause.traceparent if self.cause else workflow.traceparent,
+            tracestate=self.cause.tracestate if self.cause else workflow.tracestate,
+        )
+        topic = events_topic if status is FactStatus.DONE else compensations_topic
+        self.outbox.setdefault(workflow.id, []).append(
+            OutboxRow(
+                id=message.id,
+                saga=self.saga.name,
+                lane=workflow.lane,
+                topic=topic(self.saga.name),
+                workflow_id=workflow.id,
+                type=event,
+                sequence=workflow.sequence,
+                headers=to_headers(message),
+                payload=payload,
+                created=self.now,
+            )
+        )
+
+    def write(self) -> None:
+        """Hand all changes to the store."""
+        for workflow in self._touched.values():
+            if not workflow.closed:
+                workflow.status = self._status(workflow)
+        closed = {id for id, workflow in self._touched.items() if workflow.closed}
+        self.unit.save(
+            self.saga.name,
+            Changes(
+                workflows=[w for w in self._touched.values() if not w.closed],
+                fences=[(id, fence) for (id, _), fence in self._fences.items() if id not in closed],
+                inbox=[(id, received) for id, received in self._inbox if id not in closed],
+                outbox=[row for rows in self.outbox.values() for row in rows],
+                closed=[self._touched[id] for id in closed],
+            ),
+        )
+
+    def _remember(self, workflow: Workflow) -> Workflow:
+        self.workflows[workflow.id] = self._touched[workflow.id] = workflow
+        return workflow
+
+    def _control(
+        self, workflow: Workflow, step: str, status: FactStatus, record: str, fields: Mapping[str, str], *, index: int = 0
+    ) -> None:
+        self.state(workflow, step, status, record, self.codec.encode(record, fields), index=index)
+
+    def _status(self, workflow: Workflow) -> WorkflowStatus:
+        """Once a pivot is done the workflow is never `failed`, whatever aborts are known."""
+        facts = workflow.inbox.values()
+        done = {f.step for f in facts if f.status is FactStatus.DONE}
+        done.update(name for name, fence in workflow.fences.items() if fence.status is StepStatus.DONE)
+        if done & self.saga.pivots or any(f.status is FactStatus.REFUSED for f in facts):
+            return WorkflowStatus.IN_PROGRESS
+        if any(f.status in REPORTS or f.status is FactStatus.ABORT for f in facts) or any(
+            fence.status in _UNWINDING for fence in workflow.fences.values()
+        ):
+            return WorkflowStatus.FAILED
+        return WorkflowStatus.IN_PROGRESS if facts else workflow.status

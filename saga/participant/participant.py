@@ -1,0 +1,231 @@
+"""What a service embeds: the handlers of its steps, and the ways in. Inert: nothing is opened until a worker runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+from uuid import uuid4
+
+from saga.clock import Clock, SystemClock
+from saga.contracts.event import Event
+from saga.contracts.saga import Saga
+from saga.errors import DefinitionError, LifecycleError, Refused
+from saga.participant import handler
+from saga.participant.handler import Act, Handler, Pending
+from saga.participant.ledger import Ledger
+from saga.participant.retry import Retry
+from saga.protocol.decide import Close, Refuse, decide
+from saga.protocol.definition import Step
+from saga.protocol.facts import FactStatus, StepStatus
+from saga.store.port import Transaction, Unit, Workflow
+from saga.transport.topics import lane_of
+
+if TYPE_CHECKING:
+    from saga.contracts.avro import AvroCodec
+
+Outcome = Event | Pending | None
+Function = TypeVar("Function", bound=Callable[..., Outcome | Awaitable[Outcome]])
+
+
+class Participant:
+    """A service's part in one saga.
+
+    `name` is the `by` of its steps in the saga schema, its Kafka consumer group is `<saga>.<name>`. `clock` and `ids` (of new
+    workflows) are arguments for tests.
+    """
+
+    def __init__(
+        self, name: str, saga: Saga, *, clock: Clock | None = None, ids: Callable[[], str] = lambda: str(uuid4())
+    ) -> None:
+        if not saga.owned(name):
+            raise DefinitionError(
+                f"saga {saga.name!r} has no participant {name!r}; its steps are by {', '.join(sorted(saga.participants))}. "
+                f"Use one of these names, or add the step to the saga schema."
+            )
+        self.name, self.saga = name, saga
+        self.clock = clock or SystemClock()
+        self.handlers: dict[tuple[str, Act], Handler] = {}
+        self._ids = ids
+
+    def __repr__(self) -> str:
+        return f"<Participant {self.name} of {self.saga.name}>"
+
+    @cached_property
+    def codec(self) -> AvroCodec:
+        """Turns this saga's events into bytes and back; loads the Avro library at first use."""
+        from saga.contracts.avro import AvroCodec
+
+        return AvroCodec(self.saga)
+
+    @overload
+    def step(self, function: Function, /) -> Function: ...
+    @overload
+    def step(self, *, step: str | None = None, retry: Retry | None = None) -> Callable[[Function], Function]: ...
+    def step(
+        self, function: Callable[..., Any] | None = None, /, *, step: str | None = None, retry: Retry | None = None
+    ) -> Callable[..., Any]:
+        """Declare the handler of the step that bears the function's name (or `step`); the function comes back untouched.
+
+        It takes one parameter for each event of a trigger, then `tx: Transaction`, and returns one of the step's events. For an
+        `external` step the last parameter is an `ExternalCall`. Raises DefinitionError for what the contract does not know.
+        """
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            owned = self._owned(step or function.__name__)
+            if not owned.on:
+                raise DefinitionError(f"step {owned.name!r} begins the saga: call `start` instead of declaring a handler")
+            self._add(handler.action(self.saga, owned, function, retry or Retry()))
+            return function
+
+        return declare(function) if function is not None else declare
+
+    def compensation(
+        self, *, of: Callable[..., Any] | str, retry: Retry | None = None
+    ) -> Callable[[Function], Function]:
+        """Declare what undoes a step, named by its handler or by its name (the root has no handler).
+
+        It takes the event with which the action ended (None for an action that was withdrawn while `Pending`) and the
+        transaction, and returns the event that reports the undoing.
+        """
+
+        def declare(function: Function) -> Function:
+            self._add(handler.compensation(self.saga, self._step_of(of), function, retry or Retry()))
+            return function
+
+        return declare
+
+    def recording(self, *, of: Callable[..., Any] | str) -> Callable[[Function], Function]:
+        """Declare what an external step writes to the service's own tables, in the transaction that commits its outcome.
+
+        It takes any of the step's events, the compensating one included, and the transaction, and returns None.
+        """
+
+        def declare(function: Function) -> Function:
+            self._add(handler.recording(self.saga, self._step_of(of), function))
+            return function
+
+        return declare
+
+    def start(self, event: Event, tx: Transaction, *, workflow_id: str | None = None, traceparent: str | None = None) -> str:
+        """Begin a workflow in the caller's transaction: it exists if and only if that commits. Answers its id.
+
+        With a `workflow_id` that is known already nothing happens, so a repeated request is harmless. Raises DefinitionError
+        if the event is not the first of the saga, ContractError if it does not fit its contract.
+        """
+        root = self.saga.root
+        name = self.saga.event(event.event_name)
+        if root.by != self.name or name not in root.emits:
+            raise DefinitionError(
+                f"{self.name!r} cannot start saga {self.saga.name!r} with {name}; "
+                f"it is started by {root.by!r} with {' or '.join(root.emits)}"
+            )
+        workflow_id = workflow_id or self._ids()
+        ledger = self._ledger(tx)
+        if workflow_id in ledger.load([workflow_id]):
+            return workflow_id
+        payload = self.codec.encode(name, event.model_dump())
+        workflow = ledger.open(
+            workflow_id, lane_of(workflow_id, self._partitions(tx)), traceparent=traceparent, deadline=self.saga.deadline
+        )
+        ledger.move(workflow, root.name, StepStatus.DONE, event=name, result=payload)
+        ledger.state(workflow, root.name, FactStatus.DONE, name, payload)
+        self._settle(ledger, workflow)
+        return workflow_id
+
+    def abort(self, workflow_id: str, tx: Transaction, *, reason: str) -> None:
+        """Wish, in the caller's transaction, that the workflow unwinds; the pivot's owner decides whether it came in time.
+
+        Raises Refused for a workflow that this participant does not know or that has ended.
+        """
+        ledger = self._ledger(tx)
+        workflow = self._open_workflow(ledger, workflow_id, "abort")
+        ledger.abort(workflow, reason)
+        ledger.write()
+
+    def resolve(self, workflow_id: str, step: str, event: Event, tx: Transaction) -> None:
+        """Give, in the caller's transaction, the outcome of a step whose handler returned `Pending`.
+
+        Raises Refused if the step is not waiting: it was withdrawn by an abort, or resolved already.
+        """
+        owned, name = self._owned(step), self.saga.event(event.event_name)
+        if name not in owned.outcomes:
+            raise DefinitionError(f"step {step!r} cannot end with {name}; expected {' or '.join(owned.outcomes)}")
+        ledger = self._ledger(tx)
+        workflow = self._open_workflow(ledger, workflow_id, f"resolve step {step!r} of")
+        fence = workflow.fences.get(step)
+        if fence is None or fence.status is not StepStatus.RUNNING or not fence.pending:
+            raise Refused(
+                f"step {step!r} of workflow {workflow_id} is {fence.status if fence else 'idle'}, not waiting for an outcome"
+            )
+        ledger.finish(workflow, owned, name, self.codec.encode(name, event.model_dump()))
+        self._settle(ledger, workflow)
+
+    def check(self) -> None:
+        """Refuse (DefinitionError) to run while a step lacks its handler or its compensation."""
+        for step in self.saga.owned(self.name):
+            if step.on and (step.name, Act.ACTION) not in self.handlers:
+                raise DefinitionError(
+                    f"participant {self.name!r} has no handler for its step {step.name!r}; "
+                    f"write a function {step.name} and decorate it with .step"
+                )
+            if isinstance(step.compensated, str) and (step.name, Act.COMPENSATION) not in self.handlers:
+                raise DefinitionError(
+                    f"participant {self.name!r} cannot undo its step {step.name!r}: no compensation emits "
+                    f"{step.compensated}; decorate one with .compensation(of={step.name if step.on else repr(step.name)})"
+                )
+
+    def _settle(self, ledger: Ledger, workflow: Workflow) -> None:
+        """What a caller's transaction can itself bring about: an end, or a refusal. Handlers run in workers only."""
+        for act in decide(self.saga, self.name, workflow.facts, workflow.fences):
+            if isinstance(act, Close | Refuse):
+                ledger.carry_out(workflow, act)
+        ledger.write()
+
+    def _ledger(self, tx: Transaction) -> Ledger:
+        if not isinstance(tx, Unit):
+            raise LifecycleError(
+                f"found {type(tx).__name__}; expected a transaction from `store.transaction()` or `store.join(connection)`"
+            )
+        return Ledger(self.saga, self.name, self.codec, tx, self.clock.now())
+
+    def _open_workflow(self, ledger: Ledger, workflow_id: str, wish: str) -> Workflow:
+        workflow = ledger.load([workflow_id]).get(workflow_id)
+        if workflow is None:
+            raise Refused(f"cannot {wish} workflow {workflow_id}: participant {self.name!r} knows none of this id")
+        if workflow.closed:
+            raise Refused(f"cannot {wish} workflow {workflow_id}: it ended {workflow.status} at {workflow.closed:%F %T}")
+        return workflow
+
+    def _partitions(self, tx: Transaction) -> int:
+        assert isinstance(tx, Unit)
+        if (count := tx.partitions(self.saga.name)) is None:
+            raise LifecycleError(
+                f"the partition count of saga {self.saga.name!r} is not known to this database yet; run a worker of "
+                f"{self.name!r} once (it records the count when it takes its first lane)"
+            )
+        return count
+
+    def _owned(self, name: str) -> Step:
+        for step in self.saga.owned(self.name):
+            if step.name == name:
+                return step
+        mine = ", ".join(step.name for step in self.saga.owned(self.name))
+        other = f"; it belongs to {self.saga[name].by!r}" if name in self.saga else ""
+        raise DefinitionError(
+            f"participant {self.name!r} has no step {name!r} in saga {self.saga.name!r}{other}. Its steps are {mine}: "
+            f"name the function after one of them, or pass step=..."
+        )
+
+    def _step_of(self, of: Callable[..., Any] | str) -> Step:
+        if isinstance(of, str):
+            return self._owned(of)
+        for declared in self.handlers.values():
+            if declared.function is of:
+                return self._owned(declared.step)
+        raise DefinitionError(f"{getattr(of, '__name__', of)!r} is not declared as a step of {self.name!r}; declare it first")
+
+    def _add(self, new: Handler) -> None:
+        if (old := self.handlers.get((new.step, new.act))) is not None:
+            raise DefinitionError(f"{new.title}: step {new.step!r} has {old.title} already; keep one of them")
+        self.handlers[new.step, new.act] = new
