@@ -61,17 +61,19 @@ class Participant:
     @overload
     def step(self, function: Function, /) -> Function: ...
     @overload
-    def step(self, *, step: str | None = None, retry: Retry | None = None) -> Callable[[Function], Function]: ...
+    def step(
+        self, function: None = None, /, *, step: str | None = None, retry: Retry | None = None
+    ) -> Callable[[Function], Function]: ...
     def step(
         self, function: Callable[..., Any] | None = None, /, *, step: str | None = None, retry: Retry | None = None
-    ) -> Callable[..., Any]:
+    ) -> Any:
         """Declare the handler of the step that bears the function's name (or `step`); the function comes back untouched.
 
         It takes one parameter for each event of a trigger, then `tx: Transaction`, and returns one of the step's events. For an
         `external` step the last parameter is an `ExternalCall`. Raises DefinitionError for what the contract does not know.
         """
 
-        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        def declare(function: Function) -> Function:
             owned = self._owned(step or function.__name__)
             if not owned.on:
                 raise DefinitionError(f"step {owned.name!r} begins the saga: call `start` instead of declaring a handler")

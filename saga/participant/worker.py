@@ -1,14 +1,184 @@
-"""The runtime of a participant inside its service: threads that own lanes."""
+"""The runtime of a participant inside its service: threads that own lanes, from the wait for topics to the drain."""
 
 from __future__ import annotations
 
+import logging
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError
+from saga.participant.loop import Loop
 from saga.participant.participant import Participant
+from saga.participant.processor import Counts
 from saga.store.port import Store
 from saga.transport.port import Broker
+from saga.transport.topics import saga_topics
+
+log = logging.getLogger("saga.worker")
+
+TOPIC_PATIENCE = 30.0
+_LOOK_AGAIN = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a worker stands: lanes owned by number, those that stopped with the reason, and what became of the facts."""
+
+    lanes: tuple[int, ...]
+    stopped: dict[int, LaneStopped]
+    counts: Counts
 
 
 class Worker:
-    """Runs a participant."""
+    """Runs a participant against its store and a broker, with `threads` members of its consumer group.
 
-    def __init__(self, participant: Participant, *, store: Store, broker: Broker, threads: int = 1) -> None:
-        self.participant, self.store, self.broker, self.threads = participant, store, broker, threads
+    `batch` bounds the records of one transaction. A store is opened by the caller and stays open.
+    """
+
+    def __init__(
+        self,
+        participant: Participant,
+        *,
+        store: Store,
+        broker: Broker,
+        threads: int = 1,
+        batch: int = 500,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        participant.check()
+        if threads < 1 or batch < 1:
+            raise DefinitionError(f"found threads={threads} and batch={batch}; expected at least 1 of each")
+        self.participant, self.store, self.broker = participant, store, broker
+        self.threads, self.batch, self.chance = threads, batch, chance
+        self._stopping = threading.Event()
+        self._loops: list[Loop] = []
+        self._running = False
+        self._failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Run until SIGTERM, SIGINT or `stop`, then drain: finish what is in hand, publish, leave the group.
+
+        Raises what ended a thread: DefinitionError for wrong settings, or topics that are not there after 30 s.
+        """
+        with self._signals(), self.running():
+            self._stopping.wait()
+
+    @contextmanager
+    def running(self) -> Iterator[Worker]:
+        """Run in threads beside the caller's own work, drained at the end of the block."""
+        threads = self._begin()
+        try:
+            yield self
+        finally:
+            self._stopping.set()
+            for thread in threads:
+                thread.join()
+            self._loops, self._running = [], False
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Ask for the drain; returns at once."""
+        self._stopping.set()
+
+    def standing(self) -> Standing:
+        """How things stand now, over all threads."""
+        counts, lanes, stopped = Counts(), set(), {}
+        for loop in self._loops:
+            counts += loop.processor.counts
+            for number, owned in list(loop.lanes.owned.items()):
+                lanes.add(number)
+                if owned.stopped is not None:
+                    stopped[number] = owned.stopped
+        return Standing(tuple(sorted(lanes)), stopped, counts)
+
+    def _begin(self) -> list[threading.Thread]:
+        if self._running:
+            raise LifecycleError(f"the worker of {self.participant.name!r} is running already")
+        self._running, self._failure = True, None
+        self._stopping.clear()
+        names = (f"saga-{self.participant.name}-{number}" for number in range(self.threads))
+        threads = [threading.Thread(target=self._live, name=name) for name in names]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _live(self) -> None:
+        """The life of one thread; what ends it ends the worker."""
+        try:
+            if (partitions := self._wait_for_topics()) is not None:
+                loop = self._loop(partitions)
+                self._loops.append(loop)
+                loop.run()
+        except BaseException as error:
+            log.error("the worker of %r ends: %s", self.participant.name, error)
+            self._failure = self._failure or error
+            self._stopping.set()
+
+    def _loop(self, partitions: int) -> Loop:
+        return Loop(
+            self.participant,
+            self.store,
+            self.broker,
+            partitions,
+            batch=self.batch,
+            stopping=self._stopping,
+            chance=self.chance,
+        )
+
+    def _wait_for_topics(self) -> int | None:
+        """The partition count of the saga's topics; None if told to stop meanwhile. Waits for a broker as long as it takes."""
+        clock, topics = self.participant.clock, saga_topics(self.participant.saga.name)
+        patience, told = clock.monotonic() + TOPIC_PATIENCE, ""
+        while not self._stopping.is_set():
+            try:
+                found = self.broker.partitions(topics)
+            except BrokerError as error:
+                news, patience = f"waiting for the broker: {error}", clock.monotonic() + TOPIC_PATIENCE
+            else:
+                missing = ", ".join(topic for topic, count in found.items() if count is None)
+                if not missing:
+                    return self._agreed(found)
+                news = f"waiting for topic {missing}; run: saga topics apply"
+                if clock.monotonic() > patience:
+                    raise DefinitionError(f"after {TOPIC_PATIENCE:.0f} s still {news}")
+            if news != told:
+                log.warning("%s", news)
+                told = news
+            self._stopping.wait(_LOOK_AGAIN)
+        return None
+
+    def _agreed(self, found: dict[str, int | None]) -> int:
+        counts = set(found.values())
+        if len(counts) != 1:
+            raise DefinitionError(
+                f"found partition counts {', '.join(f'{t}: {c}' for t, c in found.items())}; expected the same for all "
+                f"topics of a saga, since a lane is one partition number of each. Look at: saga topics plan"
+            )
+        count = counts.pop()
+        assert count is not None
+        return count
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Signals stop the worker while it runs in the main thread; the previous handlers come back."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            log.info("%s: draining", signal.Signals(number).name)
+            self._stopping.set()
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

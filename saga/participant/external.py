@@ -1,0 +1,109 @@
+"""Calls to the world outside the transaction: their intent is committed before, their answer after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from saga.clock import Clock
+from saga.contracts.event import Event
+from saga.contracts.message import idempotency_key
+from saga.failpoints import Failpoint, failpoint
+from saga.participant.handler import Act, ExternalCall, Handler, Pending
+from saga.participant.invocation import Answered, HandlerFailure, Invocation
+
+CONCURRENT_CALLS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A committed intent: the fence of `step` says `running` (action) or `compensating`; the world may know or not."""
+
+    workflow_id: str
+    step: str
+    act: Act
+    handler: Handler
+    arguments: list[Event | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the world said to an intent, not committed yet; `outcome` is the event's name and bytes."""
+
+    workflow_id: str
+    step: str
+    act: Act
+    outcome: Answered | Pending
+
+
+class Externals:
+    """Carries out intents, several at a time, each with its handler's own retries; the order among them does not matter."""
+
+    def __init__(self, saga: str, invocation: Invocation, clock: Clock, chance: Callable[[], float]) -> None:
+        self.saga, self.invocation, self.clock, self.chance = saga, invocation, clock, chance
+        self._pool = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="saga-external")
+
+    def carry_out(self, intents: Iterable[Intent]) -> tuple[list[Answer], list[HandlerFailure]]:
+        """Call the world for each intent; those whose retries are exhausted come back as failures."""
+        failpoint(Failpoint.EXTERNAL_INTENDED)
+        coroutines = [intent for intent in intents if intent.handler.asynchronous]
+        futures = [self._pool.submit(self._blocking, intent) for intent in intents if not intent.handler.asynchronous]
+        ended = self.invocation.wait(self._together(coroutines)) if coroutines else []
+        ended.extend(future.result() for future in futures)
+        failpoint(Failpoint.EXTERNAL_RETURNED)
+        answers = [end for end in ended if isinstance(end, Answer)]
+        return answers, [end for end in ended if isinstance(end, HandlerFailure)]
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    async def _together(self, intents: list[Intent]) -> list[Answer | HandlerFailure]:
+        gate = asyncio.Semaphore(CONCURRENT_CALLS)
+
+        async def one(intent: Intent) -> Answer | HandlerFailure:
+            async with gate:
+                return await self._awaiting(intent)
+
+        return list(await asyncio.gather(*(one(intent) for intent in intents)))
+
+    def _blocking(self, intent: Intent) -> Answer | HandlerFailure:
+        attempt = 1
+        while True:
+            try:
+                return self._answer(intent, intent.handler.function(*intent.arguments, self._call(intent, attempt)))
+            except Exception as error:
+                failure, delay = self._judge(intent, attempt, error)
+            if delay is None:
+                return failure
+            self.clock.sleep(delay)
+            attempt += 1
+
+    async def _awaiting(self, intent: Intent) -> Answer | HandlerFailure:
+        attempt = 1
+        while True:
+            try:
+                return self._answer(intent, await intent.handler.function(*intent.arguments, self._call(intent, attempt)))
+            except Exception as error:
+                failure, delay = self._judge(intent, attempt, error)
+            if delay is None:
+                return failure
+            await asyncio.sleep(delay)
+            attempt += 1
+
+    def _call(self, intent: Intent, attempt: int) -> ExternalCall:
+        key = idempotency_key(self.saga, intent.workflow_id, intent.step, intent.act.value)
+        return ExternalCall(workflow_id=intent.workflow_id, idempotency_key=key, attempt=attempt)
+
+    def _answer(self, intent: Intent, returned: Any) -> Answer:
+        outcome = self.invocation.encode(intent.handler, intent.workflow_id, returned)
+        return Answer(intent.workflow_id, intent.step, intent.act, outcome)
+
+    def _judge(self, intent: Intent, attempt: int, error: Exception) -> tuple[HandlerFailure, float | None]:
+        failure = error
+        if not isinstance(failure, HandlerFailure):
+            failure = self.invocation.failure(intent.handler, intent.workflow_id, error)
+            failure.__cause__ = error
+        return failure, None if failure.final else intent.handler.retry.delay(attempt, self.chance())

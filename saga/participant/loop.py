@@ -1,0 +1,178 @@
+"""One thread of a worker: a consumer, its lanes, and the turns in which they are processed and published."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from threading import Event as Flag
+
+from saga.clock import Clock
+from saga.errors import BrokerError, LaneFenced, LaneStopped, StoreError
+from saga.failpoints import Failpoint, failpoint
+from saga.participant.lanes import Lanes, Owned
+from saga.participant.participant import Participant
+from saga.participant.processor import Processor
+from saga.participant.relay import Relay
+from saga.store.port import Lane, Store
+from saga.transport.port import Broker, Consumer, Partition, Record
+from saga.transport.topics import group
+
+log = logging.getLogger("saga.worker")
+
+IDLE_WAIT = 0.02
+FLUSH_PATIENCE = 5.0
+TROUBLE_PAUSE = 1.0
+
+
+class Loop:
+    """Consumes, processes and publishes until `stopping` is set, then gives its lanes up in an orderly way."""
+
+    def __init__(
+        self,
+        participant: Participant,
+        store: Store,
+        broker: Broker,
+        partitions: int,
+        *,
+        batch: int,
+        stopping: Flag,
+        chance: Callable[[], float],
+    ) -> None:
+        self.participant, self.store, self.broker, self.stopping, self.batch = participant, store, broker, stopping, batch
+        self.clock: Clock = participant.clock
+        self.relay = Relay(store, broker, self.clock)
+        self.processor = Processor(participant, store, self.relay, self.clock, chance)
+        self.lanes = Lanes(
+            participant.saga.name,
+            participant.name,
+            partitions,
+            store=store,
+            broker=broker,
+            clock=self.clock,
+            leaving=self._leave,
+        )
+        self._consumer: Consumer | None = None
+        self._told: dict[Partition, int] = {}
+
+    @property
+    def consumer(self) -> Consumer:
+        assert self._consumer is not None
+        return self._consumer
+
+    def run(self) -> None:
+        """Turn until told to stop; what the lanes have in hand is finished, published and marked before the group is left."""
+        saga = self.participant.saga.name
+        self._consumer = self.broker.consumer(group(saga, self.participant.name), self.lanes.topics, self.lanes)
+        try:
+            while not self.stopping.is_set():
+                self.turn()
+        finally:
+            try:
+                self._consumer.close()
+            finally:
+                self.relay.close()
+                self.processor.close()
+
+    def turn(self) -> None:
+        """One round: records that are there, then what is to be published, then what the broker may know of our progress."""
+        records = self._poll()
+        self._greet()
+        for number, batch in self.lanes.split(records).items():
+            self._process(self.lanes.owned[number], batch)
+        self._publish(quiet=not records)
+        self._tell_offsets()
+        self._wake()
+
+    def _poll(self) -> list[Record]:
+        self.lanes.check_splits()
+        try:
+            return self.consumer.poll(self.batch, IDLE_WAIT)
+        except BrokerError as error:
+            if not error.retriable:
+                raise
+            log.warning("the broker cannot be read (%s); trying again", error)
+            self.clock.sleep(IDLE_WAIT)
+            return []
+
+    def _greet(self) -> None:
+        """Begin with the lanes that came in this poll: their outbox first, then what a previous owner left in the air."""
+        claimed, self.lanes.claimed = self.lanes.claimed, []
+        for lane in claimed:
+            log.info("lane %s/%d is ours, epoch %d", lane.saga, lane.number, lane.epoch)
+            self.relay.waiting.add(lane.number)
+            owned = self.lanes.owned[lane.number]
+            if owned.stopped is None:
+                self._guard(owned, lambda lane=lane: self.processor.resume(lane))  # type: ignore[misc]
+        if claimed:
+            waiting = self.lanes.waiting()
+            self.consumer.pause(waiting)
+            self.consumer.resume([p for lane in claimed for p in self.lanes.twins(lane.number) if p not in waiting])
+        rewound, self.lanes.rewound = self.lanes.rewound, {}
+        for partition, offset in rewound.items():
+            self.consumer.seek(partition, offset or 0)
+
+    def _process(self, owned: Owned, batch: Sequence[Record]) -> None:
+        self._guard(owned, lambda: self.processor.process(owned.lane, batch))
+
+    def _guard(self, owned: Owned, work: Callable[[], None]) -> None:
+        """Keep one lane's trouble from the others: it stops, is let go, or rests and begins again at its fence."""
+        lane = owned.lane
+        try:
+            work()
+        except LaneStopped as stopped:
+            owned.stopped = stopped
+            log.error("%s", stopped, exc_info=stopped.__cause__)
+        except LaneFenced as fenced:
+            log.warning("%s", fenced)
+            del self.lanes.owned[lane.number]
+        except StoreError as error:
+            log.warning("lane %s/%d rests for %.0f s: %s", lane.saga, lane.number, TROUBLE_PAUSE, error)
+            owned.resume_at = self.clock.monotonic() + TROUBLE_PAUSE
+        else:
+            return
+        self.consumer.pause(self.lanes.twins(lane.number))
+
+    def _wake(self) -> None:
+        """Lanes that have rested begin again at the store's fence."""
+        for number, owned in self.lanes.owned.items():
+            if owned.resume_at is not None and self.clock.monotonic() >= owned.resume_at:
+                owned.resume_at = None
+                for twin in self.lanes.twins(number):
+                    self.consumer.seek(twin, owned.lane.offsets.get(twin.topic, 0))
+                self.consumer.resume(self.lanes.twins(number))
+
+    def _publish(self, *, quiet: bool) -> None:
+        try:
+            self.relay.collect(self.lanes.owned)
+            if self.store.woken():
+                self.relay.waiting.update(self.lanes.owned)
+            self.relay.scan(self.lanes.running())
+            if quiet:
+                self.relay.mark()
+        except StoreError as error:
+            log.warning("the outbox cannot be read or marked (%s); trying again", error)
+            self.relay.waiting.update(self.lanes.owned)
+
+    def _tell_offsets(self) -> None:
+        """Committed offsets serve lag and loss detection; the store's fence is the truth."""
+        progress = {
+            Partition(topic, number): offset
+            for number, owned in self.lanes.owned.items()
+            for topic, offset in owned.lane.offsets.items()
+        }
+        news = {partition: offset for partition, offset in progress.items() if self._told.get(partition) != offset}
+        if news:
+            failpoint(Failpoint.OFFSETS_UNCOMMITTED)
+            self.consumer.commit(news)
+            self._told.update(news)
+
+    def _leave(self, lanes: Sequence[Lane]) -> None:
+        """Called from a rebalance or at the end: nothing of these lanes may be left on its way."""
+        self.relay.flush(FLUSH_PATIENCE)
+        for lane in lanes:
+            self.relay.waiting.discard(lane.number)
+            for twin in self.lanes.twins(lane.number):
+                self._told.pop(twin, None)
+        offsets = {p: o for lane in lanes for p, o in ((Partition(t, lane.number), o) for t, o in lane.offsets.items())}
+        if offsets:
+            self.consumer.commit(offsets)

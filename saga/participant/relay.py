@@ -1,0 +1,135 @@
+"""Outbox to topics, for the lanes that this thread owns; events of one workflow are first published in commit order.
+
+What was just committed goes out from memory only if all earlier events of its workflow are on their way through this very
+producer; everything else goes through the scan of pending rows, ordered by (workflow, sequence). A failed delivery leaves a
+hole behind which later records pass, so after one the producer is thrown away and the outbox is read again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+
+from saga.clock import Clock
+from saga.errors import BrokerError
+from saga.failpoints import Failpoint, failpoint
+from saga.store.port import Lane, OutboxRow, Published, Store
+from saga.transport.port import Broker, Outbound, Producer
+
+log = logging.getLogger("saga.relay")
+
+SCAN_ROWS = 1000
+MAX_IN_FLIGHT = 10_000
+RESTART_PAUSE = 1.0
+
+
+class Relay:
+    """Publishes, and keeps the delivery reports until a transaction has marked their rows.
+
+    Belongs to one thread. `waiting` holds the lanes whose pending rows must be read from the store.
+    """
+
+    def __init__(self, store: Store, broker: Broker, clock: Clock) -> None:
+        self.store, self.broker, self.clock = store, broker, clock
+        self.waiting: set[int] = set()
+        self._producer: Producer | None = None
+        self._in_flight: set[str] = set()
+        self._delivered: dict[str, int] = {}
+        self._not_before = 0.0
+
+    @property
+    def delivered(self) -> list[Published]:
+        """What the broker has and the store does not know yet: to be marked in the next transaction."""
+        return [Published(id, offset) for id, offset in self._delivered.items()]
+
+    @property
+    def idle(self) -> bool:
+        return not self._in_flight and not self._delivered
+
+    def marked(self, published: Iterable[Published]) -> None:
+        """These marks are committed."""
+        for row in published:
+            self._delivered.pop(row.id, None)
+
+    def publish(self, lane: Lane, rows: Sequence[OutboxRow], before: Collection[str]) -> None:
+        """Send what was committed for one workflow; `before` are ids of its earlier rows that the store has as unpublished."""
+        if lane.number in self.waiting or not all(map(self._known, before)):
+            self.waiting.add(lane.number)
+        else:
+            self._send(rows)
+
+    def scan(self, lanes: Iterable[Lane]) -> None:
+        """Send the pending rows of those lanes that wait for it, and of which it can be said where they end."""
+        if self.clock.monotonic() < self._not_before:
+            return
+        for lane in lanes:
+            if lane.number in self.waiting and len(self._in_flight) < MAX_IN_FLIGHT:
+                rows = self.store.pending(lane.saga, lane.number, SCAN_ROWS + len(self._in_flight) + len(self._delivered))
+                self.waiting.discard(lane.number)
+                unsent = [row for row in rows if not self._known(row.id)]
+                if len(unsent) > SCAN_ROWS:
+                    unsent = unsent[:SCAN_ROWS]
+                    self.waiting.add(lane.number)
+                self._send(unsent)
+
+    def collect(self, owned: Iterable[int]) -> None:
+        """Take in delivery reports; after a failure all `owned` lanes wait for a scan."""
+        if self._producer is None:
+            return
+        failure = None
+        for report in self._producer.reports():
+            if report.error is None:
+                self._in_flight.discard(report.token)
+                self._delivered[report.token] = report.offset
+            else:
+                failure = report.error
+        if failure is not None:
+            self._restart(failure)
+            self.waiting.update(owned)
+        if self._delivered:
+            failpoint(Failpoint.RELAY_ACKNOWLEDGED)
+
+    def mark(self) -> None:
+        """Mark what is delivered in a transaction of its own: for quiet moments."""
+        if published := self.delivered:
+            with self.store.unit() as unit:
+                unit.mark(published)
+            self.marked(published)
+
+    def flush(self, timeout: float) -> None:
+        """Wait for what is on its way, then mark it; what is not delivered by then stays pending."""
+        if self._producer is not None and self._in_flight:
+            self._producer.flush(timeout)
+            self.collect(())
+        self.mark()
+
+    def close(self) -> None:
+        """End; what is not delivered stays pending in the store."""
+        if self._producer is not None:
+            self._producer.purge()
+        self._in_flight.clear()
+
+    def _known(self, id: str) -> bool:
+        return id in self._in_flight or id in self._delivered
+
+    def _send(self, rows: Sequence[OutboxRow]) -> None:
+        if not rows:
+            return
+        if self._producer is None:
+            self._producer = self.broker.producer()
+        self._in_flight.update(row.id for row in rows)
+        try:
+            self._producer.send(
+                Outbound(row.id, row.topic, row.lane, row.workflow_id.encode(), row.payload, row.headers) for row in rows
+            )
+        except BrokerError as error:
+            self._restart(str(error))
+            self.waiting.update(row.lane for row in rows)
+
+    def _restart(self, why: str) -> None:
+        log.warning("publishing failed (%s): a new producer will publish the outbox again in %.0f s", why, RESTART_PAUSE)
+        assert self._producer is not None
+        self._producer.purge()
+        self._producer = None
+        self._in_flight.clear()
+        self._not_before = self.clock.monotonic() + RESTART_PAUSE
