@@ -18,7 +18,10 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
     event_name: ClassVar[str] = ""
 
+    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.event_name = name or cls.__name__
+
     @classmethod
     def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        cls.event_name = name or cls.__name__
