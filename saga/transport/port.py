@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from saga.contracts.message import Headers
+from saga.errors import BrokerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +125,16 @@ class Broker(Protocol):
     def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
         """Every record from each start (None: the beginning) up to the end as it is now, outside of any group."""
         ...
+
+
+def out_of_range(partition: Partition, offset: int, found: str = "") -> BrokerError:
+    """The error of every adapter for a position that the partition does not have; not retriable."""
+    return BrokerError(
+        f"{partition.topic}/{partition.number} has no offset {offset}{found}: the records aged out, or the topic was "
+        f"re-created. Check the topic's retention, then run: saga rebuild"
+    )
+
+
+def unknown_topics(topics: Iterable[str]) -> BrokerError:
+    """The error of every adapter for topics that do not exist; retriable, since they may be created any moment."""
+    return BrokerError(f"waiting for topic {', '.join(topics)}; run: saga topics apply", retriable=True)

@@ -1,0 +1,148 @@
+"""Kafka, through confluent-kafka. What it needs of the cluster is plain: topics, groups, idempotent writes; no transactions.
+
+Every question to the cluster opens a client of its own, so one broker object serves any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import TimeoutError as Unanswered
+from contextlib import contextmanager
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from saga.errors import BrokerError
+from saga.transport.kafka_client import (
+    UNKNOWN_TOPIC,
+    broker_error,
+    kafka_partition,
+    opened,
+    partition_of,
+    record_of,
+    translated,
+)
+from saga.transport.kafka_consumer import KafkaConsumer
+from saga.transport.kafka_producer import KafkaProducer
+from saga.transport.kafka_settings import KafkaSettings
+from saga.transport.port import Assignments, Partition, Record, out_of_range, unknown_topics
+
+_READ_BATCH = 500
+
+
+class KafkaBroker:
+    """Opens nothing before it is asked. Raises DefinitionError when librdkafka does not accept the settings."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self.settings = settings
+
+    def consumer(self, group: str, topics: Sequence[str], assignments: Assignments) -> KafkaConsumer:
+        """A member of `group`; raises BrokerError, retriable, while a topic does not exist."""
+        found = self.partitions(topics)
+        if missing := [topic for topic, count in found.items() if count is None]:
+            raise unknown_topics(missing)
+        return KafkaConsumer(self.settings, group, {t: n for t, n in found.items() if n is not None}, assignments)
+
+    def producer(self) -> KafkaProducer:
+        return KafkaProducer(self.settings)
+
+    def partitions(self, topics: Sequence[str]) -> dict[str, int | None]:
+        with self._reader() as client:
+            return {topic: self._count(client, topic) for topic in topics}
+
+    def create(self, topics: Sequence[str], partitions: int, config: Mapping[str, str]) -> None:
+        """Create topics that do not exist, with the cluster's own replication factor; raises BrokerError."""
+        missing = [topic for topic, count in self.partitions(topics).items() if count is None]
+        if not missing:
+            return
+        if self.settings.embedded:
+            raise BrokerError(
+                f"an embedded broker cannot create {', '.join(missing)}: it has the topics it was started with. "
+                f"Name them in EmbeddedBroker([...]), or use a real Kafka"
+            )
+        admin = opened(AdminClient, self.settings.admin())
+        limit = self.settings.timeout
+        wanted = [NewTopic(topic, num_partitions=partitions, config=dict(config)) for topic in missing]
+        for topic, answer in admin.create_topics(wanted, request_timeout=limit, operation_timeout=limit).items():
+            try:
+                answer.result(limit + 1)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise broker_error(error.args[0], f"cannot create topic {topic}") from error
+            except Unanswered as silence:
+                raise BrokerError(f"no answer to creating topic {topic} within {limit} s", retriable=True) from silence
+
+    def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
+        return self._read(self._spans(starts))
+
+    def _count(self, client: Consumer, topic: str) -> int | None:
+        with translated(f"cannot look topic {topic} up"):
+            found = client.list_topics(topic, timeout=self.settings.timeout).topics[topic]
+        if found.error is None:
+            return len(found.partitions)
+        if found.error.code() in UNKNOWN_TOPIC:
+            return None
+        raise broker_error(found.error, f"cannot look topic {topic} up")
+
+    def _spans(self, starts: Mapping[Partition, int | None]) -> dict[Partition, range]:
+        """The offsets to be read of each partition that has any."""
+        spans = {}
+        with self._reader() as client:
+            for partition, start in starts.items():
+                low, high = self._watermarks(client, partition)
+                first = low if start is None else start
+                if not low <= first <= high:
+                    raise out_of_range(partition, first, f", only {low} to {high}")
+                spans[partition] = range(first, high)
+        return {partition: span for partition, span in spans.items() if span}
+
+    def _watermarks(self, client: Consumer, partition: Partition) -> tuple[int, int]:
+        where = f"{partition.topic}/{partition.number}"
+        with translated(f"cannot ask for the ends of {where}"):
+            found = client.get_watermark_offsets(kafka_partition(partition), timeout=self.settings.timeout)
+        if found is None:
+            raise BrokerError(f"no answer for the ends of {where} within {self.settings.timeout} s", retriable=True)
+        low, high = found
+        return low, high
+
+    def _read(self, spans: dict[Partition, range]) -> Iterator[Record]:
+        if not spans:
+            return
+        with self._reader() as client:
+            client.assign([kafka_partition(p, span.start) for p, span in spans.items()])
+            while spans:
+                for message in self._fetched(client):
+                    partition = partition_of(message)
+                    if (span := spans.get(partition)) is None:
+                        continue
+                    if message.error() is None and (record := record_of(message)).offset in span:
+                        yield record
+                    if _reached(message, span):
+                        del spans[partition]
+                        client.pause([kafka_partition(partition)])
+
+    def _fetched(self, client: Consumer) -> list[Message]:
+        first = client.poll(self.settings.timeout)
+        if first is None:
+            raise BrokerError(f"nothing to read arrived within {self.settings.timeout} s", retriable=True)
+        messages = [first, *client.consume(_READ_BATCH - 1, 0)]
+        for error in (message.error() for message in messages):
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                raise broker_error(error, "cannot read")
+        return messages
+
+    @contextmanager
+    def _reader(self) -> Iterator[Consumer]:
+        client = opened(Consumer, self.settings.reader())
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+def _reached(message: Message, span: range) -> bool:
+    """Whether nothing of the span is behind this message: markers of foreign transactions may take its last offsets."""
+    offset = message.offset()
+    assert offset is not None
+    return offset >= (span.stop - 1 if message.error() is None else span.stop)

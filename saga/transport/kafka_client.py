@@ -1,0 +1,85 @@
+"""What all confluent-kafka clients share: how they are opened, and how their errors become ours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar, cast
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from saga.errors import BrokerError, DefinitionError
+from saga.transport.port import Partition, Record
+
+log = logging.getLogger("saga.transport.kafka")
+Client = TypeVar("Client")
+
+UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+# librdkafka repeats by itself whatever repeating can help, and says `retriable` only of transactions: so these are listed.
+_HOPELESS = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError._SSL,
+        KafkaError._UNSUPPORTED_FEATURE,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_PARTITIONS,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.UNSUPPORTED_VERSION,
+    }
+)
+
+
+def opened(kind: Callable[..., Client], config: Mapping[str, object]) -> Client:
+    """A client of this kind; raises DefinitionError when librdkafka does not accept the settings."""
+    try:
+        return kind(dict(config), logger=log)
+    except KafkaException as refused:
+        raise DefinitionError(f"librdkafka refuses the Kafka client settings: {refused.args[0].str()}") from refused
+
+
+def broker_error(error: KafkaError, doing: str) -> BrokerError:
+    """Our error for librdkafka's; retriable unless trying again cannot help."""
+    return BrokerError(f"{doing}: {error.name()}: {error.str()}", retriable=not error.fatal() and error.code() not in _HOPELESS)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn a KafkaException from the block into a BrokerError that says what was being done."""
+    try:
+        yield
+    except KafkaException as error:
+        raise broker_error(error.args[0], doing) from error
+
+
+def partition_of(message: Message) -> Partition:
+    """Where a record, or an error that concerns one partition, comes from."""
+    topic, number = message.topic(), message.partition()
+    assert topic is not None
+    assert number is not None
+    return Partition(topic, number)
+
+
+def record_of(message: Message) -> Record:
+    """The record, without headers that have no value."""
+    topic, number, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None
+    assert number is not None
+    assert offset is not None
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    present = [(name, value) for name, value in headers if value is not None]
+    return Record(topic, number, offset, message.key(), message.value(), present)
+
+
+def kafka_partition(partition: Partition, offset: int | None = None) -> TopicPartition:
+    """The partition in librdkafka's terms, at an offset if one is given."""
+    if offset is None:
+        return TopicPartition(partition.topic, partition.number)
+    return TopicPartition(partition.topic, partition.number, offset)

@@ -1,0 +1,201 @@
+"""A consumer on confluent-kafka: where to begin and when to stop is asked of `Assignments`, and no record is ever skipped.
+
+Two rules keep that: records in hand are delivered before the error that came behind them, and after a failed callback
+nothing more is delivered at all, because librdkafka would go on from positions that nobody decided.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from saga.errors import BrokerError, LifecycleError
+from saga.transport.kafka_client import broker_error, kafka_partition, log, opened, partition_of, record_of, translated
+from saga.transport.kafka_settings import KafkaSettings
+from saga.transport.port import Assignments, Partition, Record, out_of_range
+
+# librdkafka reports every failed connection; these say that waiting alone may not help.
+_SURFACING = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._FATAL})
+
+
+class KafkaConsumer:
+    """All methods but `commit` belong to the polling thread; `commit` may be called from any and is sent at the next poll.
+
+    (confluent-kafka makes a foreign thread wait until a running poll has returned.) When no broker can be reached, `poll`
+    raises once, retriable; the client keeps trying to connect. A callback's exception is raised by the poll or close in
+    which it happened; after that only `close` is allowed.
+    """
+
+    def __init__(self, settings: KafkaSettings, group: str, partitions: Mapping[str, int], assignments: Assignments) -> None:
+        self._assignments = assignments
+        self._owned: set[Partition] = set()
+        self._gone: set[Partition] = set()
+        self._errors: deque[BrokerError] = deque()
+        self._failure: Exception | None = None
+        self._offsets: dict[Partition, int] = {}
+        self._offsets_lock = Lock()
+        self._closed = False
+        self._incremental = settings.group_protocol == "consumer"
+        self._timeout = settings.timeout
+        self._alone = settings.lanes == "all"
+        self._unclaimed = [Partition(topic, n) for topic, count in partitions.items() for n in range(count)]
+        self._client = opened(Consumer, {**settings.consumer(group), "error_cb": self._on_error, "on_commit": self._on_commit})
+        if not self._alone:
+            self._client.subscribe(
+                list(partitions), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+
+    def poll(self, limit: int, timeout: float) -> list[Record]:
+        self._refuse_unusable()
+        self._send_offsets()
+        if self._errors:
+            raise self._errors.popleft()
+        if self._alone and self._unclaimed:
+            self._claim_all()
+        messages = self._fetch(limit, timeout)
+        if self._failure:
+            raise self._failure
+        records = [record_of(message) for message in messages if not self._set_aside(message)]
+        if self._errors and not records:
+            raise self._errors.popleft()
+        return records
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        with self._offsets_lock:
+            self._offsets.update(offsets)
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        with translated("cannot pause"):
+            self._client.pause([kafka_partition(p) for p in partitions])
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        with translated("cannot resume"):
+            self._client.resume([kafka_partition(p) for p in partitions])
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        with translated(f"cannot seek {partition.topic}/{partition.number} to {offset}"):
+            self._client.seek(kafka_partition(partition, offset))
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        known, self._failure = self._failure, None
+        if self._alone:
+            self._hand_back(sorted(self._owned, key=lambda p: (p.topic, p.number)))
+        self._client.close()
+        if self._failure:
+            raise self._failure from known
+
+    def _fetch(self, limit: int, timeout: float) -> list[Message]:
+        first = self._client.poll(timeout)
+        if first is None:
+            return []
+        self._gone.clear()
+        try:
+            rest = self._client.consume(limit - 1, 0) if limit > 1 else []
+        except KafkaException as error:
+            self._errors.append(broker_error(error.args[0], "cannot consume"))
+            rest = []
+        fresh = [m for m in rest if m.error() or partition_of(m) in self._owned]
+        stale = not first.error() and partition_of(first) in self._gone
+        return fresh if stale else [first, *fresh]
+
+    def _set_aside(self, message: Message) -> bool:
+        """Keep an error for later; False for a record."""
+        if (error := message.error()) is None:
+            return False
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            offset = message.offset()
+            assert offset is not None
+            self._errors.append(out_of_range(partition_of(message), offset))
+        else:
+            self._errors.append(broker_error(error, f"cannot consume {message.topic() or ''}".rstrip()))
+        return True
+
+    def _claim_all(self) -> None:
+        with translated("cannot reach Kafka"):
+            # A client not yet connected asks for the beginning of a partition in vain, and again only half a second later.
+            self._client.get_watermark_offsets(kafka_partition(self._unclaimed[0]), timeout=self._timeout)
+        claimed, self._unclaimed = self._unclaimed, []
+        starts = self._begin(claimed)
+        if self._failure is None:
+            self._client.assign(starts)
+
+    def _on_assign(self, client: Consumer, parts: list[TopicPartition]) -> None:
+        # The members' protocol needs an answer even when the callback failed; nothing of it is ever delivered then.
+        starts = self._begin(_partitions(parts)) or parts
+        if self._incremental:
+            client.incremental_assign(starts)
+        else:
+            client.assign(starts)
+
+    def _begin(self, partitions: Sequence[Partition]) -> list[TopicPartition]:
+        if not partitions:
+            return []
+        try:
+            starts = self._assignments.assigned(partitions)
+            found = [(p, starts[p]) for p in partitions]
+        except Exception as failure:
+            self._failure = failure
+            return []
+        self._owned.update(partitions)
+        return [kafka_partition(p, OFFSET_BEGINNING if start is None else start) for p, start in found]
+
+    def _on_revoke(self, _client: Consumer, parts: list[TopicPartition]) -> None:
+        self._hand_back(_partitions(parts))
+
+    def _on_lost(self, _client: Consumer, parts: list[TopicPartition]) -> None:
+        lost = [p for p in _partitions(parts) if p in self._owned]
+        self._forget(lost)
+        self._tell(self._assignments.lost, lost)
+
+    def _hand_back(self, partitions: Iterable[Partition]) -> None:
+        going = [p for p in partitions if p in self._owned]
+        self._tell(self._assignments.revoked, going)
+        self._send_offsets()
+        self._forget(going)
+
+    def _tell(self, callback: Callable[[Sequence[Partition]], None], partitions: Sequence[Partition]) -> None:
+        try:
+            if partitions:
+                callback(partitions)
+        except Exception as failure:
+            self._failure = failure
+
+    def _forget(self, partitions: Iterable[Partition]) -> None:
+        self._owned.difference_update(partitions)
+        self._gone.update(partitions)
+
+    def _send_offsets(self) -> None:
+        with self._offsets_lock:
+            offsets, self._offsets = self._offsets, {}
+        mine = [kafka_partition(p, offset) for p, offset in offsets.items() if p in self._owned]
+        if mine:
+            try:
+                self._client.commit(offsets=mine, asynchronous=True)
+            except KafkaException as error:
+                log.warning("offsets were not committed: %s", error)
+
+    def _on_commit(self, error: KafkaError | None, _offsets: list[TopicPartition]) -> None:
+        if error:
+            log.warning("offsets were not committed: %s", error)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _SURFACING or error.fatal():
+            self._errors.append(broker_error(error, "the connection to Kafka failed"))
+        else:
+            log.debug("librdkafka: %s", error)
+
+    def _refuse_unusable(self) -> None:
+        if self._closed:
+            raise LifecycleError("this consumer is closed; open another one")
+        if self._failure:
+            raise LifecycleError(f"this consumer stopped when a callback failed ({self._failure!r}); close it")
+
+
+def _partitions(parts: Iterable[TopicPartition]) -> list[Partition]:
+    return [Partition(p.topic, p.partition) for p in parts]

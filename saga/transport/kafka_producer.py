@@ -1,0 +1,90 @@
+"""A producer on confluent-kafka: idempotent, to explicit partitions, its delivery reports kept until they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import cast
+
+from confluent_kafka import KafkaError, Message
+from confluent_kafka import Producer as Client
+
+from saga.errors import BrokerError, LifecycleError
+from saga.transport.kafka_client import broker_error, log, opened, translated
+from saga.transport.kafka_settings import KafkaSettings
+from saga.transport.port import Delivery, Outbound
+
+_PATIENCE = 0.1
+
+
+class KafkaProducer:
+    """When `send` raises, some of its records may be under way: purge, and read the outbox again."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._patience = settings.timeout
+        self._reported: list[Delivery] = []
+        self._ended = False
+        self._client = opened(Client, {**settings.producer(), "error_cb": self._on_error})
+
+    def send(self, records: Iterable[Outbound]) -> None:
+        self._refuse_ended()
+        for record in records:
+            with translated(f"cannot publish {record.token} to {record.topic}/{record.partition}"):
+                self._produce(record)
+
+    def reports(self) -> list[Delivery]:
+        self._refuse_ended()
+        self._client.poll(0)
+        reported, self._reported = self._reported, []
+        return reported
+
+    def flush(self, timeout: float) -> None:
+        self._refuse_ended()
+        if waiting := self._client.flush(timeout):
+            raise BrokerError(f"{waiting} records are not reported after {timeout} s", retriable=True)
+
+    def purge(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._client.purge()
+            self._client.close()
+
+    def _produce(self, record: Outbound) -> None:
+        waited = 0.0
+        while True:
+            try:
+                self._client.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    on_delivery=partial(self._on_delivery, record.token),
+                    headers=cast("list[tuple[str, str | bytes | None]]", record.headers),
+                )
+            except BufferError as full:
+                if waited >= self._patience:
+                    raise BrokerError(f"the client's queue is full after {waited:.1f} s", retriable=True) from full
+                self._client.poll(_PATIENCE)
+                waited += _PATIENCE
+            else:
+                return
+
+    def _on_delivery(self, token: str, error: KafkaError | None, message: Message) -> None:
+        if not self._ended:
+            self._reported.append(_delivery(token, error, message))
+
+    def _on_error(self, error: KafkaError) -> None:
+        # Whatever is lost by it comes back as a failed delivery.
+        log.debug("librdkafka: %s", error)
+
+    def _refuse_ended(self) -> None:
+        if self._ended:
+            raise LifecycleError("this producer was purged; open another one")
+
+
+def _delivery(token: str, error: KafkaError | None, message: Message) -> Delivery:
+    if error:
+        return Delivery(token, error=str(broker_error(error, f"{message.topic()}/{message.partition()} did not take it")))
+    offset = message.offset()
+    assert offset is not None
+    return Delivery(token, offset)
