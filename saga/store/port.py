@@ -213,8 +213,8 @@ class Store(Protocol):
         """A transaction on a connection of the store's own: committed at the end of the block, rolled back on an exception."""
         ...
 
-    def join(self, connection: Any) -> Transaction:
-        """Ride on a transaction that the caller has open and will commit.
+    def join(self, connection: Any) -> Unit:
+        """Ride on a transaction that the caller has open and will commit or roll back.
 
         Raises DefinitionError where none is open, or where the database lacks our tables.
         """

@@ -1,0 +1,260 @@
+"""A store on dictionaries, simple enough to be believed: what it answers is what every other store must answer.
+
+Handlers' SQL runs on one in-memory SQLite connection. A transaction writes into overlays, which are merged into the store when
+that connection commits: business rows and engine rows appear together or not at all.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import ChainMap
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
+from saga.protocol.facts import StepStatus
+from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Transaction, Workflow
+
+_BUSY = {StepStatus.RUNNING, StepStatus.COMPENSATING}
+
+
+@dataclass(slots=True)
+class _Tables:
+    """Rows by key. A row is replaced, never altered, so an overlay is all that a rollback has to forget."""
+
+    partitions: MutableMapping[str, int] = field(default_factory=dict)
+    lanes: MutableMapping[tuple[str, int], Lane] = field(default_factory=dict)
+    workflows: MutableMapping[tuple[str, str], Workflow] = field(default_factory=dict)
+    outbox: MutableMapping[tuple[str, str], Mapping[str, OutboxRow]] = field(default_factory=dict)
+    offsets: MutableMapping[str, int | None] = field(default_factory=dict)
+
+    def overlay(self) -> _Tables:
+        """The same rows, with a place of its own for what is written."""
+        return _Tables(*(ChainMap({}, getattr(self, table.name)) for table in fields(self)))
+
+    def absorb(self, overlay: _Tables) -> None:
+        for table in fields(self):
+            getattr(self, table.name).update(getattr(overlay, table.name).maps[0])
+
+    def rows(self, saga: str, workflow_id: str) -> list[OutboxRow]:
+        return sorted(self.outbox.get((saga, workflow_id), {}).values(), key=lambda row: row.sequence)
+
+    def workflow(self, saga: str, workflow_id: str) -> Workflow | None:
+        """A copy that its reader may alter."""
+        if (w := self.workflows.get((saga, workflow_id))) is None:
+            return None
+        return replace(
+            w,
+            fences={step: replace(fence) for step, fence in w.fences.items()},
+            inbox={id_: replace(received) for id_, received in w.inbox.items()},
+            unpublished={row.id for row in self.rows(saga, workflow_id) if self.offsets[row.id] is None},
+        )
+
+
+class MemoryUnit:
+    """An open transaction: the caller's connection, and overlays for what the engine writes."""
+
+    def __init__(self, connection: sqlite3.Connection, tables: _Tables) -> None:
+        self.workflow_id: str | None = None
+        self.tables = tables
+        self._connection: sqlite3.Connection | None = connection
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise LifecycleError("this transaction has ended; use the one that is handed to the handler, while it runs")
+        return self._connection
+
+    def end(self) -> None:
+        """Refuse further use, now that the transaction is over."""
+        self._connection = None
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
+        return self.connection.execute(sql, parameters)
+
+    def partitions(self, saga: str) -> int | None:
+        return self.tables.partitions.get(saga)
+
+    def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
+        return {id_: w for id_ in ids if (w := self.tables.workflow(saga, id_))}
+
+    def running(self, saga: str, lane: int) -> list[str]:
+        found = (w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane == lane and not w.closed)
+        busy = [w for w in found if any(fence.status in _BUSY for fence in w.fences.values())]
+        return [w.id for w in sorted(busy, key=lambda w: (w.opened, w.id))]
+
+    def save(self, saga: str, changes: Changes) -> None:
+        for workflow in (*changes.workflows, *changes.closed):
+            self._save(saga, workflow)
+        for id_, fence in changes.fences:
+            self._add(saga, id_, "fences", fence.step, fence)
+        for id_, received in changes.inbox:
+            self._add(saga, id_, "inbox", received.id, received)
+        for workflow in (*changes.closed, *(w for w in changes.workflows if w.closed)):
+            self._fold(saga, workflow)
+        for row in changes.outbox:
+            self._put(row)
+
+    def mark(self, published: Sequence[Published]) -> None:
+        for report in published:
+            self.tables.offsets[report.id] = report.offset
+
+    def advance(self, lane: Lane) -> None:
+        held = self.tables.lanes.get((lane.saga, lane.number))
+        if held is None or held.epoch != lane.epoch:
+            raise LaneFenced(lane.saga, lane.number, lane.epoch)
+        self.tables.lanes[lane.saga, lane.number] = replace(held, offsets=dict(lane.offsets), batch=lane.batch)
+
+    def _save(self, saga: str, workflow: Workflow) -> None:
+        known = self.tables.workflows.get((saga, workflow.id))
+        fences, inbox = (known.fences, known.inbox) if known else ({}, {})
+        self.tables.workflows[saga, workflow.id] = replace(workflow, fences=fences, inbox=inbox, unpublished=set())
+
+    def _add(self, saga: str, workflow_id: str, attribute: str, key: str, row: Any) -> None:
+        workflow = self.tables.workflows[saga, workflow_id]
+        rows = getattr(workflow, attribute) | {key: replace(row)}
+        self.tables.workflows[saga, workflow_id] = replace(workflow, **{attribute: rows})
+
+    def _fold(self, saga: str, workflow: Workflow) -> None:
+        if workflow.closed is None:
+            raise StoreError(f"workflow {workflow.id} is to be folded, but does not say when it was closed")
+        steps = {f.step: Fence(step=f.step, status=f.status, refused=f.refused) for f in workflow.fences.values()}
+        self.tables.workflows[saga, workflow.id] = replace(workflow, fences=steps, inbox={}, unpublished=set())
+
+    def _put(self, row: OutboxRow) -> None:
+        rows = self.tables.outbox.get((row.saga, row.workflow_id), {})
+        if any(other.sequence == row.sequence and other.id != row.id for other in rows.values()):
+            raise StoreError(f"sequence {row.sequence} of workflow {row.workflow_id} is taken by another event")
+        self.tables.outbox[row.saga, row.workflow_id] = {**rows, row.id: row}
+        self.tables.offsets[row.id] = None
+
+
+class MemoryStore:
+    """A store that lives as long as the object; one transaction at a time, whichever thread asks."""
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        # a joined transaction leaves a row here: whether the row survived tells whether its caller committed
+        self.connection.execute("CREATE TABLE saga_joined (number INTEGER PRIMARY KEY)")
+        self._tables = _Tables()
+        self._lock = threading.RLock()
+        self._open: MemoryUnit | None = None
+        self._closed = False
+        self._joined: list[tuple[int, _Tables]] = []
+        self._joins = self._commits = 0
+        self._seen = threading.local()
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        return self.unit()
+
+    @contextmanager
+    def unit(self) -> Iterator[MemoryUnit]:
+        with self._idle():
+            unit = MemoryUnit(self.connection, self._tables.overlay())
+            self.connection.execute("BEGIN")
+            self._open = unit
+            try:
+                yield unit
+                if not self.connection.in_transaction:
+                    raise StoreError("the transaction was ended inside its block; handlers must not commit or roll back")
+                self.connection.execute("COMMIT")
+                self._absorb(unit.tables)
+            finally:
+                self._open = None
+                unit.end()
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+
+    def join(self, connection: Any) -> MemoryUnit:
+        with self._lock:
+            if connection is not self.connection:
+                raise DefinitionError(f"join expects this store's own `connection`, found {connection!r}")
+            if not connection.in_transaction:
+                raise DefinitionError("join expects a connection inside a transaction: execute 'BEGIN IMMEDIATE' on it first")
+            if self._open:
+                return self._open
+            self._settle()
+            self._joins += 1
+            connection.cursor().execute("INSERT INTO saga_joined VALUES (?)", (self._joins,))
+            beneath = self._joined[-1][1] if self._joined else self._tables
+            self._joined.append((self._joins, beneath.overlay()))
+            return MemoryUnit(connection, self._joined[-1][1])
+
+    def claim(self, saga: str, lane: int, partitions: int) -> Lane:
+        with self._idle():
+            recorded = self._tables.partitions.setdefault(saga, partitions)
+            if recorded != partitions:
+                raise PartitionCountChanged(saga, recorded, partitions)
+            before = self._tables.lanes.get((saga, lane)) or Lane(saga, lane, epoch=0)
+            self._tables.lanes[saga, lane] = replace(before, epoch=before.epoch + 1, clean=False)
+            return replace(before, epoch=before.epoch + 1, offsets=dict(before.offsets))
+
+    def release(self, lane: Lane) -> None:
+        with self._idle():
+            held = self._tables.lanes[lane.saga, lane.number]
+            if held.epoch == lane.epoch:
+                self._tables.lanes[lane.saga, lane.number] = replace(held, clean=True)
+
+    def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
+        with self._reading():
+            rows = (row for rows in self._tables.outbox.values() for row in rows.values())
+            waiting = [
+                row for row in rows if row.saga == saga and row.lane == lane and self._tables.offsets[row.id] is None
+            ]
+            return sorted(waiting, key=lambda row: (row.workflow_id, row.sequence))[:limit]
+
+    def woken(self) -> bool:
+        with self._reading():
+            seen, self._seen.commits = getattr(self._seen, "commits", None), self._commits
+            return seen != self._commits
+
+    def find(self, workflow_id: str) -> list[tuple[str, Workflow, list[OutboxRow]]]:
+        with self._reading():
+            sagas = sorted(saga for saga, id_ in self._tables.workflows if id_ == workflow_id)
+            found = ((saga, self._tables.workflow(saga, workflow_id)) for saga in sagas)
+            return [(saga, w, self._tables.rows(saga, workflow_id)) for saga, w in found if w]
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self.connection.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Hold the store, knowing all that is committed; refused inside a transaction of this thread."""
+        with self._lock:
+            if self._closed:
+                raise LifecycleError("the store is closed")
+            if self._open:
+                raise LifecycleError("a transaction is open on this store; hand it on instead of opening another")
+            self._settle()
+            yield
+
+    @contextmanager
+    def _idle(self) -> Iterator[None]:
+        """As `_reading`, while no caller of `join` has a transaction open either."""
+        with self._reading():
+            if self.connection.in_transaction:
+                raise LifecycleError("the caller's transaction on this store's connection is open; end it first")
+            yield
+
+    def _settle(self) -> None:
+        """Learn how the callers of `join` ended their transactions."""
+        if not self._joined:
+            return
+        cursor = self.connection.cursor()
+        cursor.row_factory = None
+        survived = {number for (number,) in cursor.execute("SELECT number FROM saga_joined").fetchall()}
+        self._joined = [(number, tables) for number, tables in self._joined if number in survived]
+        if not self.connection.in_transaction:
+            for _, tables in self._joined:
+                self._absorb(tables)
+            self._joined.clear()
+            cursor.execute("DELETE FROM saga_joined")
+
+    def _absorb(self, tables: _Tables) -> None:
+        self._tables.absorb(tables)
+        self._commits += 1

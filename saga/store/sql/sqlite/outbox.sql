@@ -1,0 +1,18 @@
+-- name: save_outbox
+INSERT INTO saga_outbox (id, aggregatetype, aggregateid, type, payload, saga, lane, sequence, headers, created)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    aggregatetype = excluded.aggregatetype, aggregateid = excluded.aggregateid, type = excluded.type,
+    payload = excluded.payload, saga = excluded.saga, lane = excluded.lane, sequence = excluded.sequence,
+    headers = excluded.headers, created = excluded.created, published = NULL, record_offset = NULL, handled = NULL;
+
+-- name: mark
+UPDATE saga_outbox SET published = ?1, record_offset = ?2 WHERE id = ?3;
+
+-- name: pending
+SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
+FROM saga_outbox WHERE saga = ?1 AND lane = ?2 AND published IS NULL ORDER BY aggregateid, sequence LIMIT ?3;
+
+-- name: outbox_of_workflow
+SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
+FROM saga_outbox WHERE saga = ?1 AND aggregateid = ?2 ORDER BY sequence;

@@ -1,0 +1,49 @@
+-- name: load_workflows
+SELECT w.workflow_id, w.version, w.lane, w.status, w.sequence, w.deadline, w.opened, w.closed, w.gates, w.error,
+       w.traceparent, w.tracestate, w.steps
+FROM json_each(?2) AS ids CROSS JOIN saga_workflow AS w ON w.workflow_id = ids.value AND w.saga = ?1;
+
+-- name: load_fences
+SELECT f.workflow_id, f.step, f.status, f.event, f.result, f.pending, f.refused, f.attempt, f.due, f.error, f.changed
+FROM json_each(?2) AS ids CROSS JOIN saga_fence AS f ON f.workflow_id = ids.value AND f.saga = ?1;
+
+-- name: load_inbox
+SELECT i.workflow_id, i.id, i.step, i.status, i.type, i.payload, i.state, i.cause, i.traceparent, i.tracestate, i.topic,
+       i.record_partition, i.record_offset, i.received
+FROM json_each(?2) AS ids CROSS JOIN saga_inbox AS i ON i.workflow_id = ids.value AND i.saga = ?1;
+
+-- name: load_unpublished
+SELECT o.aggregateid, o.id
+FROM json_each(?2) AS ids CROSS JOIN saga_outbox AS o ON o.aggregateid = ids.value AND o.saga = ?1
+WHERE o.published IS NULL;
+
+-- name: running
+SELECT w.workflow_id
+FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AND w.saga = f.saga
+WHERE f.saga = ?1 AND f.status IN ('running', 'compensating') AND w.lane = ?2 AND w.closed IS NULL
+GROUP BY w.workflow_id ORDER BY w.opened, w.workflow_id;
+
+-- name: sagas_of_workflow
+SELECT saga FROM saga_workflow WHERE workflow_id = ?1 ORDER BY saga;
+
+-- name: save_workflow
+INSERT OR REPLACE INTO saga_workflow
+    (workflow_id, saga, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: save_fence
+INSERT OR REPLACE INTO saga_fence
+    (workflow_id, saga, step, status, event, result, pending, refused, attempt, due, error, changed)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: save_received
+INSERT OR REPLACE INTO saga_inbox
+    (workflow_id, saga, id, step, status, type, payload, state, cause, traceparent, tracestate, topic,
+     record_partition, record_offset, received)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: drop_fences
+DELETE FROM saga_fence WHERE saga = ?1 AND workflow_id IN (SELECT value FROM json_each(?2));
+
+-- name: drop_inbox
+DELETE FROM saga_inbox WHERE saga = ?1 AND workflow_id IN (SELECT value FROM json_each(?2));

@@ -1,0 +1,212 @@
+"""The participant's database in one SQLite file: WAL, every commit flushed, one connection per thread.
+
+Every transaction begins IMMEDIATE: it never has to be upgraded, so it can only wait, not fail. One worker process per file
+owns all lanes; processes that only start workflows or read need no lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from saga.clock import Clock, SystemClock
+from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreError
+from saga.store.port import Lane, OutboxRow, Transaction, Workflow
+from saga.store.sqlite_tables import SqliteTables, connect, engine_statements
+from saga.store.sqlite_unit import SqliteUnit, outbox_row
+
+
+@dataclass(slots=True)
+class _Session:
+    """One thread's connection, and the state of the file that it has been told of."""
+
+    connection: sqlite3.Connection
+    data_version: int | None = None
+
+
+class SqliteStore:
+    """A store on the database file `path`, which must hold our tables; `migrate=True` lays them (demo and tests).
+
+    `busy_timeout` is how many seconds a transaction waits for another connection's. Raises DefinitionError where the tables
+    are missing or of another version, StoreBusy at the first `claim` where another process has claimed a lane.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        migrate: bool = False,
+        busy_timeout: float = 5.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        if self.path in {"", ":memory:"}:
+            raise DefinitionError(f"SqliteStore needs a file, found {self.path!r}; use MemoryStore for a store without one")
+        self._busy_timeout, self._clock = busy_timeout, clock or SystemClock()
+        self._sessions: dict[threading.Thread, _Session] = {}
+        self._opening = threading.Lock()
+        self._closed = False
+        self._worker = _WorkerLock(self.path)
+        tables = SqliteTables(self.path, busy_timeout=busy_timeout)
+        if migrate:
+            tables.upgrade()
+        tables.require()
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        return self.unit()
+
+    @contextmanager
+    def unit(self) -> Iterator[SqliteUnit]:
+        with self._begun("BEGIN IMMEDIATE") as unit:
+            yield unit
+
+    def join(self, connection: Any) -> SqliteUnit:
+        if not isinstance(connection, sqlite3.Connection):
+            raise DefinitionError(f"join expects a sqlite3.Connection, found {type(connection).__qualname__}")
+        if not connection.in_transaction:
+            raise DefinitionError("join expects a connection inside a transaction: execute 'BEGIN IMMEDIATE' on it first")
+        self._require_our_file(connection)
+        unit = SqliteUnit(connection, self.path, self._clock)
+        # a deferred transaction either gets the write lock here or is told at once that it never will
+        unit.query("take_write_lock")
+        return unit
+
+    def claim(self, saga: str, lane: int, partitions: int) -> Lane:
+        self._worker.take()
+        with self.unit() as unit:
+            recorded = unit.partitions(saga)
+            if recorded is None:
+                unit.query("record_partitions", saga, partitions)
+            elif recorded != partitions:
+                raise PartitionCountChanged(saga, recorded, partitions)
+            before = unit.query("lane", saga, lane).fetchone()
+            unit.query("claim", saga, lane)
+            epoch, batch, offsets, _ = unit.query("lane", saga, lane).fetchone()
+            clean = before is None or bool(before[3])
+            return Lane(saga, lane, epoch, batch, orjson.loads(offsets), clean)
+
+    def release(self, lane: Lane) -> None:
+        with self.unit() as unit:
+            unit.query("release", lane.saga, lane.number, lane.epoch)
+
+    def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
+        with self._begun("BEGIN") as unit:
+            return [outbox_row(row) for row in unit.query("pending", saga, lane, limit)]
+
+    def woken(self) -> bool:
+        session = self._session()
+        with engine_statements(self.path):
+            (data_version,) = session.connection.cursor().execute("PRAGMA data_version").fetchone()
+        seen, session.data_version = session.data_version, data_version
+        return bool(data_version != seen)
+
+    def find(self, workflow_id: str) -> list[tuple[str, Workflow, list[OutboxRow]]]:
+        with self._begun("BEGIN") as unit:
+            sagas = [saga for (saga,) in unit.query("sagas_of_workflow", workflow_id)]
+            return [
+                (saga, unit.load(saga, [workflow_id])[workflow_id], unit.outbox_of(saga, workflow_id)) for saga in sagas
+            ]
+
+    def close(self) -> None:
+        """Close all threads' connections and give the file up; open transactions are rolled back."""
+        with self._opening:
+            self._closed = True
+            for session in self._sessions.values():
+                session.connection.close()
+            self._sessions.clear()
+        self._worker.drop()
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[SqliteUnit]:
+        connection = self._idle()
+        with engine_statements(self.path):
+            connection.execute(begin)
+        unit = SqliteUnit(connection, self.path, self._clock)
+        try:
+            yield unit
+            self._commit(connection)
+        finally:
+            unit.end()
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _idle(self) -> sqlite3.Connection:
+        connection = self._session().connection
+        if connection.in_transaction:
+            raise LifecycleError("this thread has a transaction open on this store; hand it on instead of opening another")
+        connection.row_factory = None  # a handler may have set one
+        return connection
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        if not connection.in_transaction:
+            raise StoreError(
+                f"{self.path}: the transaction was ended inside its block, so it is not known what was committed. "
+                f"Handlers must not commit or roll back; if none does, look for a full disk."
+            )
+        with engine_statements(self.path):
+            connection.execute("COMMIT")
+
+    def _session(self) -> _Session:
+        return self._sessions.get(threading.current_thread()) or self._open()
+
+    def _open(self) -> _Session:
+        with self._opening:
+            if self._closed:
+                raise LifecycleError(f"the store on {self.path} is closed")
+            for thread in [t for t in self._sessions if not t.is_alive()]:
+                self._sessions.pop(thread).connection.close()
+            session = _Session(connect(self.path, self._busy_timeout))
+            self._sessions[threading.current_thread()] = session
+            return session
+
+    def _require_our_file(self, connection: sqlite3.Connection) -> None:
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        file = next(file for _, name, file in cursor.execute("PRAGMA database_list") if name == "main")
+        if not file or not os.path.samefile(file, self.path):
+            raise DefinitionError(
+                f"the connection is on {file or 'a database in memory'}, which lacks this store's tables: "
+                f"they are in {self.path}. Connect to that file, so that one transaction holds business rows and events."
+            )
+
+
+class _WorkerLock:
+    """Held by the one process that owns lanes of a file; the kernel drops it when the process dies."""
+
+    def __init__(self, path: str) -> None:
+        self._path = f"{path}.lock"
+        self._taking = threading.Lock()
+        self._descriptor: int | None = None
+
+    def take(self) -> None:
+        """Hold the lock, if not held already; raises StoreBusy naming the process that does."""
+        with self._taking:
+            if self._descriptor is not None:
+                return
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(descriptor, 32).decode().strip() or "unknown"
+                os.close(descriptor)
+                raise StoreBusy(
+                    f"{self._path} is held by process {holder}: one worker process per SQLite file. "
+                    f"Stop that worker, give this one a file of its own, or use PostgreSQL."
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+            self._descriptor = descriptor
+
+    def drop(self) -> None:
+        with self._taking:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None

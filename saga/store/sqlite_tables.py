@@ -1,0 +1,131 @@
+"""The SQLite file itself: how it is opened, how its errors read, and the migrations that give it our tables."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from saga.errors import DefinitionError, StoreError
+from saga.store.statements import Migration, migrations
+
+_RECORD = (
+    "INSERT INTO saga_migration (number, name, applied) "
+    "VALUES ({number}, '{name}', strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now'));"
+)
+
+
+def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
+    """A connection in WAL mode that flushes every commit and begins nothing by itself."""
+    with engine_statements(path):
+        connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            connection.close()
+            raise StoreError(f"{path} is in journal mode {mode!r} and cannot change to 'wal': put it on a local file system")
+        connection.execute("PRAGMA synchronous = FULL")
+        # a batch of 200 workflows dirties up to 4 MB: by default it spills before the commit and is checkpointed after each
+        connection.execute("PRAGMA cache_size = -16000")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        return connection
+
+
+@contextmanager
+def engine_statements(path: str) -> Iterator[None]:
+    """Turn the driver's errors inside the block into StoreError; what handlers execute stays outside such blocks."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {_explain(error)}") from error
+
+
+def _explain(error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorname", None) or type(error).__name__
+    if code == "SQLITE_BUSY_SNAPSHOT":
+        return (
+            "database is locked for this transaction, which has read before another connection wrote. "
+            "Roll back and begin again with BEGIN IMMEDIATE."
+        )
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return (
+            "database is locked: another connection keeps a write transaction open for longer than the busy timeout. "
+            "Commit early in whoever writes to this file, or raise busy_timeout."
+        )
+    return f"{error} ({code})"
+
+
+class SqliteTables:
+    """The schema of one database file; opens and closes a connection per call."""
+
+    def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
+        self.path, self._busy_timeout = os.fspath(path), busy_timeout
+        self._migrations = migrations("sqlite")
+
+    def version(self) -> int:
+        with self._connection() as connection:
+            return _version(connection)
+
+    def latest(self) -> int:
+        return self._migrations[-1].number
+
+    def upgrade(self) -> list[str]:
+        with self._connection() as connection:
+            return [m.name for m in self._migrations if _apply(connection, m)]
+
+    def script(self) -> str:
+        version = self.version()
+        missing = (m for m in self._migrations if m.number > version)
+        return "\n".join(f"-- {m.name}\nBEGIN IMMEDIATE;\n{_recorded(m)}\nCOMMIT;\n" for m in missing)
+
+    def require(self) -> None:
+        """Raise DefinitionError unless the tables are those that this library knows."""
+        found, latest = self.version(), self.latest()
+        if found == latest:
+            return
+        step = "run: saga db upgrade" if found < latest else "upgrade the library, or go back to the database before it"
+        state = f"is at migration {found}" if found else "has no saga tables"
+        raise DefinitionError(f"{self.path} {state}, this library expects migration {latest}; {step}")
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        connection = connect(self.path, self._busy_timeout)
+        try:
+            with engine_statements(self.path):
+                yield connection
+        finally:
+            connection.close()
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'saga_migration'").fetchone()
+    return connection.execute("SELECT max(number) FROM saga_migration").fetchone()[0] if known else 0
+
+
+def _apply(connection: sqlite3.Connection, migration: Migration) -> bool:
+    """Whether the migration was missing; if so it is there now, or not at all."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if missing := _version(connection) < migration.number:
+            for statement in _split(_recorded(migration)):
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return missing
+
+
+def _recorded(migration: Migration) -> str:
+    return migration.sql + "\n" + _RECORD.format(number=migration.number, name=migration.name)
+
+
+def _split(script: str) -> Iterator[str]:
+    # executescript would commit the transaction that holds the migration together
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,237 @@
+"""One open SQLite transaction: what handlers execute in it, and what the engine loads and saves set-based.
+
+Statements of the engine fail with StoreError; statements of handlers fail with the driver's own errors, so that the engine
+can tell who is to blame.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from saga.clock import Clock
+from saga.errors import LaneFenced, LifecycleError, StoreError
+from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
+from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Received, Workflow
+from saga.store.sqlite_tables import engine_statements
+from saga.store.statements import statements
+
+SQL = statements("sqlite")
+
+_ENDED = "this transaction has ended; use the one that is handed to the handler, while the handler runs"
+
+# a look-up is four times faster than calling the enumeration, and rows come by the thousand
+_FACT = {status.value: status for status in FactStatus}
+_STEP = {status.value: status for status in StepStatus}
+_WORKFLOW = {status.value: status for status in WorkflowStatus}
+
+
+class SqliteUnit:
+    """A transaction on a connection that somebody else begins and ends."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str, clock: Clock) -> None:
+        self.workflow_id: str | None = None
+        self._connection: sqlite3.Connection | None = connection
+        self._path, self._clock = path, clock
+        self._cursor = connection.cursor()
+        self._cursor.row_factory = None  # the connection may be the caller's, and so may its factory
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise LifecycleError(_ENDED)
+        return self._connection
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
+        return self.connection.execute(sql, parameters)
+
+    def end(self) -> None:
+        """Refuse further use, now that the transaction is over."""
+        self._connection = None
+
+    def partitions(self, saga: str) -> int | None:
+        row = self.query("partitions", saga).fetchone()
+        return row[0] if row else None
+
+    def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
+        wanted = orjson.dumps([*ids]).decode()
+        found = {row[0]: _workflow(row) for row in self.query("load_workflows", saga, wanted)}
+        for id_, *fence in self.query("load_fences", saga, wanted):
+            found[id_].fences[fence[0]] = _fence(fence)
+        for id_, *received in self.query("load_inbox", saga, wanted):
+            found[id_].inbox[received[0]] = _received(received)
+        for workflow_id, id_ in self.query("load_unpublished", saga, wanted):
+            found[workflow_id].unpublished.add(id_)
+        return found
+
+    def running(self, saga: str, lane: int) -> list[str]:
+        return [id_ for (id_,) in self.query("running", saga, lane)]
+
+    def save(self, saga: str, changes: Changes) -> None:
+        workflows = {w.id: w for w in (*changes.workflows, *changes.closed)}
+        closed = {w.id for w in changes.closed} | {w.id for w in changes.workflows if w.closed}
+        self._write("save_workflow", [_workflow_row(saga, w, w.id in closed) for w in workflows.values()])
+        self._write("save_fence", [_fence_row(saga, id_, f) for id_, f in changes.fences if id_ not in closed])
+        self._write("save_received", [_received_row(saga, id_, r) for id_, r in changes.inbox if id_ not in closed])
+        self._write("save_outbox", [_outbox_row(row) for row in changes.outbox])
+        if closed:
+            ids = orjson.dumps([*closed]).decode()
+            self.query("drop_fences", saga, ids)
+            self.query("drop_inbox", saga, ids)
+
+    def mark(self, published: Sequence[Published]) -> None:
+        now = iso(self._clock.now())
+        self._write("mark", [(now, report.offset, report.id) for report in published])
+
+    def advance(self, lane: Lane) -> None:
+        offsets = orjson.dumps(lane.offsets).decode()
+        if self.query("advance", lane.saga, lane.number, lane.epoch, lane.batch, offsets).rowcount == 0:
+            raise LaneFenced(lane.saga, lane.number, lane.epoch)
+
+    def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
+        return [outbox_row(row) for row in self.query("outbox_of_workflow", saga, workflow_id)]
+
+    def query(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        """Execute one of the engine's statements; its rows must be read before the next."""
+        with engine_statements(self._path):
+            return self._open_cursor.execute(SQL[statement], parameters)
+
+    @property
+    def _open_cursor(self) -> sqlite3.Cursor:
+        if self._connection is None:
+            raise LifecycleError(_ENDED)
+        return self._cursor
+
+    def _write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            with engine_statements(self._path):
+                self._open_cursor.executemany(SQL[statement], rows)
+
+
+@lru_cache(maxsize=1024)
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC, which sorts as time does."""
+    if moment.tzinfo is None:
+        raise StoreError(f"moment {moment} has no time zone; the engine's clock must answer in UTC")
+    return moment.astimezone(UTC).isoformat()
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else iso(moment)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _workflow_row(saga: str, w: Workflow, closed: bool) -> tuple[Any, ...]:
+    steps = orjson.dumps({f.step: (f.status, f.refused) for f in w.fences.values()}).decode() if closed else None
+    return (
+        w.id, saga, w.version, w.lane, w.status.value, w.sequence, _iso(w.deadline), iso(w.opened), _iso(w.closed),
+        w.gates, w.error, w.traceparent, w.tracestate, steps,
+    )  # fmt: skip
+
+
+def _workflow(row: Sequence[Any]) -> Workflow:
+    id_, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps = row
+    return Workflow(
+        id=id_,
+        version=version,
+        lane=lane,
+        status=_WORKFLOW[status],
+        sequence=sequence,
+        deadline=_moment(deadline),
+        opened=datetime.fromisoformat(opened),
+        closed=_moment(closed),
+        gates=gates,
+        error=error,
+        traceparent=traceparent,
+        tracestate=tracestate,
+        fences=_folded(steps) if steps else {},
+    )
+
+
+def _folded(steps: str) -> dict[str, Fence]:
+    return {
+        step: Fence(step=step, status=_STEP[status], refused=refused)
+        for step, (status, refused) in orjson.loads(steps).items()
+    }
+
+
+def _fence_row(saga: str, workflow_id: str, f: Fence) -> tuple[Any, ...]:
+    return (
+        workflow_id, saga, f.step, f.status.value, f.event, f.result, f.pending, f.refused, f.attempt, _iso(f.due), f.error,
+        _iso(f.changed),
+    )  # fmt: skip
+
+
+def _fence(row: Sequence[Any]) -> Fence:
+    step, status, event, result, pending, refused, attempt, due, error, changed = row
+    return Fence(
+        step=step,
+        status=_STEP[status],
+        event=event,
+        result=result,
+        pending=bool(pending),
+        refused=bool(refused),
+        attempt=attempt,
+        due=_moment(due),
+        error=error,
+        changed=_moment(changed),
+    )
+
+
+def _received_row(saga: str, workflow_id: str, r: Received) -> tuple[Any, ...]:
+    return (
+        workflow_id, saga, r.id, r.step, r.status.value, r.type, r.payload, r.state, r.cause, r.traceparent, r.tracestate,
+        r.topic, r.partition, r.offset, _iso(r.received),
+    )  # fmt: skip
+
+
+def _received(row: Sequence[Any]) -> Received:
+    id_, step, status, type_, payload, state, cause, traceparent, tracestate, topic, partition, offset, received = row
+    return Received(
+        id=id_,
+        step=step,
+        status=_FACT[status],
+        type=type_,
+        payload=payload,
+        state=state,
+        cause=cause,
+        traceparent=traceparent,
+        tracestate=tracestate,
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        received=_moment(received),
+    )
+
+
+def _outbox_row(row: OutboxRow) -> tuple[Any, ...]:
+    headers = orjson.dumps([(name, value.decode()) for name, value in row.headers]).decode()
+    return (
+        row.id, row.topic, row.workflow_id, row.type, row.payload, row.saga, row.lane, row.sequence, headers,
+        iso(row.created),
+    )  # fmt: skip
+
+
+def outbox_row(row: Sequence[Any]) -> OutboxRow:
+    """The row as `pending` and `outbox_of_workflow` select it."""
+    id_, saga, lane, topic, workflow_id, type_, sequence, headers, payload, created = row
+    return OutboxRow(
+        id=id_,
+        saga=saga,
+        lane=lane,
+        topic=topic,
+        workflow_id=workflow_id,
+        type=type_,
+        sequence=sequence,
+        headers=[(name, value.encode()) for name, value in orjson.loads(headers)],
+        payload=payload,
+        created=datetime.fromisoformat(created),
+    )

@@ -1,0 +1,65 @@
+"""The stores that must pass the conformance suite: add one here, and every test runs on it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from saga.store.memory import MemoryStore
+from saga.store.port import Archive, Store
+from saga.store.sqlite import SqliteStore
+
+
+class ArchivedStore(Store, Archive, Protocol):
+    """A store with its archive."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """One store under test, and what a test must know of its driver.
+
+    `connection` is the caller's own, for `join`; `begin` opens a transaction on it; `foreign` is one of some other database.
+    """
+
+    store: ArchivedStore
+    connection: Any
+    begin: str
+    foreign: Any
+    integrity_error: type[Exception]
+
+
+@contextmanager
+def memory(folder: Path) -> Iterator[Database]:
+    with closing(MemoryStore()) as store, closing(sqlite3.connect(":memory:", isolation_level=None)) as foreign:
+        yield Database(store, store.connection, "BEGIN", foreign, sqlite3.IntegrityError)
+
+
+@contextmanager
+def sqlite(folder: Path) -> Iterator[Database]:
+    path = folder / "stock.db"
+    with (
+        closing(SqliteStore(path, migrate=True)) as store,
+        closing(sqlite3.connect(path, isolation_level=None)) as own,
+        closing(sqlite3.connect(folder / "other.db", isolation_level=None)) as foreign,
+    ):
+        yield Database(store, own, "BEGIN IMMEDIATE", foreign, sqlite3.IntegrityError)
+
+
+@pytest.fixture(params=[memory, sqlite], ids=lambda make: make.__name__)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    make: Callable[[Path], Any] = request.param
+    with make(tmp_path) as database:
+        with database.store.transaction() as tx:
+            tx.execute("CREATE TABLE shelf (sku TEXT PRIMARY KEY, pieces INTEGER NOT NULL)")
+        yield database
+
+
+@pytest.fixture
+def store(database: Database) -> ArchivedStore:
+    return database.store

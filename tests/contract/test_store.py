@@ -1,0 +1,636 @@
+"""What every store must do, whatever it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
+from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
+from saga.store.port import Changes, Fence, OutboxRow, Published, Received, Transaction, Unit, Workflow
+from tests.contract.conftest import ArchivedStore, Database
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+LATER = NOW + timedelta(microseconds=1)
+
+
+def workflow(id_: str = "w1", **fields: Any) -> Workflow:
+    return Workflow(**{"id": id_, "version": 1, "lane": 0, "opened": NOW, **fields})
+
+
+def fence(step: str = "reserve", status: StepStatus = StepStatus.DONE, **fields: Any) -> Fence:
+    return Fence(step=step, status=status, **fields)
+
+
+def received(id_: str = "e1", **fields: Any) -> Received:
+    return Received(**{"id": id_, "step": "place", "status": FactStatus.DONE, "type": "checkout.OrderPlaced", **fields})
+
+
+def outbox(workflow_id: str, sequence: int, *, lane: int = 0, saga: str = "checkout", id_: str | None = None) -> OutboxRow:
+    return OutboxRow(
+        id=id_ or f"{saga}/{workflow_id}/{sequence}",
+        saga=saga,
+        lane=lane,
+        topic=f"{saga}.events",
+        workflow_id=workflow_id,
+        type="checkout.StockReserved",
+        sequence=sequence,
+        headers=[("ce_id", b"e1"), ("ce_subject", "Bestellung Ü".encode()), ("ce_id", b"again")],
+        payload=b"\x00\x00\x00\x00\x01\xff",
+        created=LATER,
+    )
+
+
+def full_workflow(id_: str) -> Workflow:
+    return workflow(
+        id_,
+        version=3,
+        lane=2,
+        status=WorkflowStatus.FAILED,
+        sequence=7,
+        deadline=LATER,
+        gates='{"express": true}',
+        error="carrier unknown",
+        traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        tracestate="vendor=1",
+        fences={
+            "reserve": fence(
+                event="checkout.StockReserved",
+                result=b"\x00\xff",
+                pending=True,
+                refused=True,
+                attempt=4,
+                due=LATER,
+                error="timeout",
+                changed=NOW,
+            ),
+            "label": fence("label", StepStatus.SKIPPED),
+        },
+        inbox={
+            "e1": received(
+                payload=b"\x00\x01",
+                state="recorded",
+                cause="e0",
+                traceparent="00-1",
+                tracestate="vendor=2",
+                topic="checkout.events",
+                partition=2,
+                offset=41,
+                received=LATER,
+            ),
+            "e2": received("e2", status=FactStatus.ABORT, step=""),
+        },
+    )
+
+
+def changes_of(*workflows: Workflow, outbox: Sequence[OutboxRow] = ()) -> Changes:
+    return Changes(
+        workflows=list(workflows),
+        fences=[(w.id, f) for w in workflows for f in w.fences.values()],
+        inbox=[(w.id, r) for w in workflows for r in w.inbox.values()],
+        outbox=list(outbox),
+    )
+
+
+def save(store: ArchivedStore, changes: Changes, saga: str = "checkout") -> None:
+    with store.unit() as unit:
+        unit.save(saga, changes)
+
+
+def load(store: ArchivedStore, *ids: str, saga: str = "checkout") -> dict[str, Workflow]:
+    with store.unit() as unit:
+        return unit.load(saga, ids)
+
+
+def shelf(store: ArchivedStore) -> list[tuple[str, int]]:
+    with store.transaction() as tx:
+        return [tuple(row) for row in tx.execute("SELECT sku, pieces FROM shelf ORDER BY sku").fetchall()]
+
+
+def ids(rows: Sequence[OutboxRow]) -> list[tuple[str, int]]:
+    return [(row.workflow_id, row.sequence) for row in rows]
+
+
+# --- transactions
+
+
+def test_business_rows_and_engine_rows_are_committed_together(store: ArchivedStore) -> None:
+    with store.unit() as unit:
+        unit.execute("INSERT INTO shelf VALUES ('tea', 3)")
+        unit.save("checkout", changes_of(workflow("w1"), outbox=[outbox("w1", 1)]))
+
+    assert shelf(store) == [("tea", 3)]
+    assert ids(store.pending("checkout", 0, 10)) == [("w1", 1)]
+
+
+def test_an_exception_takes_business_rows_and_engine_rows_back(store: ArchivedStore) -> None:
+    lane = store.claim("checkout", 0, 4)
+    save(store, changes_of(full_workflow("w1"), outbox=[outbox("w1", 1)]))
+
+    def fail_at_the_end() -> None:
+        with store.unit() as unit:
+            unit.execute("INSERT INTO shelf VALUES ('tea', 3)")
+            unit.save("checkout", Changes(closed=[workflow("w1", closed=NOW)], outbox=[outbox("w1", 2)]))
+            unit.mark([Published("checkout/w1/1", 5)])
+            unit.advance(replace(lane, batch=9))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_at_the_end()
+
+    assert shelf(store) == []
+    assert load(store, "w1") == {"w1": replace(full_workflow("w1"), unpublished={"checkout/w1/1"})}
+    assert ids(store.pending("checkout", 0, 10)) == [("w1", 1)]
+    assert store.claim("checkout", 0, 4).batch == 0
+
+
+def test_a_statement_of_a_handler_fails_with_the_drivers_own_error(database: Database) -> None:
+    with database.store.transaction() as tx:
+        tx.execute("INSERT INTO shelf VALUES ('tea', 3)")
+
+    with pytest.raises(database.integrity_error), database.store.transaction() as tx:
+        tx.execute("INSERT INTO shelf VALUES ('tea', 4)")
+
+    assert shelf(database.store) == [("tea", 3)]
+
+
+def test_results_tell_rows_and_their_number(store: ArchivedStore) -> None:
+    with store.transaction() as tx:
+        inserted = tx.execute("INSERT INTO shelf VALUES ('tea', 3), ('rice', 1)").rowcount
+        one = tx.execute("SELECT pieces FROM shelf WHERE sku = 'tea'").fetchone()
+        none = tx.execute("SELECT pieces FROM shelf WHERE sku = 'salt'").fetchone()
+
+    assert (inserted, tuple(one), none) == (2, (3,), None)
+
+
+def test_a_transaction_inside_another_of_the_same_thread_is_refused(store: ArchivedStore) -> None:
+    with store.transaction() as tx:
+        tx.execute("INSERT INTO shelf VALUES ('tea', 3)")
+        with pytest.raises(LifecycleError), store.transaction():
+            pass
+        with pytest.raises(LifecycleError):
+            store.pending("checkout", 0, 1)
+        with pytest.raises(LifecycleError):
+            store.claim("checkout", 0, 1)
+
+    assert shelf(store) == [("tea", 3)]
+
+
+def test_an_ended_transaction_refuses_statements(store: ArchivedStore) -> None:
+    with store.transaction() as tx:
+        pass
+
+    with pytest.raises(LifecycleError):
+        tx.execute("INSERT INTO shelf VALUES ('tea', 3)")
+
+
+def test_a_transaction_that_a_handler_committed_is_not_taken_for_a_success(store: ArchivedStore) -> None:
+    with pytest.raises(StoreError, match="must not commit"), store.transaction() as tx:
+        tx.execute("COMMIT")
+
+
+def test_transactions_are_what_their_ports_say(store: ArchivedStore) -> None:
+    with store.transaction() as tx:
+        assert isinstance(tx, Transaction)
+        assert tx.workflow_id is None
+    with store.unit() as unit:
+        assert isinstance(unit, Unit)
+
+
+def test_a_closed_store_refuses(store: ArchivedStore) -> None:
+    store.close()
+
+    with pytest.raises(LifecycleError), store.transaction():
+        pass
+    with pytest.raises(LifecycleError):
+        store.pending("checkout", 0, 1)
+
+
+# --- workflows
+
+
+@pytest.mark.parametrize("known", [workflow("w1"), full_workflow("w1")], ids=["least", "full"])
+def test_a_saved_workflow_is_loaded_field_by_field(store: ArchivedStore, known: Workflow) -> None:
+    save(store, changes_of(known))
+
+    assert load(store, "w1") == {"w1": known}
+
+
+@pytest.mark.parametrize("status", list(StepStatus))
+def test_every_status_of_a_step_survives(store: ArchivedStore, status: StepStatus) -> None:
+    save(store, changes_of(workflow("w1", fences={"reserve": fence(status=status)})))
+
+    assert load(store, "w1")["w1"].fences["reserve"].status is status
+
+
+@pytest.mark.parametrize("status", list(FactStatus))
+def test_every_status_of_a_fact_survives(store: ArchivedStore, status: FactStatus) -> None:
+    save(store, changes_of(workflow("w1", inbox={"e1": received(status=status)})))
+
+    assert load(store, "w1")["w1"].inbox["e1"].status is status
+
+
+def test_moments_of_other_time_zones_are_loaded_as_the_same_moment(store: ArchivedStore) -> None:
+    there = NOW.astimezone(datetime.strptime("+0530", "%z").tzinfo)
+
+    save(store, changes_of(workflow("w1", deadline=there)))
+
+    assert load(store, "w1")["w1"].deadline == NOW
+
+
+def test_unknown_workflows_are_absent(store: ArchivedStore) -> None:
+    save(store, changes_of(workflow("w1")))
+
+    assert list(load(store, "w1", "w2")) == ["w1"]
+    assert load(store) == {}
+
+
+def test_many_workflows_are_loaded_each_with_its_own_rows(store: ArchivedStore) -> None:
+    many = [full_workflow(f"w{n}") for n in range(1500)]
+    save(store, changes_of(*many))
+
+    assert load(store, *(w.id for w in many)) == {w.id: w for w in many}
+
+
+def test_two_sagas_may_use_the_same_workflow_id(store: ArchivedStore) -> None:
+    save(store, changes_of(full_workflow("w1"), outbox=[outbox("w1", 1)]))
+    save(store, changes_of(workflow("w1", sequence=1), outbox=[outbox("w1", 1, saga="returns")]), saga="returns")
+
+    assert load(store, "w1", saga="returns") == {"w1": workflow("w1", sequence=1, unpublished={"returns/w1/1"})}
+    assert load(store, "w1") == {"w1": replace(full_workflow("w1"), unpublished={"checkout/w1/1"})}
+
+
+def test_rows_saved_again_replace_the_old_ones_and_leave_the_others(store: ArchivedStore) -> None:
+    save(store, changes_of(full_workflow("w1"), full_workflow("w2")))
+    before = load(store, "w1", "w2")
+
+    now_done = fence("label", StepStatus.DONE, attempt=1)
+    handled = received(state="handled")
+    save(
+        store,
+        Changes(workflows=[replace(before["w1"], sequence=8)], fences=[("w1", now_done)], inbox=[("w1", handled)]),
+    )
+
+    after = load(store, "w1", "w2")
+    assert after["w1"].sequence == 8
+    assert after["w1"].fences == before["w1"].fences | {"label": now_done}
+    assert after["w1"].inbox == before["w1"].inbox | {"e1": handled}
+    assert after["w2"] == before["w2"]
+
+
+def test_what_is_done_to_a_loaded_workflow_stays_with_the_reader(store: ArchivedStore) -> None:
+    save(store, changes_of(full_workflow("w1")))
+
+    mine = load(store, "w1")["w1"]
+    mine.sequence = 99
+    mine.fences["reserve"].status = StepStatus.COMPENSATED
+    mine.inbox.clear()
+
+    assert load(store, "w1") == {"w1": full_workflow("w1")}
+
+
+def test_what_is_saved_is_loaded_in_the_same_transaction(store: ArchivedStore) -> None:
+    with store.unit() as unit:
+        unit.save("checkout", changes_of(full_workflow("w1"), outbox=[outbox("w1", 1)]))
+
+        assert unit.load("checkout", ["w1"]) == {"w1": replace(full_workflow("w1"), unpublished={"checkout/w1/1"})}
+
+
+def test_a_closed_workflow_keeps_statuses_and_nothing_else(store: ArchivedStore) -> None:
+    save(store, changes_of(full_workflow("w1"), full_workflow("w2"), outbox=[outbox("w1", 1)]))
+    ended = replace(load(store, "w1")["w1"], status=WorkflowStatus.COMPLETED, closed=LATER)
+
+    save(store, Changes(closed=[ended], fences=[("w1", fence("confirm"))], inbox=[("w1", received("e9"))]))
+
+    statuses = {"reserve": fence(refused=True), "label": fence("label", StepStatus.SKIPPED)}
+    assert load(store, "w1") == {"w1": replace(ended, fences=statuses, inbox={})}
+    assert load(store, "w2") == {"w2": full_workflow("w2")}
+
+
+def test_a_closed_workflow_saved_again_stays_folded(store: ArchivedStore) -> None:
+    save(store, Changes(closed=[workflow("w1", closed=NOW, fences={"dispatch": fence("dispatch")})]))
+    known = load(store, "w1")["w1"]
+    known.fences["dispatch"].refused = True
+    known.sequence = 4
+
+    save(store, changes_of(known, outbox=[outbox("w1", 4)]))
+
+    assert load(store, "w1") == {"w1": replace(known, unpublished={"checkout/w1/4"})}
+
+
+def test_folding_a_workflow_that_is_open_is_refused(store: ArchivedStore) -> None:
+    with pytest.raises(StoreError):
+        save(store, Changes(closed=[workflow("w1")]))
+
+    assert load(store, "w1") == {}
+
+
+def test_running_workflows_are_listed_oldest_first(store: ArchivedStore) -> None:
+    busy = [
+        workflow("young", opened=LATER, fences={"reserve": fence(status=StepStatus.RUNNING)}),
+        workflow("old", fences={"reserve": fence(), "label": fence("label", StepStatus.COMPENSATING)}),
+        workflow("both", fences={"a": fence("a", StepStatus.RUNNING), "b": fence("b", StepStatus.RUNNING)}),
+    ]
+    idle = workflow("idle", fences={"a": fence("a"), "b": fence("b", StepStatus.STUCK)})
+    elsewhere = workflow("elsewhere", lane=1, fences={"reserve": fence(status=StepStatus.RUNNING)})
+    save(store, changes_of(*busy, idle, elsewhere))
+    save(store, changes_of(busy[0]), saga="returns")
+    save(store, Changes(closed=[workflow("closed", closed=NOW, fences={"r": fence("r", StepStatus.RUNNING)})]))
+
+    with store.unit() as unit:
+        running = unit.running("checkout", 0)
+
+    assert running == ["both", "old", "young"]
+
+
+# --- outbox
+
+
+def test_pending_rows_come_by_workflow_and_sequence_as_they_were_saved(store: ArchivedStore) -> None:
+    rows = [outbox("w2", 1), outbox("w1", 10), outbox("w1", 9), outbox("w3", 1)]
+    save(store, changes_of(workflow("w1"), workflow("w2"), workflow("w3"), outbox=rows))
+
+    assert store.pending("checkout", 0, 10) == [rows[2], rows[1], rows[0], rows[3]]
+
+
+def test_pending_rows_are_those_of_one_lane_of_one_saga(store: ArchivedStore) -> None:
+    save(store, changes_of(workflow("w1"), workflow("w2", lane=1), outbox=[outbox("w1", 1), outbox("w2", 1, lane=1)]))
+    save(store, changes_of(workflow("w1"), outbox=[outbox("w1", 1, saga="returns")]), saga="returns")
+
+    assert [row.id for row in store.pending("checkout", 1, 10)] == ["checkout/w2/1"]
+    assert [row.id for row in store.pending("returns", 0, 10)] == ["returns/w1/1"]
+
+
+@pytest.mark.parametrize("limit", range(1, 7))
+def test_a_limit_never_skips_a_row_of_a_workflow(store: ArchivedStore, limit: int) -> None:
+    rows = [outbox(w, sequence) for sequence in (1, 2, 3) for w in ("w2", "w1")]
+    save(store, changes_of(workflow("w1"), workflow("w2"), outbox=rows))
+
+    got = ids(store.pending("checkout", 0, limit))
+
+    assert got == [("w1", 1), ("w1", 2), ("w1", 3), ("w2", 1), ("w2", 2), ("w2", 3)][:limit]
+
+
+def test_published_rows_are_neither_pending_nor_unpublished(store: ArchivedStore) -> None:
+    save(store, changes_of(workflow("w1"), outbox=[outbox("w1", 1), outbox("w1", 2), outbox("w1", 3)]))
+
+    with store.unit() as unit:
+        unit.mark([Published("checkout/w1/1", 17), Published("checkout/w1/2", 18)])
+        unit.mark([])
+
+    assert ids(store.pending("checkout", 0, 10)) == [("w1", 3)]
+    assert load(store, "w1")["w1"].unpublished == {"checkout/w1/3"}
+
+
+def test_a_published_row_saved_again_is_pending_again(store: ArchivedStore) -> None:
+    save(store, changes_of(workflow("w1"), outbox=[outbox("w1", 1)]))
+    with store.unit() as unit:
+        unit.mark([Published("checkout/w1/1", 17)])
+
+    save(store, Changes(outbox=[outbox("w1", 1)]))
+
+    assert ids(store.pending("checkout", 0, 10)) == [("w1", 1)]
+
+
+def test_a_sequence_is_given_to_one_event_only(store: ArchivedStore) -> None:
+    save(store, changes_of(workflow("w1"), outbox=[outbox("w1", 1)]))
+
+    with pytest.raises(StoreError):
+        save(store, Changes(outbox=[outbox("w1", 1, id_="another")]))
+
+    assert [row.id for row in store.pending("checkout", 0, 10)] == ["checkout/w1/1"]
+
+
+def test_a_write_of_another_thread_wakes_and_none_does_not(store: ArchivedStore) -> None:
+    store.woken()
+    quiet = store.woken()
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(save, store, changes_of(workflow("w1"), outbox=[outbox("w1", 1)])).result()
+
+    assert not quiet
+    assert store.woken()
+    assert not store.woken()
+
+
+def test_every_thread_is_woken(store: ArchivedStore) -> None:
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as two, ThreadPoolExecutor(1) as writer:
+        for lane in (one, two):
+            lane.submit(store.woken).result()
+
+        writer.submit(save, store, changes_of(workflow("w1"), outbox=[outbox("w1", 1)])).result()
+
+        assert one.submit(store.woken).result()
+        assert two.submit(store.woken).result()
+
+
+# --- lanes
+
+
+def test_the_partition_count_is_recorded_by_the_first_claim(store: ArchivedStore) -> None:
+    with store.unit() as unit:
+        before = unit.partitions("checkout")
+
+    store.claim("checkout", 0, 12)
+
+    with store.unit() as unit:
+        assert (before, unit.partitions("checkout"), unit.partitions("returns")) == (None, 12, None)
+
+
+def test_another_partition_count_is_refused_and_changes_nothing(store: ArchivedStore) -> None:
+    lane = store.claim("checkout", 0, 12)
+
+    with pytest.raises(PartitionCountChanged, match="13 partitions, but this store recorded 12"):
+        store.claim("checkout", 0, 13)
+
+    with store.unit() as unit:
+        unit.advance(lane)
+        assert unit.partitions("checkout") == 12
+
+
+def test_a_claim_raises_the_epoch_and_finds_what_was_advanced(store: ArchivedStore) -> None:
+    first = store.claim("checkout", 0, 4)
+    first.offsets |= {"checkout.events": 7, "checkout.compensations": 0}
+    first.batch = 3
+    with store.unit() as unit:
+        unit.advance(first)
+
+    second = store.claim("checkout", 0, 4)
+
+    assert (second.saga, second.number, second.batch) == ("checkout", 0, 3)
+    assert second.epoch > first.epoch
+    assert second.offsets == {"checkout.events": 7, "checkout.compensations": 0}
+
+
+def test_a_lane_is_clean_at_first_and_after_release_only(store: ArchivedStore) -> None:
+    first = store.claim("checkout", 0, 4)
+    taken_over = store.claim("checkout", 0, 4)
+    with store.unit() as unit:
+        unit.advance(taken_over)
+    store.release(taken_over)
+    after_release = store.claim("checkout", 0, 4)
+
+    assert [lane.clean for lane in (first, taken_over, after_release)] == [True, False, True]
+
+
+def test_a_former_owner_cannot_release_the_lane(store: ArchivedStore) -> None:
+    former = store.claim("checkout", 0, 4)
+    store.claim("checkout", 0, 4)
+
+    store.release(former)
+
+    assert not store.claim("checkout", 0, 4).clean
+
+
+def test_a_former_owner_commits_nothing(store: ArchivedStore) -> None:
+    former = store.claim("checkout", 0, 4)
+    owner = store.claim("checkout", 0, 4)
+
+    def go_on_as_if_nothing_happened() -> None:
+        with store.unit() as unit:
+            unit.save("checkout", changes_of(workflow("w1"), outbox=[outbox("w1", 1)]))
+            unit.advance(replace(former, batch=1, offsets={"checkout.events": 5}))
+
+    with pytest.raises(LaneFenced):
+        go_on_as_if_nothing_happened()
+
+    with store.unit() as unit:
+        unit.advance(owner)
+    assert load(store, "w1") == {}
+    assert store.claim("checkout", 0, 4).offsets == {}
+
+
+def test_lanes_are_owned_one_by_one(store: ArchivedStore) -> None:
+    lane = store.claim("checkout", 0, 4)
+    store.claim("checkout", 1, 4)
+    store.claim("returns", 0, 1)
+
+    with store.unit() as unit:
+        unit.advance(replace(lane, batch=1))
+
+    assert (store.claim("checkout", 0, 4).batch, store.claim("checkout", 1, 4).batch) == (1, 0)
+
+
+# --- joining the caller's transaction
+
+
+def test_a_joined_transaction_is_visible_once_its_caller_commits(database: Database) -> None:
+    store, caller = database.store, database.connection
+
+    caller.execute(database.begin)
+    caller.execute("INSERT INTO shelf VALUES ('tea', 3)")
+    unit = store.join(caller)
+    unit.save("checkout", changes_of(full_workflow("w1"), outbox=[outbox("w1", 1)]))
+    before = store.pending("checkout", 0, 10)
+    caller.execute("COMMIT")
+
+    assert before == []
+    assert ids(store.pending("checkout", 0, 10)) == [("w1", 1)]
+    assert load(store, "w1") == {"w1": replace(full_workflow("w1"), unpublished={"checkout/w1/1"})}
+    assert shelf(store) == [("tea", 3)]
+
+
+def test_a_joined_transaction_leaves_nothing_when_its_caller_rolls_back(database: Database) -> None:
+    store, caller = database.store, database.connection
+
+    caller.execute(database.begin)
+    unit = store.join(caller)
+    unit.execute("INSERT INTO shelf VALUES ('tea', 3)")
+    unit.save("checkout", changes_of(full_workflow("w1"), outbox=[outbox("w1", 1)]))
+    caller.execute("ROLLBACK")
+
+    assert (store.pending("checkout", 0, 10), load(store, "w1"), shelf(store)) == ([], {}, [])
+
+
+@pytest.mark.parametrize("ends", [("COMMIT", "COMMIT"), ("ROLLBACK", "COMMIT"), ("COMMIT", "ROLLBACK")], ids=" ".join)
+def test_each_joined_transaction_ends_as_its_own_caller_says(database: Database, ends: tuple[str, str]) -> None:
+    for number, end in enumerate(ends):
+        database.connection.execute(database.begin)
+        unit = database.store.join(database.connection)
+        unit.save("checkout", changes_of(workflow(f"w{number}")))
+        database.connection.execute(end)
+
+    assert sorted(load(database.store, "w0", "w1")) == [f"w{n}" for n, end in enumerate(ends) if end == "COMMIT"]
+
+
+def test_joining_twice_in_one_transaction_sees_what_the_first_wrote(database: Database) -> None:
+    database.connection.execute(database.begin)
+    first, second = database.store.join(database.connection), database.store.join(database.connection)
+    first.save("checkout", changes_of(workflow("w1", sequence=1)))
+    known = second.load("checkout", ["w1"])
+    second.save("checkout", changes_of(replace(known["w1"], sequence=2)))
+    database.connection.execute("COMMIT")
+
+    assert load(database.store, "w1")["w1"].sequence == 2
+
+
+def test_a_join_wakes_the_owner_of_the_lane(database: Database) -> None:
+    database.store.woken()
+
+    database.connection.execute(database.begin)
+    unit = database.store.join(database.connection)
+    unit.save("checkout", changes_of(workflow("w1"), outbox=[outbox("w1", 1)]))
+    database.connection.execute("COMMIT")
+
+    assert database.store.woken()
+
+
+def test_joining_outside_a_transaction_is_refused(database: Database) -> None:
+    with pytest.raises(DefinitionError, match="BEGIN IMMEDIATE"):
+        database.store.join(database.connection)
+
+
+def test_joining_a_database_without_our_tables_is_refused(database: Database) -> None:
+    database.foreign.execute("BEGIN")
+
+    with pytest.raises(DefinitionError):
+        database.store.join(database.foreign)
+
+
+def test_joining_what_is_no_connection_is_refused(database: Database) -> None:
+    with pytest.raises(DefinitionError):
+        database.store.join(object())
+
+
+# --- threads
+
+
+def test_no_update_is_lost_between_threads(store: ArchivedStore) -> None:
+    def count(times: int) -> None:
+        for _ in range(times):
+            with store.unit() as unit:
+                known = unit.load("checkout", ["w1"]).get("w1") or workflow("w1")
+                known.sequence += 1
+                unit.execute("INSERT INTO shelf VALUES ('tea', 1) ON CONFLICT (sku) DO UPDATE SET pieces = shelf.pieces + 1")
+                unit.save("checkout", changes_of(known, outbox=[outbox("w1", known.sequence)]))
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(count, 10) for _ in range(4)]:
+            done.result()
+
+    assert load(store, "w1")["w1"].sequence == 40
+    assert ids(store.pending("checkout", 0, 100)) == [("w1", n) for n in range(1, 41)]
+    assert shelf(store) == [("tea", 40)]
+
+
+# --- archive
+
+
+def test_a_workflow_is_found_in_every_saga_that_knows_it(store: ArchivedStore) -> None:
+    save(store, changes_of(full_workflow("w1"), workflow("w2"), outbox=[outbox("w1", 2), outbox("w1", 1), outbox("w2", 1)]))
+    save(store, Changes(closed=[workflow("w1", closed=NOW)]), saga="returns")
+    with store.unit() as unit:
+        unit.mark([Published("checkout/w1/1", 3)])
+
+    found = list(store.find("w1"))
+
+    assert found == [
+        ("checkout", replace(full_workflow("w1"), unpublished={"checkout/w1/2"}), [outbox("w1", 1), outbox("w1", 2)]),
+        ("returns", workflow("w1", closed=NOW), []),
+    ]
+    assert list(store.find("w9")) == []
