@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -55,6 +57,16 @@ def _parse(text: str) -> dict[str, _Arm]:
 
 
 _armed = _parse(os.environ.get("SAGA_FAILPOINTS", ""))
+
+
+@contextmanager
+def armed(text: str) -> Iterator[None]:
+    """Arm failpoints of this process for the length of a block, in the words of the environment variable."""
+    _armed.update(_parse(text))
+    try:
+        yield
+    finally:
+        _armed.clear()
 
 
 def failpoint(name: Failpoint) -> None:

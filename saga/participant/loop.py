@@ -37,9 +37,11 @@ class Loop:
         batch: int,
         stopping: Flag,
         chance: Callable[[], float],
+        clock: Clock | None = None,
+        idle_wait: float = IDLE_WAIT,
     ) -> None:
         self.participant, self.store, self.broker, self.stopping, self.batch = participant, store, broker, stopping, batch
-        self.clock: Clock = participant.clock
+        self.clock, self.idle_wait = clock or participant.clock, idle_wait
         self.relay = Relay(store, broker, self.clock)
         self.processor = Processor(participant, store, self.relay, self.clock, chance)
         self.lanes = Lanes(
@@ -60,21 +62,36 @@ class Loop:
         return self._consumer
 
     def run(self) -> None:
-        """Turn until told to stop; what the lanes have in hand is finished, published and marked before the group is left."""
-        saga = self.participant.saga.name
-        self._consumer = self.broker.consumer(group(saga, self.participant.name), self.lanes.topics, self.lanes)
+        """Turn until told to stop; what the lanes have in hand is published and marked before the group is left."""
+        self.join()
         try:
             while not self.stopping.is_set():
                 self.turn()
         finally:
-            try:
-                self._consumer.close()
-            finally:
-                self.relay.close()
-                self.processor.close()
+            self.leave()
 
-    def turn(self) -> None:
-        """One round: records that are there, then what is to be published, then what the broker may know of our progress."""
+    def join(self) -> None:
+        """Become a member of the participant's group."""
+        name = group(self.participant.saga.name, self.participant.name)
+        self._consumer = self.broker.consumer(name, self.lanes.topics, self.lanes)
+
+    def leave(self) -> None:
+        """Give the lanes up in an orderly way and end."""
+        try:
+            self.consumer.close()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """End without giving anything up: what is committed and not published stays in the outbox, the lanes stay claimed."""
+        self.relay.close()
+        self.processor.close()
+
+    def turn(self) -> bool:
+        """One round: records that are there, then what is to be published, then what the broker may know of our progress.
+
+        Answers whether anything moved or is on its way.
+        """
         records = self._poll()
         self._greet()
         for number, batch in self.lanes.split(records).items():
@@ -82,16 +99,17 @@ class Loop:
         self._publish(quiet=not records)
         self._tell_offsets()
         self._wake()
+        return bool(records or self.relay.waiting) or not self.relay.idle
 
     def _poll(self) -> list[Record]:
         self.lanes.check_splits()
         try:
-            return self.consumer.poll(self.batch, IDLE_WAIT)
+            return self.consumer.poll(self.batch, self.idle_wait)
         except BrokerError as error:
             if not error.retriable:
                 raise
             log.warning("the broker cannot be read (%s); trying again", error)
-            self.clock.sleep(IDLE_WAIT)
+            self.clock.sleep(self.idle_wait)
             return []
 
     def _greet(self) -> None:

@@ -1,0 +1,121 @@
+"""A whole fleet in one thread, for tests: every participant on a memory store and one memory broker, turned by hand.
+
+The engine is the very one that runs in production; only time, the log and the databases are stand-ins, which pass the same
+conformance suites as the real ones. Nothing happens between calls, so a test decides what comes when.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from saga.contracts.event import Event
+from saga.errors import LaneStopped, LifecycleError
+from saga.participant.loop import Loop
+from saga.participant.participant import Participant
+from saga.protocol.facts import StepStatus
+from saga.store.memory import MemoryStore
+from saga.store.port import Transaction, Workflow
+from saga.testing.clock import ManualClock
+from saga.transport.memory import MemoryBroker
+from saga.transport.topics import saga_topics
+
+
+class Harness:
+    """Runs participants of one saga; `chance` in [0, 1) stands for the jitter of retries.
+
+    `broker`, `stores` (by participant) and `clock` may be looked into and tampered with.
+    """
+
+    def __init__(self, *participants: Participant, partitions: int = 2, chance: Callable[[], float] = lambda: 0.5) -> None:
+        self.participants = {participant.name: participant for participant in participants}
+        self.saga = participants[0].saga
+        self.clock, self.partitions, self.chance = ManualClock(), partitions, chance
+        self.broker = MemoryBroker(saga_topics(self.saga.name), partitions=partitions)
+        self.stores = {name: MemoryStore() for name in self.participants}
+        self.loops: dict[str, Loop] = {}
+        for name, participant in self.participants.items():
+            participant.check()
+            self.loops[name] = self._joined(name)
+        self.settle()
+
+    def start(self, event: Event, *, workflow_id: str | None = None) -> str:
+        """Begin a workflow at its initiator; answers its id."""
+        with self.transaction(self.saga.initiator) as tx:
+            return self.participants[self.saga.initiator].start(event, tx, workflow_id=workflow_id)
+
+    def abort(self, workflow_id: str, *, by: str, reason: str = "test") -> None:
+        """Wish, in the store of `by`, that the workflow unwinds."""
+        with self.transaction(by) as tx:
+            self.participants[by].abort(workflow_id, tx, reason=reason)
+
+    @contextmanager
+    def transaction(self, participant: str) -> Iterator[Transaction]:
+        """A transaction of this participant's store, as its web process would have."""
+        with self.stores[participant].transaction() as tx:
+            yield tx
+
+    def turn(self, participant: str) -> bool:
+        """One turn of one participant; answers whether anything moved."""
+        return self.loops[participant].turn()
+
+    def settle(self, rounds: int = 1000) -> None:
+        """Turn all until nothing moves; raises LifecycleError if that does not come."""
+        for _ in range(rounds):
+            if not any([self.turn(name) for name in self.loops]):
+                return
+        raise LifecycleError(f"after {rounds} rounds the fleet is still busy")
+
+    def crash(self, participant: str) -> None:
+        """Let its process die where it stands and start another one on the same store."""
+        died = self.loops[participant]
+        self.broker.evict(died.consumer)
+        died.abandon()
+        self.loops[participant] = self._joined(participant)
+
+    def close(self) -> None:
+        """End all participants where they stand."""
+        for loop in self.loops.values():
+            loop.abandon()
+        for store in self.stores.values():
+            store.close()
+
+    def __enter__(self) -> Harness:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def workflow(self, participant: str, workflow_id: str) -> Workflow | None:
+        """What this participant's store knows of the workflow."""
+        found = self.stores[participant].find(workflow_id)
+        return found[0][1] if found else None
+
+    def steps(self, workflow_id: str) -> dict[str, StepStatus]:
+        """Status of every step, as its owner's store says."""
+        known = {step.name: self.workflow(step.by, workflow_id) for step in self.saga.steps if step.by in self.stores}
+        return {
+            name: workflow.fences[name].status if workflow and name in workflow.fences else StepStatus.IDLE
+            for name, workflow in known.items()
+        }
+
+    def stopped(self) -> dict[str, list[LaneStopped]]:
+        """The lanes that stopped, by participant."""
+        errors = {name: [o.stopped for o in loop.lanes.owned.values() if o.stopped] for name, loop in self.loops.items()}
+        return {name: found for name, found in errors.items() if found}
+
+    def _joined(self, name: str) -> Loop:
+        loop = Loop(
+            self.participants[name],
+            self.stores[name],
+            self.broker,
+            self.partitions,
+            batch=500,
+            stopping=threading.Event(),
+            chance=self.chance,
+            clock=self.clock,
+            idle_wait=0.0,
+        )
+        loop.join()
+        return loop

@@ -1,0 +1,167 @@
+"""The whole engine under seeded chaos: crashes at every failpoint, redelivery, aborts, any order of turns.
+
+A failing seed reproduces: `pytest -k 'seed-17'`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+
+import pytest
+
+from saga import Refused
+from saga.contracts.message import from_headers
+from saga.failpoints import Failpoint, FailpointRaised, armed
+from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.testing.harness import Harness
+from tests.travel import Script, TripBooked, effects, harness
+
+TRIPS = 12
+TURNS = 120
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["local", "external"])
+@pytest.mark.parametrize("seed", range(40), ids=lambda seed: f"seed-{seed}")
+def test_whatever_happens_every_workflow_ends_once_and_whole(seed: int, external: bool) -> None:
+    dice = random.Random(seed)  # noqa: S311 - a seeded schedule, not a secret
+    script = Script(failing=_failures(dice), raising=_mishaps(dice))
+
+    with harness(script, external=external) as fleet:
+        chaos = _Chaos(fleet, dice)
+        for _ in range(TURNS):
+            chaos.turn()
+        fleet.settle()
+
+        assert not fleet.stopped()
+        assert len(chaos.workflows) > TRIPS // 2
+        for workflow in chaos.workflows:
+            _ended_alike(fleet, workflow)
+        _effects_are_whole(fleet, chaos.workflows)
+        _first_published_in_commit_order(fleet)
+        if external:
+            _the_world_was_called_by_one_key_for_each_step(fleet, script)
+
+
+def test_the_chaos_really_happens() -> None:
+    """Over all seeds every failpoint is hit, workflows end both ways, aborts come too late and steps are tombstoned."""
+    seen: Counter[str] = Counter()
+    for seed in range(40):
+        dice = random.Random(seed)  # noqa: S311
+        with harness(Script(failing=_failures(dice), raising=_mishaps(dice)), external=True) as fleet:
+            chaos = _Chaos(fleet, dice)
+            for _ in range(TURNS):
+                chaos.turn()
+            fleet.settle()
+            seen += chaos.crashes
+            for workflow in chaos.workflows:
+                seen[fleet.workflow("agency", workflow).status] += 1  # type: ignore[union-attr]
+                seen.update(fleet.steps(workflow).values())
+            refused = [r for log in fleet.broker.logs.values() for r in log if ("ce_status", b"refused") in r.headers]
+            seen["refused"] += len(refused)
+            seen["duplicates"] += sum(loop.processor.counts.duplicates for loop in fleet.loops.values())
+
+    expected = [*Failpoint, WorkflowStatus.COMPLETED, WorkflowStatus.COMPENSATED, StepStatus.SKIPPED, "refused", "duplicates"]
+    assert {what for what in expected if not seen[what]} == set()
+
+
+class _Chaos:
+    """One random act after the other."""
+
+    def __init__(self, fleet: Harness, dice: random.Random) -> None:
+        self.fleet, self.dice = fleet, dice
+        self.workflows: list[str] = []
+        self.crashes: Counter[str] = Counter()
+
+    def turn(self) -> None:
+        acts = [self._start, self._work, self._work, self._work, self._crash, self._crash_at, self._redeliver, self._abort]
+        self.dice.choice(acts)()
+
+    def _name(self) -> str:
+        return self.dice.choice(list(self.fleet.loops))
+
+    def _start(self) -> None:
+        if len(self.workflows) < TRIPS:
+            number = len(self.workflows)
+            self.workflows.append(self.fleet.start(TripBooked(trip=f"trip {number}"), workflow_id=f"w{number}"))
+
+    def _work(self) -> None:
+        self.fleet.turn(self._name())
+
+    def _crash(self) -> None:
+        self.fleet.crash(self._name())
+
+    def _crash_at(self) -> None:
+        name, place = self._name(), self.dice.choice(list(Failpoint))
+        try:
+            with armed(f"{place}:raise:{self.dice.randint(1, 2)}"):
+                self.fleet.turn(name)
+        except FailpointRaised:
+            self.crashes[place] += 1
+            self.fleet.crash(name)
+
+    def _redeliver(self) -> None:
+        if logs := [log for log in self.fleet.broker.logs.values() if log]:
+            log = self.dice.choice(logs)
+            again = self.dice.choice(log)
+            log.append(type(again)(again.topic, again.partition, len(log), again.key, again.value, again.headers))
+
+    def _abort(self) -> None:
+        if self.workflows and self.dice.random() < 0.3:
+            name, workflow = self._name(), self.dice.choice(self.workflows)
+            try:
+                self.fleet.abort(workflow, by=name)
+            except Refused:
+                self.crashes["refused here"] += 1
+
+
+def _failures(dice: random.Random) -> set[tuple[str, str]]:
+    return {(dice.choice(["hotel", "flight", "pay"]), f"trip {number}") for number in range(TRIPS) if dice.random() < 0.4}
+
+
+def _mishaps(dice: random.Random) -> dict[tuple[str, str], int]:
+    return {(dice.choice(["hotel", "flight", "pay"]), f"trip {number}"): 1 for number in range(TRIPS) if dice.random() < 0.2}
+
+
+def _ended_alike(fleet: Harness, workflow: str) -> None:
+    ends = {name: fleet.workflow(name, workflow) for name in fleet.stores}
+    statuses = {end.status if end else None for end in ends.values()}
+    assert statuses in ({WorkflowStatus.COMPLETED}, {WorkflowStatus.COMPENSATED}), (workflow, ends)
+    steps = fleet.steps(workflow)
+    if statuses == {WorkflowStatus.COMPLETED}:
+        assert set(steps.values()) == {StepStatus.DONE}, steps
+    else:
+        assert StepStatus.DONE not in steps.values(), steps
+
+
+def _effects_are_whole(fleet: Harness, workflows: list[str]) -> None:
+    found = Counter(effects(fleet))
+    assert {effect: times for effect, times in found.items() if times > 1} == {}
+    for workflow in workflows:
+        for step, status in fleet.steps(workflow).items():
+            undone = (workflow, step, "compensation") in found
+            assert undone == (status is StepStatus.COMPENSATED), (workflow, step, status)
+            if status in {StepStatus.SKIPPED, StepStatus.IDLE}:
+                assert (workflow, step, "action") not in found
+            elif step != "book":
+                assert (workflow, step, "action") in found, (workflow, step, status)
+
+
+def _first_published_in_commit_order(fleet: Harness) -> None:
+    """Sequence numbers of one participant about one workflow first appear without a gap, over both topics together."""
+    seen: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for log in fleet.broker.logs.values():
+        latest: dict[tuple[str, str], int] = defaultdict(int)
+        for record in log:
+            message = from_headers(record.headers, record.value or b"")
+            about = message.source, message.workflow_id
+            if message.sequence not in seen[about]:
+                assert message.sequence > latest[about], (about, message.sequence)
+                latest[about] = message.sequence
+                seen[about].add(message.sequence)
+    assert {about: found for about, found in seen.items() if found != set(range(1, len(found) + 1))} == {}
+
+
+def _the_world_was_called_by_one_key_for_each_step(fleet: Harness, script: Script) -> None:
+    called = [effect for effect in effects(fleet) if effect[1] == "hotel"]
+    assert len(script.calls) == len(called)

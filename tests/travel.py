@@ -1,0 +1,219 @@
+"""A small saga for tests of the engine: book -> hotel and flight in parallel -> pay (join, pivot) -> confirm.
+
+Every handler leaves one row in the table `effects` of its own store, so that a test can count effects. `Script` tells them how
+to end: a business failure, an exception, or as usual.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from saga import Event, ExternalCall, Participant, Retry, Saga, Transaction
+from saga.testing.harness import Harness
+
+CREATE_EFFECTS = "CREATE TABLE IF NOT EXISTS effects (workflow TEXT, step TEXT, act TEXT, key TEXT)"
+ADD_EFFECT = "INSERT INTO effects VALUES (?, ?, ?, ?)"
+
+
+class TripBooked(Event):
+    trip: str
+
+
+class TripCancelled(Event):
+    trip: str
+
+
+class HotelBooked(Event):
+    trip: str
+    room: str = "12"
+
+
+class HotelFull(Event):
+    trip: str
+
+
+class HotelFreed(Event):
+    trip: str
+
+
+class FlightBooked(Event):
+    trip: str
+    seat: str = "4A"
+
+
+class FlightFull(Event):
+    trip: str
+
+
+class FlightFreed(Event):
+    trip: str
+
+
+class TripPaid(Event):
+    trip: str
+
+
+class TripDeclined(Event):
+    trip: str
+
+
+class TripConfirmed(Event):
+    trip: str
+
+
+def _record(name: str, *more: str) -> dict[str, Any]:
+    fields = [{"name": field, "type": "string"} for field in ("trip", *more)]
+    return {"type": "record", "name": name, "namespace": "travel", "fields": fields}
+
+
+def _step(name: str, **step: Any) -> dict[str, Any]:
+    events = [*step["emits"], *(step[key] for key in ("fails", "compensated") if step.get(key))]
+    return {"name": name, "type": ["null", *events], "default": None, "step": step}
+
+
+def saga(*, external: bool = False) -> Saga:
+    """The saga; with `external`, the hotel is booked outside of the transaction."""
+    return Saga.of(
+        _record("TripBooked"),
+        _record("TripCancelled"),
+        _record("HotelBooked", "room"),
+        _record("HotelFull"),
+        _record("HotelFreed"),
+        _record("FlightBooked", "seat"),
+        _record("FlightFull"),
+        _record("FlightFreed"),
+        _record("TripPaid"),
+        _record("TripDeclined"),
+        _record("TripConfirmed"),
+        {
+            "type": "record",
+            "name": "Travel",
+            "namespace": "travel",
+            "saga": {"name": "travel", "version": 1, "deadline": "PT10M", "owner": "agency"},
+            "fields": [
+                _step("book", by="agency", emits=["TripBooked"], compensated="TripCancelled"),
+                _step(
+                    "hotel", by="hotels", on=["TripBooked"], emits=["HotelBooked"], fails="HotelFull",
+                    compensated="HotelFreed", external=external,
+                ),
+                _step(
+                    "flight", by="airline", on=["TripBooked"], emits=["FlightBooked"], fails="FlightFull",
+                    compensated="FlightFreed",
+                ),
+                _step("pay", by="bank", on=["HotelBooked", "FlightBooked"], emits=["TripPaid"], fails="TripDeclined", pivot=True),
+                _step("confirm", by="agency", on=["TripPaid"], emits=["TripConfirmed"]),
+            ],
+        },
+    )  # fmt: skip
+
+
+@dataclass
+class Script:
+    """How handlers end, by trip: `failing` names steps that fail for business reasons, `raising` how often one raises first.
+
+    `calls` counts the calls to the outside world by idempotency key; `meanwhile` is run in the midst of such a call.
+    """
+
+    failing: set[tuple[str, str]] = field(default_factory=set)
+    raising: dict[tuple[str, str], int] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    world: set[str] = field(default_factory=set)
+    meanwhile: Callable[[], None] = lambda: None
+
+    def reach(self, step: str, trip: str) -> bool:
+        """Raise if this step is to raise now; answers whether it is to fail."""
+        if self.raising.get((step, trip), 0) > 0:
+            self.raising[step, trip] -= 1
+            raise RuntimeError(f"{step} is unlucky with {trip}")
+        return (step, trip) in self.failing
+
+
+def note(tx: Transaction, step: str, act: str, key: str = "") -> None:
+    """Leave one row for one effect."""
+    tx.execute(ADD_EFFECT, (tx.workflow_id, step, act, key))
+
+
+def fleet(script: Script, *, external: bool = False, retry: Retry | None = None) -> list[Participant]:
+    """Four participants that follow the script."""
+    travel = saga(external=external)
+    agency, hotels = Participant("agency", travel), Participant("hotels", travel)
+    airline, bank = Participant("airline", travel), Participant("bank", travel)
+    patience = retry or Retry(attempts=3)
+
+    @agency.compensation(of="book")
+    def cancel(booked: TripBooked, tx: Transaction) -> TripCancelled:
+        note(tx, "book", "compensation")
+        return TripCancelled(trip=booked.trip)
+
+    @agency.step
+    def confirm(paid: TripPaid, tx: Transaction) -> TripConfirmed:
+        note(tx, "confirm", "action")
+        return TripConfirmed(trip=paid.trip)
+
+    if external:
+
+        @hotels.step(step="hotel", retry=patience)
+        def call_hotel(booked: TripBooked, call: ExternalCall) -> HotelBooked | HotelFull:
+            failing = script.reach("hotel", booked.trip)
+            script.calls[call.idempotency_key] += 1
+            script.world.add(call.idempotency_key)
+            script.meanwhile()
+            return HotelFull(trip=booked.trip) if failing else HotelBooked(trip=booked.trip)
+
+        @hotels.compensation(of=call_hotel)
+        def uncall_hotel(booked: HotelBooked, call: ExternalCall) -> HotelFreed:
+            script.calls[call.idempotency_key] += 1
+            return HotelFreed(trip=booked.trip)
+
+        @hotels.recording(of=call_hotel)
+        def keep(outcome: HotelBooked | HotelFull | HotelFreed, tx: Transaction) -> None:
+            note(tx, "hotel", "compensation" if isinstance(outcome, HotelFreed) else "action")
+    else:
+
+        @hotels.step(retry=patience)
+        def hotel(booked: TripBooked, tx: Transaction) -> HotelBooked | HotelFull:
+            note(tx, "hotel", "action")
+            return HotelFull(trip=booked.trip) if script.reach("hotel", booked.trip) else HotelBooked(trip=booked.trip)
+
+        @hotels.compensation(of=hotel, retry=patience)
+        def free_hotel(booked: HotelBooked, tx: Transaction) -> HotelFreed:
+            note(tx, "hotel", "compensation")
+            return HotelFreed(trip=booked.trip)
+
+    @airline.step(retry=patience)
+    async def flight(booked: TripBooked, tx: Transaction) -> FlightBooked | FlightFull:
+        note(tx, "flight", "action")
+        return FlightFull(trip=booked.trip) if script.reach("flight", booked.trip) else FlightBooked(trip=booked.trip)
+
+    @airline.compensation(of=flight)
+    def free_flight(booked: FlightBooked, tx: Transaction) -> FlightFreed:
+        note(tx, "flight", "compensation")
+        return FlightFreed(trip=booked.trip)
+
+    @bank.step(retry=patience)
+    def pay(hotel: HotelBooked, flight: FlightBooked, tx: Transaction) -> TripPaid | TripDeclined:
+        note(tx, "pay", "action")
+        return TripDeclined(trip=hotel.trip) if script.reach("pay", hotel.trip) else TripPaid(trip=hotel.trip)
+
+    return [agency, hotels, airline, bank]
+
+
+def harness(script: Script, *, external: bool = False, partitions: int = 2) -> Harness:
+    """The fleet in one thread, with its tables of effects."""
+    running = Harness(*fleet(script, external=external), partitions=partitions)
+    for name in running.stores:
+        with running.transaction(name) as tx:
+            tx.execute(CREATE_EFFECTS)
+    return running
+
+
+def effects(running: Harness) -> list[tuple[str, str, str]]:
+    """All effects in all stores: (workflow, step, act), sorted."""
+    found = []
+    for name in running.stores:
+        with running.transaction(name) as tx:
+            found += [tuple(row) for row in tx.execute("SELECT workflow, step, act FROM effects").fetchall()]
+    return sorted(found)

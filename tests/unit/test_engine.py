@@ -1,0 +1,165 @@
+"""The engine on the memory store and broker: what a workflow goes through, in the order that a test decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from saga import Refused
+from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.testing.harness import Harness
+from tests.travel import Script, TripBooked, effects, harness
+
+ALL = ("agency", "hotels", "airline", "bank")
+Travel = Callable[..., Harness]
+
+
+@pytest.fixture
+def travel() -> Iterator[Travel]:
+    """Makes fleets that are closed at the end of the test."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(harness(*arguments, **options))
+
+
+def test_a_workflow_that_meets_no_trouble_completes_everywhere_with_every_effect_once(travel: Travel) -> None:
+    fleet = travel(Script())
+
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    assert set(fleet.steps(workflow).values()) == {StepStatus.DONE}
+    assert all(fleet.workflow(name, workflow).status is WorkflowStatus.COMPLETED for name in ALL)  # type: ignore[union-attr]
+    assert effects(fleet) == [(workflow, step, "action") for step in ("confirm", "flight", "hotel", "pay")]
+
+
+def test_a_declined_payment_undoes_exactly_what_was_done(travel: Travel) -> None:
+    fleet = travel(Script(failing={("pay", "rome")}))
+
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    assert fleet.steps(workflow) == {
+        "book": StepStatus.COMPENSATED,
+        "hotel": StepStatus.COMPENSATED,
+        "flight": StepStatus.COMPENSATED,
+        "pay": StepStatus.FAILED,
+        "confirm": StepStatus.IDLE,
+    }
+    assert all(fleet.workflow(name, workflow).status is WorkflowStatus.COMPENSATED for name in ALL)  # type: ignore[union-attr]
+    undone = [(workflow, step, "compensation") for step in ("book", "flight", "hotel")]
+    done = [(workflow, step, "action") for step in ("flight", "hotel", "pay")]
+    assert effects(fleet) == sorted(done + undone)
+
+
+def test_a_compensating_event_that_overtakes_its_action_leaves_a_tombstone(travel: Travel) -> None:
+    fleet = travel(Script(failing={("hotel", "rome")}))
+
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.turn("agency")
+    fleet.turn("hotels")
+    fleet.loops["airline"].consumer.pause([p for p in fleet.broker.logs if p.topic == "travel.events"])
+    fleet.turn("airline")
+
+    assert fleet.steps(workflow)["flight"] is StepStatus.SKIPPED
+
+    fleet.loops["airline"].consumer.resume([p for p in fleet.broker.logs if p.topic == "travel.events"])
+    fleet.settle()
+
+    assert fleet.steps(workflow)["flight"] is StepStatus.SKIPPED
+    assert (workflow, "flight", "action") not in effects(fleet)
+    assert fleet.workflow("agency", workflow).status is WorkflowStatus.COMPENSATED  # type: ignore[union-attr]
+
+
+def test_an_abort_that_reaches_the_pivot_first_unwinds_the_workflow(travel: Travel) -> None:
+    fleet = travel(Script())
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.turn("agency")
+
+    fleet.abort(workflow, by="agency")
+    fleet.turn("agency")
+    fleet.turn("bank")
+    fleet.settle()
+
+    assert fleet.steps(workflow)["pay"] is StepStatus.SKIPPED
+    assert {fleet.workflow(name, workflow).status for name in ALL} == {WorkflowStatus.COMPENSATED}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("pivot_first", [True, False])
+def test_an_abort_in_the_instant_of_the_pivot_is_decided_by_the_pivot_alone(travel: Travel, pivot_first: bool) -> None:
+    fleet = travel(Script())
+    workflow = fleet.start(TripBooked(trip="rome"))
+    for name in ("agency", "hotels", "airline"):
+        fleet.turn(name)
+        fleet.turn(name)
+    if pivot_first:
+        fleet.turn("bank")
+    fleet.abort(workflow, by="hotels")
+    fleet.turn("hotels")
+    if not pivot_first:
+        fleet.loops["bank"].consumer.pause([p for p in fleet.broker.logs if p.topic == "travel.events"])
+        fleet.turn("bank")
+        fleet.loops["bank"].consumer.resume([p for p in fleet.broker.logs if p.topic == "travel.events"])
+    fleet.settle()
+
+    ended = {fleet.workflow(name, workflow).status for name in ALL}  # type: ignore[union-attr]
+    assert ended == {WorkflowStatus.COMPLETED if pivot_first else WorkflowStatus.COMPENSATED}
+    assert fleet.steps(workflow)["pay"] is (StepStatus.DONE if pivot_first else StepStatus.SKIPPED)
+
+
+def test_starting_twice_under_one_id_begins_one_workflow(travel: Travel) -> None:
+    fleet = travel(Script())
+
+    first = fleet.start(TripBooked(trip="rome"), workflow_id="w1")
+    second = fleet.start(TripBooked(trip="rome"), workflow_id="w1")
+    fleet.settle()
+
+    assert first == second == "w1"
+    assert len(effects(fleet)) == 4
+
+
+def test_a_start_that_is_rolled_back_never_happened(travel: Travel) -> None:
+    fleet = travel(Script())
+
+    with pytest.raises(ZeroDivisionError), fleet.transaction("agency") as tx:
+        fleet.participants["agency"].start(TripBooked(trip="rome"), tx, workflow_id="w1")
+        raise ZeroDivisionError
+    fleet.settle()
+
+    assert fleet.workflow("agency", "w1") is None
+    assert not any(fleet.broker.logs.values())
+
+
+def test_a_workflow_that_has_ended_cannot_be_aborted(travel: Travel) -> None:
+    fleet = travel(Script())
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    with pytest.raises(Refused, match=f"cannot abort workflow {workflow}: it ended completed"):
+        fleet.abort(workflow, by="agency")
+    with pytest.raises(Refused, match="cannot abort workflow nobody: participant 'agency' knows none of this id"):
+        fleet.abort("nobody", by="agency")
+
+
+def test_a_handler_that_raises_is_tried_again_and_leaves_one_effect(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 2}))
+
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    assert effects(fleet).count((workflow, "hotel", "action")) == 1
+    assert fleet.workflow("agency", workflow).status is WorkflowStatus.COMPLETED  # type: ignore[union-attr]
+
+
+def test_only_the_workflow_that_fails_is_blamed_in_a_batch_of_two_hundred(travel: Travel) -> None:
+    script = Script(raising={("hotel", "trip 117"): 99})
+    fleet = travel(script, partitions=1)
+
+    workflows = [fleet.start(TripBooked(trip=f"trip {number}"), workflow_id=f"w{number:03}") for number in range(200)]
+    fleet.settle()
+
+    [[stopped]] = fleet.stopped().values()
+    assert "hotel (action of step 'hotel') failed for workflow w117: RuntimeError: hotel is unlucky with trip 117" in str(stopped)
+    done = {workflow for workflow, step, _ in effects(fleet) if step == "hotel"}
+    assert done == set(workflows[:117])
