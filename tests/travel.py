@@ -103,7 +103,9 @@ def saga(*, external: bool = False) -> Saga:
                     "flight", by="airline", on=["TripBooked"], emits=["FlightBooked"], fails="FlightFull",
                     compensated="FlightFreed",
                 ),
-                _step("pay", by="bank", on=["HotelBooked", "FlightBooked"], emits=["TripPaid"], fails="TripDeclined", pivot=True),
+                _step(
+                    "pay", by="bank", on=["HotelBooked", "FlightBooked"], emits=["TripPaid"], fails="TripDeclined", pivot=True
+                ),
                 _step("confirm", by="agency", on=["TripPaid"], emits=["TripConfirmed"]),
             ],
         },

@@ -18,7 +18,7 @@ from saga.protocol.facts import StepStatus
 from saga.store.memory import MemoryStore
 from saga.store.port import Transaction, Workflow
 from saga.testing.clock import ManualClock
-from saga.transport.memory import MemoryBroker
+from saga.transport.memory import MemoryBroker, MemoryConsumer
 from saga.transport.topics import saga_topics
 
 
@@ -70,6 +70,7 @@ class Harness:
     def crash(self, participant: str) -> None:
         """Let its process die where it stands and start another one on the same store."""
         died = self.loops[participant]
+        assert isinstance(died.consumer, MemoryConsumer)
         self.broker.evict(died.consumer)
         died.abandon()
         self.loops[participant] = self._joined(participant)

@@ -122,9 +122,13 @@ def test_starting_twice_under_one_id_begins_one_workflow(travel: Travel) -> None
 def test_a_start_that_is_rolled_back_never_happened(travel: Travel) -> None:
     fleet = travel(Script())
 
-    with pytest.raises(ZeroDivisionError), fleet.transaction("agency") as tx:
-        fleet.participants["agency"].start(TripBooked(trip="rome"), tx, workflow_id="w1")
-        raise ZeroDivisionError
+    def start_and_fail() -> None:
+        with fleet.transaction("agency") as tx:
+            fleet.participants["agency"].start(TripBooked(trip="rome"), tx, workflow_id="w1")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        start_and_fail()
     fleet.settle()
 
     assert fleet.workflow("agency", "w1") is None
@@ -160,6 +164,6 @@ def test_only_the_workflow_that_fails_is_blamed_in_a_batch_of_two_hundred(travel
     fleet.settle()
 
     [[stopped]] = fleet.stopped().values()
-    assert "hotel (action of step 'hotel') failed for workflow w117: RuntimeError: hotel is unlucky with trip 117" in str(stopped)
+    assert "hotel (action of step 'hotel') failed for workflow w117: RuntimeError: hotel is unlucky" in str(stopped)
     done = {workflow for workflow, step, _ in effects(fleet) if step == "hotel"}
     assert done == set(workflows[:117])
