@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class PaymentsSettings(BaseSettings):
-    """Read from the environment, `PAYMENTS_...`: where the gateway is, how long to wait for it, and the guests' limit in pence."""
+    """Read from the environment, `PAYMENTS_...`: where the gateway is, how many seconds it gets, the guests' limit in pence."""
 
     model_config = SettingsConfigDict(env_prefix="PAYMENTS_")
     gateway: str = "http://127.0.0.1:8200"

@@ -1,0 +1,27 @@
+"""Owns the embedded broker, as a process of its own: `python -m demo.broker FILE` writes the address to the file once it runs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from saga.transport.embedded import EmbeddedBroker
+from saga.transport.topics import saga_topics
+
+SAGA = "checkout"
+
+
+def main(file: Path) -> None:
+    # Blocked first, so that a signal that comes early is kept until it is waited for.
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    with EmbeddedBroker(saga_topics(SAGA)) as broker:
+        fresh = file.with_suffix(".new")
+        fresh.write_text(broker.servers)
+        fresh.replace(file)
+        signal.sigwait(signals)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
