@@ -59,18 +59,16 @@ class Relay:
             self._send(rows)
 
     def scan(self, lanes: Iterable[Lane]) -> None:
-        """Send the pending rows of those lanes that wait for it, and of which it can be said where they end."""
+        """Send the pending rows of those lanes that wait for it; where more remain, the lane goes on waiting."""
         if self.clock.monotonic() < self._not_before:
             return
         for lane in lanes:
             if lane.number in self.waiting and len(self._in_flight) < MAX_IN_FLIGHT:
-                rows = self.store.pending(lane.saga, lane.number, SCAN_ROWS + len(self._in_flight) + len(self._delivered))
-                self.waiting.discard(lane.number)
-                unsent = [row for row in rows if not self._known(row.id)]
-                if len(unsent) > SCAN_ROWS:
-                    unsent = unsent[:SCAN_ROWS]
-                    self.waiting.add(lane.number)
-                self._send(unsent)
+                limit = SCAN_ROWS + len(self._in_flight) + len(self._delivered)
+                rows = self.store.pending(lane.saga, lane.number, limit)
+                if len(rows) < limit:
+                    self.waiting.discard(lane.number)
+                self._send([row for row in rows if not self._known(row.id)])
 
     def collect(self, owned: Iterable[int]) -> None:
         """Take in delivery reports; after a failure all `owned` lanes wait for a scan."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from saga import Refused
+from saga.participant.relay import SCAN_ROWS
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
 from tests.travel import Script, TripBooked, effects, harness
@@ -117,6 +118,18 @@ def test_starting_twice_under_one_id_begins_one_workflow(travel: Travel) -> None
 
     assert first == second == "w1"
     assert len(effects(fleet)) == 4
+
+
+def test_a_backlog_longer_than_one_scan_is_published_to_its_end(travel: Travel) -> None:
+    fleet = travel(Script(), partitions=1)
+    with fleet.transaction("agency") as tx:
+        for number in range(2 * SCAN_ROWS + 1):
+            fleet.participants["agency"].start(TripBooked(trip="rome"), tx, workflow_id=f"w{number}")
+
+    while fleet.turn("agency"):
+        pass
+
+    assert sum(len(log) for log in fleet.broker.logs.values()) == 2 * SCAN_ROWS + 1
 
 
 def test_a_start_that_is_rolled_back_never_happened(travel: Travel) -> None:
