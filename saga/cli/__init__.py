@@ -1,0 +1,18 @@
+"""The `saga` command. Its libraries come with an extra, so that a service that runs its own worker needs none of them."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+
+def main() -> None:
+    """Entry point; exits 2 with the extra to install where typer or rich are missing."""
+    if missing := [name for name in ("typer", "rich") if find_spec(name) is None]:
+        sys.stderr.write(
+            f"error: the command line needs {' and '.join(missing)}; run: pip install 'saga-choreography[cli]'\n"
+        )
+        raise SystemExit(2)
+    from saga.cli.app import app
+
+    app()

@@ -1,0 +1,234 @@
+"""What one participant's database can tell of one workflow: rows turned into an account, the trouble first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from saga.contracts.message import Message, from_headers
+from saga.contracts.saga import Saga
+from saga.errors import DecodeError
+from saga.protocol.definition import Step
+from saga.protocol.facts import REPORTS, FactStatus, StepStatus, WorkflowStatus
+from saga.store.port import Fence, OutboxRow, Received, Workflow
+
+if TYPE_CHECKING:
+    from saga.contracts.avro import AvroCodec
+
+UNPUBLISHED_PATIENCE = timedelta(seconds=30)
+_UNDONE = frozenset({StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.COMPENSATED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepAccount:
+    """An own step that is not idle; `result` is the decoded event with which it ended, or its size in bytes."""
+
+    step: str
+    status: StepStatus
+    attempt: int
+    event: str | None
+    result: dict[str, Any] | int | None
+    pending: bool
+    refused: bool
+    error: str | None
+    due: datetime | None
+    changed: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactTaken:
+    """A fact taken in; `state` is `recorded` until the handlers that it concerns have run."""
+
+    received: datetime | None
+    step: str
+    status: FactStatus
+    event: str
+    state: str
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactStated:
+    """An own fact in the outbox."""
+
+    sequence: int
+    stated: datetime
+    step: str
+    status: FactStatus
+    event: str
+    topic: str
+    partition: int
+    published: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One workflow as one database knows it. `trouble` is what a person should look at, `awaits` what has to happen next."""
+
+    saga: str
+    id: str
+    version: int
+    participant: str | None
+    status: WorkflowStatus
+    opened: datetime
+    closed: datetime | None
+    deadline: datetime | None
+    lane: int
+    error: str | None
+    traceparent: str | None
+    trouble: list[str]
+    awaits: list[str]
+    steps: list[StepAccount]
+    taken: list[FactTaken]
+    stated: list[FactStated]
+
+
+def account(
+    saga: str, workflow: Workflow, outbox: Sequence[OutboxRow], now: datetime, contracts: Saga | None, codec: AvroCodec | None
+) -> Account:
+    """Tell what is known. With the saga's `contracts` also what is awaited, with a `codec` what the results were."""
+    stated = [from_headers(row.headers, row.payload, topic=row.topic, partition=row.lane) for row in outbox]
+    fences = workflow.fences.values()
+    participant = next((message.source for message in stated), None)
+    if participant is None and contracts is not None:
+        participant = next((contracts[fence.step].by for fence in fences if fence.step in contracts), None)
+    return Account(
+        saga=saga,
+        id=workflow.id,
+        version=workflow.version,
+        participant=participant,
+        status=workflow.status,
+        opened=workflow.opened,
+        closed=workflow.closed,
+        deadline=workflow.deadline,
+        lane=workflow.lane,
+        error=workflow.error,
+        traceparent=workflow.traceparent,
+        trouble=[*_trouble(workflow, stated, now)],
+        awaits=[*_awaits(workflow, participant, contracts)],
+        steps=[_step(fence, codec) for fence in fences],
+        taken=[_taken(received) for received in sorted(workflow.inbox.values(), key=_arrival)],
+        stated=[_stated(message, message.id not in workflow.unpublished) for message in stated],
+    )
+
+
+def _trouble(workflow: Workflow, stated: Sequence[Message], now: datetime) -> Iterator[str]:
+    for fence in workflow.fences.values():
+        if fence.status is StepStatus.STUCK:
+            yield f"step {fence.step} is stuck after attempt {fence.attempt}: {fence.error or 'no error was recorded'}"
+        elif fence.error:
+            again = f"; next try {fence.due:%H:%M:%SZ}" if fence.due else ""
+            yield f"step {fence.step}: attempt {fence.attempt} failed: {fence.error}{again}"
+    if workflow.error:
+        yield workflow.error
+    if workflow.deadline and not workflow.closed and workflow.deadline < now:
+        yield f"its deadline passed at {workflow.deadline:%H:%M:%SZ} and it is still open"
+    if waiting := sum(received.state == "recorded" for received in workflow.inbox.values()):
+        yield f"{waiting} of the facts taken in are recorded, but not handled"
+    late = [m for m in stated if m.id in workflow.unpublished and now - m.time > UNPUBLISHED_PATIENCE]
+    if late:
+        oldest = min(message.time for message in late)
+        yield f"{len(late)} own facts are not published, the oldest of {oldest:%H:%M:%SZ}: does a worker run? see: saga doctor"
+
+
+def _awaits(workflow: Workflow, participant: str | None, contracts: Saga | None) -> Iterator[str]:
+    if unpublished := len(workflow.unpublished):
+        yield f"{unpublished} own facts are to be published"
+    if workflow.closed:
+        return
+    for fence in workflow.fences.values():
+        match fence.status:
+            case StepStatus.RUNNING if fence.pending:
+                yield f"step {fence.step}: its outcome, which the service gives with `resolve` (the handler returned Pending)"
+            case StepStatus.RUNNING:
+                yield f"step {fence.step}: the answer to the call that is in hand"
+            case StepStatus.COMPENSATING if not fence.pending:
+                yield f"step {fence.step}: the end of its compensation"
+    if contracts is not None and participant is not None:
+        for step in contracts.owned(participant):
+            yield from _from_others(step, workflow, contracts)
+
+
+def _from_others(step: Step, workflow: Workflow, saga: Saga) -> Iterator[str]:
+    """What others have to state before an own step can go on."""
+    unwinding = workflow.status is WorkflowStatus.FAILED
+    fence = workflow.fences.get(step.name)
+    if fence is None and not (unwinding and step.name not in saga.after_pivot):
+        done = {fact.event for fact in workflow.facts if fact.status is FactStatus.DONE}
+        missing = min((join - done for join in step.on), key=len, default=frozenset())
+        if missing:
+            said = (f"{_short(event)} ({_owner(saga, saga.emitter[event])})" for event in sorted(missing))
+            yield f"step {step.name}: {', '.join(said)}"
+    elif unwinding and fence is not None and (fence.status is StepStatus.DONE or fence.pending):
+        reported = {fact.step for fact in workflow.facts if fact.status in REPORTS}
+        reported.update(f.step for f in workflow.fences.values() if f.status in _UNDONE)
+        if missing := saga.awaited_reports[step.name] - reported:
+            yield f"undoing step {step.name}: reports of {', '.join(_owner(saga, name) for name in sorted(missing))}"
+
+
+def _owner(saga: Saga, step: str) -> str:
+    return f"{step} by {saga[step].by}"
+
+
+def _short(event: str) -> str:
+    return event.rpartition(".")[2]
+
+
+def _step(fence: Fence, codec: AvroCodec | None) -> StepAccount:
+    return StepAccount(
+        step=fence.step,
+        status=fence.status,
+        attempt=fence.attempt,
+        event=fence.event,
+        result=_result(fence, codec),
+        pending=fence.pending,
+        refused=fence.refused,
+        error=fence.error,
+        due=fence.due,
+        changed=fence.changed,
+    )
+
+
+def _result(fence: Fence, codec: AvroCodec | None) -> dict[str, Any] | int | None:
+    if fence.result is None:
+        return None
+    if codec is None or fence.event is None:
+        return len(fence.result)
+    try:
+        return codec.decode(fence.event, fence.result)
+    except DecodeError as error:
+        return {"undecoded": str(error), "bytes": len(fence.result)}
+
+
+def _taken(received: Received) -> FactTaken:
+    return FactTaken(
+        received=received.received,
+        step=received.step,
+        status=received.status,
+        event=received.type,
+        state=received.state,
+        topic=received.topic,
+        partition=received.partition,
+        offset=received.offset,
+    )
+
+
+def _stated(message: Message, published: bool) -> FactStated:
+    return FactStated(
+        sequence=message.sequence,
+        stated=message.time,
+        step=message.step,
+        status=message.status,
+        event=message.type,
+        topic=message.topic,
+        partition=message.partition,
+        published=published,
+    )
+
+
+def _arrival(received: Received) -> tuple[float, str, int]:
+    return (received.received.timestamp() if received.received else 0.0, received.topic, received.offset)

@@ -1,0 +1,71 @@
+"""The command line itself: its groups, the global options, and the exit codes."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version as installed
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from saga.cli import output
+from saga.cli.db import db
+from saga.cli.doctor import doctor
+from saga.cli.run import run
+from saga.cli.show import show
+from saga.cli.topics import topics
+from saga.errors import DefinitionError, SagaError
+
+EPILOG = """\b
+Exit codes:
+  0  done, holds, or drained after SIGTERM or Ctrl-C
+  1  refused, not found, or failed while it ran
+  2  wrong use: options, settings, a definition, or a database without our tables
+
+Settings come from SAGA_... in the environment, then from .env: SAGA_BROKER, SAGA_DATABASE, SAGA_SCHEMAS, SAGA_THREADS,
+SAGA_BATCH, SAGA_LANES, SAGA_GROUP_PROTOCOL, SAGA_EMBEDDED, SAGA_KAFKA (JSON), SAGA_LOG_LEVEL."""
+
+
+class _Saga(TyperGroup):
+    """Turns what the library refuses into a line on stderr and an exit code; other exceptions are bugs and look so."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SagaError as error:
+            output.error(error, debug=ctx.params["debug"])
+            raise typer.Exit(2 if isinstance(error, DefinitionError) else 1) from error
+
+
+app = typer.Typer(
+    cls=_Saga,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"saga-choreography {installed('saga-choreography')}, Python {sys.version.split()[0]}")
+        raise typer.Exit
+
+
+@app.callback()
+def saga(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Run and look after the participants of choreography sagas."""
+
+
+app.command()(run)
+app.command()(show)
+app.command()(doctor)
+app.add_typer(topics, name="topics")
+app.add_typer(db, name="db")

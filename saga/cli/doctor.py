@@ -1,0 +1,190 @@
+"""`saga doctor`: looks at everything a participant needs, and says for each finding how to mend it. Changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import typer
+
+from saga.cli import assembly, output
+from saga.contracts.saga import Saga
+from saga.errors import SagaError
+from saga.settings import Settings
+from saga.transport.topics import saga_topics
+
+Made = TypeVar("Made")
+
+PATIENCE = 5.0
+_OLDEST = (3, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `fix` says what to do where the level is not `ok`."""
+
+    subject: str
+    level: Literal["ok", "warn", "fail"]
+    text: str
+    fix: str | None = None
+
+
+def doctor(
+    target: Annotated[str | None, typer.Argument(metavar="[MODULE:PARTICIPANT]", help="Also look at this participant.")] = None,
+    schemas: Annotated[
+        Path | None, typer.Option("--schemas", metavar="DIR", help="Contract folder, where no participant is named.")
+    ] = None,
+    database: assembly.DatabaseUrl = None,
+    broker: assembly.BrokerServers = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Look at Python, settings, contracts, registry, database, broker and topics; exits 1 if something fails."""
+    examination = _Examination(target)
+    findings = examination.run(lambda: Settings.load(database=database, broker=broker, schemas=schemas))
+    failed = any(finding.level == "fail" for finding in findings)
+    if as_json:
+        output.json({"healthy": not failed, "findings": findings})
+    else:
+        _tell(findings)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _tell(findings: Sequence[Finding]) -> None:
+    output.table(["", "what", "found"], [[f.level, f.subject, f.text] for f in findings])
+    for finding in findings:
+        if finding.fix:
+            output.line(f"{finding.level} {finding.subject}: {finding.fix}")
+
+
+class _Examination:
+    """One visit: what was found so far, and the saga once it is known."""
+
+    def __init__(self, target: str | None) -> None:
+        self.target = target
+        self.saga: Saga | None = None
+        self.recorded: int | None = None
+
+    def run(self, load: Callable[[], Settings]) -> list[Finding]:
+        """Everything that can be looked at; what hangs on a thing that failed is left out."""
+        findings = [self._python()]
+        fix = "correct the environment or .env"
+        settings, finding = _tried("settings", "the environment and .env make sense", load, fix=fix)
+        findings.append(finding)
+        if settings is not None:
+            for look in (self._failpoints, self._contracts, self._registry, self._database, self._broker):
+                findings += look(settings)
+        return findings
+
+    def _python(self) -> Finding:
+        found = sys.version.split()[0]
+        if sys.version_info < _OLDEST:
+            return Finding("python", "fail", f"found {found}", "install Python 3.11 or later")
+        return Finding("python", "ok", found)
+
+    def _failpoints(self, settings: Settings) -> Iterator[Finding]:
+        if settings.failpoints:
+            yield Finding("failpoints", "warn", f"armed: {settings.failpoints}", "unset SAGA_FAILPOINTS outside of tests")
+
+    def _contracts(self, settings: Settings) -> Iterator[Finding]:
+        if self.target is not None:
+            yield from self._participant(self.target)
+        elif (folder := settings.schemas) is not None:
+            fix = "correct the folder, SAGA_SCHEMAS or --schemas"
+            self.saga, finding = _tried("contracts", str(folder), lambda: Saga.load(folder), fix=fix)
+            if self.saga is None:
+                yield finding
+        else:
+            yield Finding("contracts", "warn", "no saga was named", "name MODULE:PARTICIPANT, or --schemas DIR")
+        if self.saga is not None:
+            events = sum(not name.startswith("saga.") for name in self.saga.types)
+            text = f"saga {self.saga.name} v{self.saga.version}: {len(self.saga.steps)} steps, {events} types"
+            yield Finding("contracts", "ok", text)
+
+    def _participant(self, target: str) -> Iterator[Finding]:
+        fix = "correct the service's module, or the name"
+        participant, finding = _tried("participant", target, lambda: assembly.participant(target), fix=fix)
+        if participant is not None:
+            self.saga = participant.saga
+            text = f"{participant.name}: every step has its handler"
+            _, finding = _tried("participant", text, participant.check, fix="declare what is missing in the service's module")
+        yield finding
+
+    def _registry(self, settings: Settings) -> Iterator[Finding]:
+        yield Finding("registry", "ok", "not configured: contracts come from the folder")
+
+    def _database(self, settings: Settings) -> Iterator[Finding]:
+        if settings.database is None:
+            yield Finding("database", "warn", "none is configured", "set SAGA_DATABASE, e.g. sqlite:///orders.db")
+            return
+        fix = "correct SAGA_DATABASE; a new database is made by: saga db upgrade"
+        versions, finding = _tried("database", "it answers", lambda: self._versions(settings), fix=fix)
+        yield finding
+        if versions is None:
+            return
+        found, latest = versions
+        text = f"at migration {found}, this library expects {latest}"
+        if found != latest:
+            yield Finding("tables", "fail", text, "run: saga db upgrade" if found < latest else "upgrade the library")
+            return
+        yield Finding("tables", "ok", text)
+        if (saga := self.saga) is not None:
+            fix = "stop whoever keeps a transaction open"
+            recorded, finding = _tried("record", "", lambda: self._record(settings, saga.name), fix=fix)
+            self.recorded = recorded
+            if finding.level == "fail":
+                yield finding
+
+    def _versions(self, settings: Settings) -> tuple[int, int]:
+        tables = assembly.tables(settings)
+        return tables.version(), tables.latest()
+
+    def _record(self, settings: Settings, saga: str) -> int | None:
+        store = assembly.store(settings)
+        try:
+            with store.unit() as unit:
+                return unit.partitions(saga)
+        finally:
+            store.close()
+
+    def _broker(self, settings: Settings) -> Iterator[Finding]:
+        if settings.broker is None:
+            yield Finding("broker", "warn", "none is configured", "set SAGA_BROKER=host:port")
+            return
+        # Any question shows whether a broker answers; without a saga it is about a topic that nobody has.
+        topics = saga_topics(self.saga.name) if self.saga else ("saga.doctor",)
+        found, finding = _tried(
+            "broker",
+            f"{settings.broker} answers",
+            lambda: assembly.broker(settings, timeout=PATIENCE).partitions(topics),
+            fix=f"see that Kafka runs at {settings.broker}, or correct SAGA_BROKER",
+        )
+        yield finding
+        if found is not None and self.saga is not None:
+            yield self._topics(found)
+
+    def _topics(self, found: dict[str, int | None]) -> Finding:
+        counts = ", ".join(f"{topic}: {'missing' if count is None else count}" for topic, count in found.items())
+        distinct = set(found.values())
+        if None in distinct:
+            return Finding("topics", "fail", counts, f"run: saga topics apply DIR --partitions {self.recorded or 'N'}")
+        if len(distinct) > 1:
+            fix = "a lane is one partition number of each topic: re-create them with one count; see: saga topics plan"
+            return Finding("topics", "fail", counts, fix)
+        if self.recorded is not None and distinct != {self.recorded}:
+            text = f"{counts}, but the database recorded {self.recorded} partitions"
+            fix = f"re-create the topics with {self.recorded} partitions, or drain the saga and start with a new database"
+            return Finding("topics", "fail", text, fix)
+        record = "as the database recorded" if self.recorded else "the database has recorded none yet"
+        return Finding("topics", "ok", f"{counts} partitions, {record}")
+
+
+def _tried(subject: str, text: str, make: Callable[[], Made], *, fix: str) -> tuple[Made | None, Finding]:
+    """What was made and that it could be, or why not."""
+    try:
+        return make(), Finding(subject, "ok", text)
+    except SagaError as error:
+        return None, Finding(subject, "fail", str(error), fix)

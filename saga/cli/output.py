@@ -1,0 +1,99 @@
+"""How commands speak: results to stdout, progress and errors to stderr; tables on a terminal, plain columns elsewhere.
+
+rich is loaded where a terminal is looked at only, and honours NO_COLOR.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_STYLES: Mapping[str, str] = {
+    **dict.fromkeys(("ok", "done", "completed", "created"), "green"),
+    **dict.fromkeys(("warn", "running", "compensating", "create", "failed"), "yellow"),
+    **dict.fromkeys(("fail", "stuck", "refuse"), "bold red"),
+    **dict.fromkeys(("skipped", "compensated"), "cyan"),
+}
+
+
+def json(data: Any) -> None:
+    """Print data, dataclasses and moments included."""
+    typer.echo(orjson.dumps(data, default=_plain, option=orjson.OPT_INDENT_2))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Print rows of text; a cell that is a status has its colour on a terminal."""
+    if on_terminal():
+        _rich_table(headers, rows, title)
+        return
+    if title:
+        typer.echo(title)
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    for row in (headers, *rows):
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def line(text: str, *, style: str = "") -> None:
+    """Print one line, wrapped by nobody; `style` counts on a terminal only."""
+    if on_terminal() and style:
+        from rich.console import Console
+        from rich.text import Text
+
+        Console().print(Text(text, style=style), soft_wrap=True)
+    else:
+        typer.echo(text)
+
+
+def progress(text: str) -> None:
+    """Tell on stderr what is being done."""
+    typer.echo(text, err=True)
+
+
+def error(found: BaseException | str, *, debug: bool = False) -> None:
+    """Tell on stderr what is wrong, in one line unless the traceback is wanted."""
+    if debug and isinstance(found, BaseException):
+        typer.echo("".join(traceback.format_exception(found)), err=True)
+    typer.echo(f"error: {' '.join(str(found).split())}", err=True)
+
+
+def on_terminal() -> bool:
+    """Whether a person looks at stdout."""
+    return sys.stdout.isatty()
+
+
+def moment(when: datetime | None) -> str:
+    """A moment in UTC to the second; empty for none."""
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}" if when else ""
+
+
+def duration(span: timedelta) -> str:
+    """The two largest units of a span: `3 d 4 h`, `2 min 5 s`."""
+    seconds = int(abs(span).total_seconds())
+    units = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60), ("s", seconds % 60))
+    said = [f"{count} {unit}" for unit, count in units if count]
+    return " ".join(said[:2]) or "0 s"
+
+
+def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(*headers, title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for row in rows:
+        grid.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console().print(grid)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: bytes as hexadecimal digits, the rest as its own text."""
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,99 @@
+"""`saga run`: one participant as a process of its own, logging to stderr, drained by SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import orjson
+import typer
+
+from saga.cli import assembly
+from saga.errors import SagaError
+from saga.participant.worker import Worker
+from saga.settings import Settings
+
+log = logging.getLogger("saga.run")
+
+
+class LogFormat(StrEnum):
+    """How a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def run(
+    target: Annotated[str, typer.Argument(metavar="MODULE:PARTICIPANT", help="E.g. services.stock.app:stock")],
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Run `saga db upgrade` first.")] = False,
+    log_format: Annotated[LogFormat, typer.Option("--log", help="Format of the log on stderr.")] = LogFormat.TEXT,
+    database: assembly.DatabaseUrl = None,
+    broker: assembly.BrokerServers = None,
+) -> None:
+    """Run a participant until SIGTERM or Ctrl-C, then drain: finish what is in hand, publish it, leave the group."""
+    settings = Settings.load(database=database, broker=broker)
+    _log_to_stderr(settings.log_level, log_format)
+    participant = assembly.participant(target)
+    cluster = assembly.broker(settings)
+    if upgrade:
+        for name in assembly.tables(settings, create=True).upgrade():
+            log.info("applied migration %s", name)
+    store = assembly.store(settings)
+    try:
+        worker = Worker(participant, store=store, broker=cluster, threads=settings.threads, batch=settings.batch)
+        log.info(
+            "%s of saga %s v%d, on %s and broker %s",
+            participant.name,
+            participant.saga.name,
+            participant.saga.version,
+            assembly.database_name(settings),
+            settings.broker,
+        )
+        _work(worker)
+    finally:
+        store.close()
+    log.info("drained")
+
+
+def _work(worker: Worker) -> None:
+    # What ends a worker is no wrong use of the command, even where it is a DefinitionError: topics may come and go.
+    try:
+        worker.run()
+    except SagaError as error:
+        raise SagaError(str(error)) from error
+    except Exception as error:
+        log.critical("the worker failed", exc_info=error)
+        raise SagaError(f"the worker failed: {type(error).__name__}: {error}") from error
+
+
+def _log_to_stderr(level: str, form: LogFormat) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines() if form is LogFormat.JSON else _TextLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class _TextLines(logging.Formatter):
+    """`2026-01-31T12:00:00.000Z INFO saga.worker: text`, the traceback below it."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        return _time(record)
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and the traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return orjson.dumps(line).decode()
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,153 @@
+"""`saga show`: one workflow as this service's database knows it, for somebody who was woken up by it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+
+from saga.cli import assembly, output
+from saga.cli.account import Account, account
+from saga.clock import SystemClock
+from saga.contracts.saga import Saga
+from saga.protocol.facts import WorkflowStatus
+from saga.settings import Settings
+
+if TYPE_CHECKING:
+    from saga.contracts.avro import AvroCodec
+
+_HEADLINE = {
+    WorkflowStatus.COMPLETED: "bold green",
+    WorkflowStatus.COMPENSATED: "bold cyan",
+    WorkflowStatus.FAILED: "bold yellow",
+}
+
+
+def show(
+    workflow_id: Annotated[str, typer.Argument(metavar="ID", help="The workflow's id, which is the Kafka key.")],
+    schemas: Annotated[
+        Path | None, typer.Option("--schemas", metavar="DIR", help="Contract folder: decodes results, says what is awaited.")
+    ] = None,
+    database: assembly.DatabaseUrl = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Show what this service's database knows of a workflow. Reads only."""
+    settings = Settings.load(database=database, schemas=schemas)
+    contracts = Saga.load(settings.schemas) if settings.schemas else None
+    now, place = SystemClock().now(), assembly.database_name(settings)
+    found = _accounts(settings, workflow_id, now, contracts)
+    if not found:
+        output.error(
+            f"no workflow {workflow_id!r} in {place}: a service knows only the workflows that reached it. "
+            f"Look in another service's database with --database URL, or check the id."
+        )
+        raise typer.Exit(1)
+    if as_json:
+        output.json({"database": place, "workflows": found})
+        return
+    for one in found:
+        _tell(one, place, now, contracts)
+
+
+def _accounts(settings: Settings, workflow_id: str, now: datetime, contracts: Saga | None) -> list[Account]:
+    store = assembly.store(settings)
+    try:
+        rows = [*store.find(workflow_id)]
+    finally:
+        store.close()
+    return [
+        account(saga, workflow, outbox, now, *_fitting(saga, workflow.version, contracts)) for saga, workflow, outbox in rows
+    ]
+
+
+def _fitting(saga: str, version: int, contracts: Saga | None) -> tuple[Saga | None, AvroCodec | None]:
+    """The contracts if they are this saga's; results of another version may be written otherwise, so they stay bytes."""
+    if contracts is None or (contracts.name, contracts.version) != (saga, version):
+        return None, None
+    from saga.contracts.avro import AvroCodec
+
+    return contracts, AvroCodec(contracts)
+
+
+def _tell(one: Account, place: str, now: datetime, contracts: Saga | None) -> None:
+    output.line(_headline(one, now), style=_HEADLINE.get(one.status, "bold"))
+    for trouble in one.trouble:
+        output.line(f"  ! {trouble}", style="bold red")
+    for awaited in one.awaits:
+        output.line(f"  awaits {awaited}")
+    output.line(f"  {_times(one)}")
+    output.line(f"  {one.participant or 'unknown participant'}, lane {one.lane}, {place}")
+    if (hint := _hint(one, contracts)) is not None:
+        output.line(f"  {hint}")
+    _tell_steps(one)
+    _tell_facts(one)
+
+
+def _headline(one: Account, now: datetime) -> str:
+    status = {WorkflowStatus.FAILED: "FAILED, unwinding"}.get(one.status, one.status.value.upper())
+    if one.closed:
+        return f"{one.saga} v{one.version} {one.id}: {status} after {output.duration(one.closed - one.opened)}"
+    return f"{one.saga} v{one.version} {one.id}: {status}, open for {output.duration(now - one.opened)}"
+
+
+def _times(one: Account) -> str:
+    times = (("opened", one.opened), ("closed", one.closed), ("deadline", one.deadline))
+    return ", ".join(f"{word} {output.moment(when)}" for word, when in times if when)
+
+
+def _hint(one: Account, contracts: Saga | None) -> str | None:
+    if contracts is None:
+        return None if one.closed else "with --schemas DIR: what it awaits from others, and the results decoded"
+    if (contracts.name, contracts.version) != (one.saga, one.version):
+        return f"the contracts given are of {contracts.name} v{contracts.version}: nothing was decoded with them"
+    return None
+
+
+def _tell_steps(one: Account) -> None:
+    rows = [
+        [
+            step.step,
+            step.status.value,
+            str(step.attempt or ""),
+            _short(step.event),
+            output.moment(step.changed),
+            _said(step.result),
+        ]
+        for step in one.steps
+    ]
+    _section("own steps", ["step", "status", "attempt", "event", "changed", "result"], rows)
+
+
+def _tell_facts(one: Account) -> None:
+    taken = [
+        [output.moment(f.received), f.step, f.status.value, _short(f.event), f.state, f"{f.topic}/{f.partition}@{f.offset}"]
+        for f in one.taken
+    ]
+    stated = [
+        [str(f.sequence), output.moment(f.stated), f.step, f.status.value, _short(f.event), "yes" if f.published else "NO"]
+        for f in one.stated
+    ]
+    _section("facts taken in", ["received", "step", "status", "event", "state", "from"], taken)
+    _section("facts stated", ["sequence", "stated", "step", "status", "event", "published"], stated)
+
+
+def _section(title: str, headers: list[str], rows: list[list[str]]) -> None:
+    if rows:
+        output.line("")
+        output.table(headers, rows, title=title)
+
+
+def _said(result: Any) -> str:
+    match result:
+        case None:
+            return ""
+        case int():
+            return f"{result} bytes"
+    return orjson.dumps(result, default=str).decode()
+
+
+def _short(event: str | None) -> str:
+    return (event or "").rpartition(".")[2]

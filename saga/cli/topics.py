@@ -1,0 +1,97 @@
+"""`saga topics`: what the topics of a saga must look like, and making them so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from saga.cli import assembly, output
+from saga.contracts.saga import Saga
+from saga.settings import Settings
+from saga.transport.port import Broker
+from saga.transport.topics import RETENTION, TopicPlan, saga_topics
+from saga.transport.topics import plan as planned
+
+topics = typer.Typer(help="The topics of a saga.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def _span(text: str) -> timedelta:
+    try:
+        return TypeAdapter(timedelta).validate_python(text)
+    except ValidationError as error:
+        raise typer.BadParameter(f"found {text!r}; expected an ISO 8601 duration such as P7D or PT12H") from error
+
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The saga's contract folder.")]
+Partitions = Annotated[
+    int, typer.Option("--partitions", metavar="N", min=1, help="Partitions of each topic; part of the contract.")
+]
+Retention = Annotated[
+    timedelta, typer.Option("--retention", metavar="SPAN", parser=_span, help="How far back replay must reach: P7D, PT12H.")
+]
+
+
+@topics.command()
+def plan(
+    folder: Folder,
+    partitions: Partitions,
+    retention: Retention = RETENTION,
+    broker: assembly.BrokerServers = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Say what `apply` would do; exits 1 if something there does not fit."""
+    saga, cluster = Saga.load(folder), assembly.broker(Settings.load(broker=broker))
+    _tell(saga.name, _plan(saga, cluster, partitions, retention), {}, as_json)
+
+
+@topics.command()
+def apply(
+    folder: Folder,
+    partitions: Partitions,
+    retention: Retention = RETENTION,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="As `plan`: create nothing.")] = False,
+    broker: assembly.BrokerServers = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Create the topics that are missing. Topics that do not fit are never changed; then nothing is created and it exits 1."""
+    saga, cluster = Saga.load(folder), assembly.broker(Settings.load(broker=broker))
+    plans = _plan(saga, cluster, partitions, retention)
+    missing = [p for p in plans if p.action == "create"]
+    created: dict[str, str] = {}
+    if missing and not dry_run and not _refused(plans):
+        output.progress(f"creating {', '.join(p.topic for p in missing)}")
+        cluster.create([p.topic for p in missing], partitions, missing[0].config)
+        created = dict.fromkeys((p.topic for p in missing), "created")
+    _tell(saga.name, plans, created, as_json)
+
+
+def _plan(saga: Saga, cluster: Broker, partitions: int, retention: timedelta) -> list[TopicPlan]:
+    return planned(saga.name, cluster.partitions(saga_topics(saga.name)), partitions, retention=retention)
+
+
+def _tell(saga: str, plans: Sequence[TopicPlan], created: Mapping[str, str], as_json: bool) -> None:
+    if as_json:
+        output.json({"saga": saga, "topics": [_line(plan, created) for plan in plans]})
+    else:
+        rows = [list(map(_cell, _line(plan, created).values())) for plan in plans]
+        output.table(["topic", "action", "reason", "config"], rows)
+    if _refused(plans):
+        raise typer.Exit(1)
+
+
+def _line(plan: TopicPlan, created: Mapping[str, str]) -> dict[str, Any]:
+    action = created.get(plan.topic, plan.action)
+    return {"topic": plan.topic, "action": action, "reason": plan.reason, "config": dict(plan.config)}
+
+
+def _cell(value: Any) -> str:
+    return " ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _refused(plans: Sequence[TopicPlan]) -> bool:
+    return any(plan.action == "refuse" for plan in plans)
