@@ -75,9 +75,9 @@ class KafkaConsumer:
         with translated("cannot resume"):
             self._client.resume([kafka_partition(p) for p in partitions])
 
-    def seek(self, partition: Partition, offset: int) -> None:
+    def seek(self, partition: Partition, offset: int | None) -> None:
         with translated(f"cannot seek {partition.topic}/{partition.number} to {offset}"):
-            self._client.seek(kafka_partition(partition, offset))
+            self._client.seek(kafka_partition(partition, OFFSET_BEGINNING if offset is None else offset))
 
     def close(self) -> None:
         if self._closed:

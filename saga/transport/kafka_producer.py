@@ -40,8 +40,7 @@ class KafkaProducer:
 
     def flush(self, timeout: float) -> None:
         self._refuse_ended()
-        if waiting := self._client.flush(timeout):
-            raise BrokerError(f"{waiting} records are not reported after {timeout} s", retriable=True)
+        self._client.flush(timeout)
 
     def purge(self) -> None:
         if not self._ended:

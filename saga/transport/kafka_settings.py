@@ -90,7 +90,7 @@ class KafkaSettings:
     `lanes="group"` shares the partitions with the other members of the group; `"all"` takes every partition without
     coordination, for a participant that runs as exactly one process. `embedded` says that `servers` are an
     EmbeddedBroker's, which this process need not own. `timeout` (seconds) bounds every question to the cluster.
-    `client` holds further librdkafka settings; each goes to the kinds of client that know it.
+    `client` holds further librdkafka settings, passwords among them; each goes to the kinds of client that know it.
     """
 
     servers: str
@@ -99,7 +99,7 @@ class KafkaSettings:
     lanes: Literal["group", "all"] = "group"
     embedded: bool = False
     timeout: float = 10.0
-    client: Mapping[str, str] = field(default_factory=dict)
+    client: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.servers.strip():

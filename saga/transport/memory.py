@@ -122,9 +122,9 @@ class MemoryConsumer:
     def resume(self, partitions: Iterable[Partition]) -> None:
         self._paused.difference_update(self._owned(partitions, "resume"))
 
-    def seek(self, partition: Partition, offset: int) -> None:
+    def seek(self, partition: Partition, offset: int | None) -> None:
         (owned,) = self._owned([partition], "seek")
-        self._positions[owned] = offset
+        self._positions[owned] = offset or 0
 
     def close(self) -> None:
         if self._closed:

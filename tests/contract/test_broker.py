@@ -2,84 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import count
-from time import monotonic
+from collections.abc import Callable, Iterator
 
 import pytest
-from confluent_kafka import Producer as Client
 
-from saga.errors import BrokerError, DefinitionError, LifecycleError
+from saga.errors import BrokerError, LifecycleError
 from saga.transport.embedded import EmbeddedBroker
 from saga.transport.kafka import KafkaBroker
 from saga.transport.memory import MemoryBroker
-from saga.transport.port import Broker, Consumer, Delivery, Outbound, Partition, Producer, Record
-from saga.transport.topics import lane_of
-
-PARTITIONS = 4
-PATIENCE = 10.0
-_numbers = count(1)
-
-
-@dataclass
-class Case:
-    """One broker with two fresh topics, `events` and `compensations`."""
-
-    broker: Broker
-    events: str
-    compensations: str
-    writer: Producer
-    consumers: list[Consumer] = field(default_factory=list)
-
-    @property
-    def topics(self) -> tuple[str, str]:
-        return self.events, self.compensations
-
-    @property
-    def lanes(self) -> set[Partition]:
-        return {Partition(topic, number) for topic in self.topics for number in range(PARTITIONS)}
-
-    def consumer(self, assignments: Lanes | None = None, group: str = "") -> Consumer:
-        consumer = self.broker.consumer(group or f"{self.events}.group", self.topics, assignments or Lanes())
-        self.consumers.append(consumer)
-        return consumer
-
-    def publish(self, *records: Outbound) -> list[Delivery]:
-        return publish(self.writer, *records)
-
-
-@dataclass
-class Lanes:
-    """Assignments that remember what they were told and answer from `starts`, or `fail` at one of their methods."""
-
-    starts: Mapping[Partition, int | None] = field(default_factory=dict)
-    fail: str = ""
-    owned: set[Partition] = field(default_factory=set)
-    told: list[tuple[str, list[Partition]]] = field(default_factory=list)
-
-    def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int | None]:
-        self._hear("assigned", partitions)
-        self.owned.update(partitions)
-        return {p: self.starts.get(p) for p in partitions}
-
-    def revoked(self, partitions: Sequence[Partition]) -> None:
-        self._hear("revoked", partitions)
-        self.owned.difference_update(partitions)
-
-    def lost(self, partitions: Sequence[Partition]) -> None:
-        self._hear("lost", partitions)
-        self.owned.difference_update(partitions)
-
-    def _hear(self, what: str, partitions: Sequence[Partition]) -> None:
-        self.told.append((what, list(partitions)))
-        if self.fail == what:
-            raise ZeroDivisionError(f"{what} failed")
-
-
-def fresh_topics() -> tuple[str, str]:
-    number = next(_numbers)
-    return f"saga{number}.events", f"saga{number}.compensations"
+from saga.transport.port import Delivery, Outbound, Partition, Producer, Record
+from tests.brokers import PARTITIONS, PATIENCE, Case, Lanes, fresh_topics, outbound, polled, polled_until, values
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -109,38 +42,6 @@ def case(request: pytest.FixtureRequest, embedded: EmbeddedBroker, embedded_writ
     yield made
     for consumer in made.consumers:
         consumer.close()
-
-
-def outbound(topic: str, number: int, value: str, token: str = "") -> Outbound:
-    return Outbound(token or value, topic, number, b"w-1", value.encode(), [("ce_id", value.encode())])
-
-
-def publish(producer: Producer, *records: Outbound) -> list[Delivery]:
-    producer.send(records)
-    producer.flush(PATIENCE)
-    return producer.reports()
-
-
-def polled(consumer: Consumer, wanted: int, limit: int = 100) -> list[Record]:
-    """Poll until `wanted` records are there."""
-    records: list[Record] = []
-
-    def enough() -> bool:
-        records.extend(consumer.poll(limit, 0.05))
-        return len(records) >= wanted
-
-    eventually(enough)
-    return records
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + PATIENCE
-    while not condition():
-        assert monotonic() < deadline, "it did not happen"
-
-
-def values(records: Sequence[Record]) -> list[str]:
-    return [(record.value or b"").decode() for record in records]
 
 
 def test_a_record_arrives_as_it_was_sent(case: Case) -> None:
@@ -178,7 +79,7 @@ def test_an_owner_of_a_partition_owns_its_twin(case: Case) -> None:
     lanes = Lanes()
     consumer = case.consumer(lanes)
 
-    eventually(lambda: consumer.poll(1, 0.05) == [] and lanes.owned == case.lanes)
+    until(lambda: consumer.poll(1, 0.05) == [] and lanes.owned == case.lanes)
 
     assert lanes.owned == case.lanes
 
@@ -200,7 +101,7 @@ def test_a_start_at_the_end_waits_for_what_comes(case: Case) -> None:
     case.publish(outbound(case.events, 0, "old"))
     lanes = Lanes(starts={partition: 1})
     consumer = case.consumer(lanes)
-    eventually(lambda: consumer.poll(10, 0.05) == [] and partition in lanes.owned)
+    until(lambda: consumer.poll(10, 0.05) == [] and partition in lanes.owned)
 
     case.publish(outbound(case.events, 0, "new"))
 
@@ -221,7 +122,7 @@ def test_an_offset_that_does_not_exist_is_an_error_naming_it_and_the_other_parti
             errors.append(error)
         return bool(received and errors)
 
-    eventually(both)
+    until(both)
 
     assert values(received) == ["here"]
     assert not errors[0].retriable
@@ -243,6 +144,37 @@ def test_a_paused_partition_is_silent_until_it_is_resumed(case: Case) -> None:
     assert values(polled(consumer, 1)) == ["behind"]
 
 
+def test_a_partition_paused_as_soon_as_it_is_assigned_keeps_its_start(case: Case) -> None:
+    case.publish(*(outbound(case.events, 0, str(n)) for n in range(5)))
+    partition = Partition(case.events, 0)
+    lanes = Lanes(starts={partition: 3})
+    consumer = case.consumer(lanes)
+    received = polled_until(consumer, lambda _: partition in lanes.owned, limit=1)
+
+    consumer.pause([partition])
+    consumer.resume([partition])
+
+    assert values(received + polled(consumer, 2 - len(received))) == ["3", "4"]
+
+
+@pytest.mark.parametrize(("offset", "rest"), [(None, ["0", "1", "2"]), (1, ["1", "2"]), (3, ["3"])])
+def test_a_paused_partition_can_be_sought_and_goes_on_there(case: Case, offset: int | None, rest: list[str]) -> None:
+    partition = Partition(case.events, 0)
+    case.publish(*(outbound(case.events, 0, str(n)) for n in range(3)))
+    consumer = case.consumer()
+    polled(consumer, 2, limit=2)
+
+    consumer.pause([partition])
+    meanwhile = consumer.poll(10, 0.05)
+    consumer.seek(partition, offset)
+    consumer.resume([partition])
+    if offset == 3:
+        case.publish(outbound(case.events, 0, "3"))
+
+    assert meanwhile == []
+    assert values(polled(consumer, len(rest))) == rest
+
+
 def test_a_seek_goes_back_and_nothing_fetched_ahead_gets_through(case: Case) -> None:
     case.publish(*(outbound(case.events, 0, str(n)) for n in range(5)))
     consumer = case.consumer()
@@ -258,9 +190,9 @@ def test_the_members_of_a_group_share_the_partitions(case: Case) -> None:
     lanes = Lanes(), Lanes()
     consumers = [case.consumer(each) for each in lanes]
 
-    eventually(lambda: not any(c.poll(1, 0.02) for c in consumers) and all(len(each.owned) == 4 for each in lanes))
+    until(lambda: not any(c.poll(1, 0.02) for c in consumers) and all(len(each.owned) == 4 for each in lanes))
     consumers[0].close()
-    eventually(lambda: consumers[1].poll(1, 0.02) == [] and lanes[1].owned == case.lanes)
+    until(lambda: consumers[1].poll(1, 0.02) == [] and lanes[1].owned == case.lanes)
 
     assert lanes[0].told[-1][0] == "revoked"
 
@@ -268,7 +200,7 @@ def test_the_members_of_a_group_share_the_partitions(case: Case) -> None:
 def test_closing_tells_what_is_revoked_and_ends_polling(case: Case) -> None:
     lanes = Lanes()
     consumer = case.consumer(lanes)
-    eventually(lambda: consumer.poll(1, 0.05) == [] and lanes.owned == case.lanes)
+    until(lambda: consumer.poll(1, 0.05) == [] and lanes.owned == case.lanes)
 
     consumer.close()
     consumer.close()
@@ -292,7 +224,7 @@ def test_an_exception_in_assigned_surfaces_and_no_record_follows_it(case: Case) 
 def test_an_exception_in_revoked_surfaces_from_close(case: Case) -> None:
     lanes = Lanes(fail="revoked")
     consumer = case.consumer(lanes)
-    eventually(lambda: consumer.poll(1, 0.05) == [] and lanes.owned == case.lanes)
+    until(lambda: consumer.poll(1, 0.05) == [] and lanes.owned == case.lanes)
 
     with pytest.raises(ZeroDivisionError, match="revoked failed"):
         consumer.close()
@@ -380,93 +312,3 @@ def test_creating_topics_leaves_existing_ones_alone(case: Case) -> None:
     case.broker.create([case.events, "saga.new"], 6, {"cleanup.policy": "delete"})
 
     assert case.broker.partitions([case.events, "saga.new"]) == {case.events: PARTITIONS, "saga.new": 6}
-
-
-def test_the_embedded_broker_refuses_to_create_a_topic_instead_of_hanging() -> None:
-    events, compensations = fresh_topics()
-    with EmbeddedBroker([events, compensations]) as embedded:
-        broker = KafkaBroker(embedded.settings())
-
-        broker.create([events, compensations], PARTITIONS, {})
-        with pytest.raises(BrokerError, match=r"cannot create saga\.new: it has the topics it was started with"):
-            broker.create([events, "saga.new"], PARTITIONS, {})
-
-
-def test_an_embedded_broker_has_an_address_only_while_it_runs() -> None:
-    embedded = EmbeddedBroker(["saga.events"])
-    with embedded:
-        host, _, port = embedded.servers.partition(":")
-
-    assert (host, port.isdigit()) == ("127.0.0.1", True)
-    with pytest.raises(LifecycleError, match="not running"):
-        _ = embedded.servers
-
-
-def test_settings_that_contradict_each_other_are_a_definition_error() -> None:
-    with EmbeddedBroker(["saga.events"]) as embedded:
-        broker = KafkaBroker(embedded.settings(client={"session.timeout.ms": "6000"}))
-
-        with pytest.raises(DefinitionError, match=r"session\.timeout\.ms"):
-            broker.consumer("g", ["saga.events"], Lanes())
-
-
-def test_an_unreachable_broker_is_a_retriable_error() -> None:
-    with EmbeddedBroker(["saga.events"], timeout=0.5) as embedded:
-        settings = embedded.settings()
-
-    with pytest.raises(BrokerError) as raised:
-        KafkaBroker(settings).partitions(["saga.events"])
-
-    assert raised.value.retriable
-
-
-def test_offsets_committed_while_partitions_are_revoked_still_arrive() -> None:
-    class Committing(Lanes):
-        consumer: Consumer
-
-        def revoked(self, partitions: Sequence[Partition]) -> None:
-            super().revoked(partitions)
-            self.consumer.commit({Partition("saga.events", 0): 1})
-
-    lanes = Committing()
-    broker = MemoryBroker(["saga.events"])
-    publish(broker.producer(), outbound("saga.events", 0, "a"))
-    lanes.consumer = broker.consumer("g", ["saga.events"], lanes)
-    polled(lanes.consumer, 1)
-
-    lanes.consumer.close()
-
-    assert broker.committed["g"] == {Partition("saga.events", 0): 1}
-
-
-def test_an_evicted_member_is_told_that_its_partitions_are_lost_and_joins_again() -> None:
-    broker = MemoryBroker(["saga.events"])
-    lanes = Lanes()
-    consumer = broker.consumer("g", ["saga.events"], lanes)
-    consumer.poll(1, 0)
-
-    broker.evict(consumer)
-    consumer.poll(1, 0)
-
-    assert [what for what, _ in lanes.told] == ["assigned", "lost", "assigned"]
-
-
-def test_a_fault_fails_the_delivery_and_leaves_a_hole() -> None:
-    broker = MemoryBroker(["saga.events"], fault=lambda record: "timed out" if record.token == "b" else None)
-
-    reports = publish(broker.producer(), *(outbound("saga.events", 0, token) for token in "abc"))
-
-    assert reports == [Delivery("a", 0), Delivery("b", error="timed out"), Delivery("c", 1)]
-
-
-def test_a_lane_is_the_partition_that_kafka_clients_give_to_the_key(embedded: EmbeddedBroker) -> None:
-    keys = [f"order-{n}" for n in range(80)] + ["", "ä", "größe", "注文", "🛒", "x" * 1000, *(f"é{n}" for n in range(20))]
-    embedded.add(["keys"])
-    client = Client({"bootstrap.servers": embedded.servers, "partitioner": "murmur2_random", "log_level": 2})
-    given: dict[bytes | None, int | None] = {}
-
-    for key in keys:
-        client.produce("keys", b"", key.encode(), on_delivery=lambda _, m: given.update({m.key(): m.partition()}))
-    client.flush(PATIENCE)
-
-    assert given == {key.encode(): lane_of(key, PARTITIONS) for key in keys}

@@ -1,0 +1,70 @@
+"""Which Kafka client settings are refused, and what each kind of client gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from saga.errors import DefinitionError
+from saga.transport.kafka_settings import KafkaSettings
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("enable.auto.commit", "true"),
+        ("enable.auto.offset.store", "true"),
+        ("auto.offset.reset", "earliest"),
+        ("isolation.level", "read_uncommitted"),
+        ("partitioner", "consistent_random"),
+        ("acks", "1"),
+        ("enable.idempotence", "False"),
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        ("group.remote.assignor", "uniform"),
+        ("allow.auto.create.topics", "true"),
+        ("transactional.id", "orders-1"),
+        ("group.id", "mine"),
+        ("bootstrap.servers", "elsewhere:9092"),
+        ("test.mock.num.brokers", "1"),
+        ("message.max.bytes", "500000"),
+    ],
+)
+def test_a_client_setting_that_breaks_a_guarantee_is_refused_by_name_and_with_a_reason(key: str, value: str) -> None:
+    with pytest.raises(DefinitionError, match=rf"{key}={value} is refused: .+; .+"):
+        KafkaSettings("kafka:9092", client={key: value})
+
+
+@pytest.mark.parametrize(("key", "value"), [("acks", "-1"), ("enable.auto.commit", "FALSE"), ("partitioner", "murmur2_random")])
+def test_saying_what_holds_anyway_is_allowed(key: str, value: str) -> None:
+    KafkaSettings("kafka:9092", client={key: value})
+
+
+def test_settings_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(DefinitionError, match="no Kafka servers given"):
+        KafkaSettings(" ")
+    with pytest.raises(DefinitionError, match="cannot rejoin on an embedded broker"):
+        KafkaSettings("kafka:9092", group_protocol="classic", embedded=True)
+    with pytest.raises(DefinitionError, match="expected group_protocol 'consumer' or 'classic'"):
+        KafkaSettings("kafka:9092", group_protocol="share")  # type: ignore[arg-type]
+
+
+def test_passwords_are_not_shown() -> None:
+    assert "hunter2" not in repr(KafkaSettings("kafka:9092", client={"sasl.password": "hunter2"}))
+
+
+def test_each_kind_of_client_gets_the_settings_that_concern_it() -> None:
+    settings = KafkaSettings("kafka:9092", client={"security.protocol": "SSL", "linger.ms": "1", "fetch.wait.max.ms": "50"})
+
+    consumer, producer = settings.consumer("g"), settings.producer()
+
+    assert (consumer["security.protocol"], producer["security.protocol"]) == ("SSL", "SSL")
+    assert (producer["linger.ms"], consumer["fetch.wait.max.ms"]) == ("1", "50")
+    assert "linger.ms" not in consumer
+    assert "fetch.wait.max.ms" not in producer
+
+
+def test_both_group_protocols_keep_the_partitions_of_a_lane_together() -> None:
+    consumer = KafkaSettings("kafka:9092").consumer("g")
+    classic = KafkaSettings("kafka:9092", group_protocol="classic").consumer("g")
+
+    assert (consumer["group.protocol"], consumer["group.remote.assignor"]) == ("consumer", "range")
+    assert (classic["group.protocol"], classic["partition.assignment.strategy"]) == ("classic", "range")
