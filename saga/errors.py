@@ -10,6 +10,9 @@
     ├── StoreError                 the participant's database said no; the driver's error is the cause
     │   ├── StoreBehind               the topics hold own facts that the store does not know: it was restored or lost
     │   ├── StoreBusy                 another worker process holds the database file
+    │   ├── StoreConflict             serialization failure, deadlock or lock timeout: the same work may be done again at once
+    │   ├── StatementFailed           a pipelined statement of some handler failed; which one's is not known
+    │   ├── CommitUnknown             the answer to COMMIT was lost: committed or not, only the store can tell
     │   └── LaneFenced                another owner took the lane over; this transaction must not commit
     ├── BrokerError                Kafka said no; `.retriable` tells whether trying again can help
     ├── LifecycleError             something was used before it was started or after it was stopped
@@ -77,6 +80,18 @@ class StoreBehind(StoreError):
 
 class StoreBusy(StoreError):
     """Another worker process holds the database file; SQLite allows one."""
+
+
+class StoreConflict(StoreError):
+    """Transactions were in each other's way and nothing was committed: the same work may be done again at once."""
+
+
+class StatementFailed(StoreError):
+    """A pipelined statement failed after its handler had returned, and with it the transaction of the whole batch."""
+
+
+class CommitUnknown(StoreError):
+    """The connection was lost before COMMIT was answered: the transaction is committed or not."""
 
 
 class LaneFenced(StoreError):

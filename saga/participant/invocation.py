@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from saga.contracts.event import Event
 from saga.errors import ContractError, SagaError, TerminalError
 from saga.participant.handler import ExternalCall, Handler, Pending
-from saga.store.port import Transaction
+from saga.store.port import Transaction, Unit
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
@@ -46,7 +46,13 @@ class Invocation:
             returned = handler.function(*arguments, last)
             return self.wait(returned) if handler.asynchronous else returned
         except Exception as error:
-            raise self.failure(handler, workflow_id, error) from error
+            self.blame(handler, workflow_id, last, error)
+
+    def blame(self, handler: Handler, workflow_id: str, last: Transaction | ExternalCall, error: Exception) -> NoReturn:
+        """Raise what an exception of the handler's stands for: HandlerFailure, or what its database says of itself."""
+        if isinstance(last, Unit) and (technical := last.technical(error)) is not None:
+            raise technical from error
+        raise self.failure(handler, workflow_id, error) from error
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end on this thread's loop."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from saga.clock import Clock
 from saga.contracts.message import Message, from_headers
-from saga.errors import DecodeError, LaneStopped
+from saga.errors import CommitUnknown, DecodeError, LaneStopped, StatementFailed, StoreConflict
 from saga.failpoints import Failpoint, failpoint
 from saga.participant.external import Answer, Externals, Intent
 from saga.participant.handler import Act, Pending
@@ -28,6 +28,9 @@ from saga.store.port import Fence, Lane, Store, Unit, Workflow
 from saga.transport.port import Record
 
 log = logging.getLogger("saga.processor")
+
+CONFLICT_ATTEMPTS = 10
+CONFLICT_PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +139,15 @@ class Processor:
                 raise self._stopped(lane, failures[0])
 
     def _commit(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
+        """Commit the items together, or, if one of them fails, in halves."""
         try:
-            return self._unit(lane, items)
+            return self._persist(lane, items)
         except HandlerFailure as failure:
             if len(items) == 1:
                 return self._retry(lane, items[0], failure)
+        except StatementFailed:
+            if len(items) == 1:
+                raise
         middle = len(items) // 2
         return self._commit(lane, items[:middle]) + self._commit(lane, items[middle:])
 
@@ -152,10 +159,20 @@ class Processor:
             self.clock.sleep(delay)
             attempt += 1
             try:
-                return self._unit(lane, [item])
+                return self._persist(lane, [item])
             except HandlerFailure as again:
                 failure = again
         raise self._stopped(lane, failure)
+
+    def _persist(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
+        """One unit, done again whole if it got into another transaction's way."""
+        for attempt in range(1, CONFLICT_ATTEMPTS):
+            try:
+                return self._unit(lane, items)
+            except StoreConflict as conflict:
+                log.info("lane %s/%d: %s; trying again", lane.saga, lane.number, conflict)
+                self.clock.sleep(self.chance() * CONFLICT_PAUSE * attempt)
+        return self._unit(lane, items)
 
     def _stopped(self, lane: Lane, failure: HandlerFailure) -> LaneStopped:
         stopped = LaneStopped(lane.saga, lane.number, f"{failure}. Repair the cause and restart: it will be tried again.")
@@ -167,16 +184,20 @@ class Processor:
         intents: list[Intent] = []
         ahead = replace(lane, batch=lane.batch + 1, offsets=_offsets_after(lane, items))
         marks = self.relay.delivered
-        with self.store.unit() as unit:
-            ledger = self._ledger(unit)
-            ledger.load({id for item in items if (id := _workflow_of(item)) is not None})
-            unpublished = {id: set(workflow.unpublished) for id, workflow in ledger.workflows.items()}
-            for item in items:
-                intents += self._apply(ledger, lane, item)
-            ledger.write()
-            unit.mark(marks)
-            unit.advance(ahead)
-            failpoint(Failpoint.UNIT_INSIDE)
+        try:
+            with self.store.unit(eager=len(items) == 1) as unit:
+                ledger = self._ledger(unit)
+                ledger.load({id for item in items if (id := _workflow_of(item)) is not None})
+                unpublished = {id: set(workflow.unpublished) for id, workflow in ledger.workflows.items()}
+                for item in items:
+                    intents += self._apply(ledger, lane, item)
+                ledger.write()
+                unit.mark(marks)
+                unit.advance(ahead)
+                failpoint(Failpoint.UNIT_INSIDE)
+        except CommitUnknown:
+            if not self.store.committed(ahead):
+                raise
         failpoint(Failpoint.UNIT_COMMITTED)
         lane.batch, lane.offsets = ahead.batch, ahead.offsets
         self.relay.marked(marks)

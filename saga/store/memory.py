@@ -108,6 +108,9 @@ class MemoryUnit:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
         self.tables.lanes[lane.saga, lane.number] = replace(held, offsets=dict(lane.offsets), batch=lane.batch)
 
+    def technical(self, error: Exception) -> StoreError | None:
+        return None
+
     def _save(self, saga: str, workflow: Workflow) -> None:
         known = self.tables.workflows.get((saga, workflow.id))
         fences, inbox = (known.fences, known.inbox) if known else ({}, {})
@@ -151,7 +154,7 @@ class MemoryStore:
         return self.unit()
 
     @contextmanager
-    def unit(self) -> Iterator[MemoryUnit]:
+    def unit(self, *, eager: bool = False) -> Iterator[MemoryUnit]:
         with self._idle():
             unit = MemoryUnit(self.connection, self._tables.overlay())
             self.connection.execute("BEGIN")
@@ -191,6 +194,11 @@ class MemoryStore:
             before = self._tables.lanes.get((saga, lane)) or Lane(saga, lane, epoch=0)
             self._tables.lanes[saga, lane] = replace(before, epoch=before.epoch + 1, clean=False)
             return replace(before, epoch=before.epoch + 1, offsets=dict(before.offsets))
+
+    def committed(self, lane: Lane) -> bool:
+        with self._idle():
+            held = self._tables.lanes[lane.saga, lane.number]
+            return held.epoch == lane.epoch and held.batch >= lane.batch
 
     def release(self, lane: Lane) -> None:
         with self._idle():

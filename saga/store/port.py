@@ -21,6 +21,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from saga.contracts.message import Headers
+from saga.errors import StoreError
 from saga.protocol.facts import Fact, FactStatus, StepStatus, WorkflowStatus
 
 
@@ -181,7 +182,11 @@ class Lane:
 
 @runtime_checkable
 class Unit(Transaction, Protocol):
-    """An open transaction as the engine sees it."""
+    """An open transaction as the engine sees it.
+
+    Its end raises CommitUnknown, StoreConflict or StatementFailed where a driver can tell; any StoreError else means that
+    nothing was committed.
+    """
 
     def partitions(self, saga: str) -> int | None:
         """The recorded partition count of the saga's topics; None before any lane was claimed."""
@@ -199,6 +204,10 @@ class Unit(Transaction, Protocol):
 
     def mark(self, published: Sequence[Published]) -> None:
         """Note that these outbox rows are on their topic."""
+        ...
+
+    def technical(self, error: Exception) -> StoreError | None:
+        """What a driver's exception says of the database itself; None if the statement that raised it is to blame."""
         ...
 
     def advance(self, lane: Lane) -> None:
@@ -220,8 +229,12 @@ class Store(Protocol):
         """
         ...
 
-    def unit(self) -> AbstractContextManager[Unit]:
-        """As `transaction`, for the engine."""
+    def unit(self, *, eager: bool = False) -> AbstractContextManager[Unit]:
+        """As `transaction`, for the engine.
+
+        A driver that pipelines may report a handler's failing statement late, at another statement or at the end; with
+        `eager` it must not, so that the handler at fault is known.
+        """
         ...
 
     def claim(self, saga: str, lane: int, partitions: int) -> Lane:
@@ -229,6 +242,10 @@ class Store(Protocol):
 
         Records `partitions` at the first claim of the saga; raises PartitionCountChanged if it differs from the record.
         """
+        ...
+
+    def committed(self, lane: Lane) -> bool:
+        """Whether the unit of work that advanced to this lane's batch number is in the store; waits for one in doubt."""
         ...
 
     def release(self, lane: Lane) -> None:

@@ -53,6 +53,7 @@ class SqliteStore:
         self._busy_timeout, self._clock = busy_timeout, clock or SystemClock()
         self._sessions: dict[threading.Thread, _Session] = {}
         self._opening = threading.Lock()
+        self._writing = threading.Lock()
         self._closed = False
         self._worker = _WorkerLock(self.path)
         tables = SqliteTables(self.path, busy_timeout=busy_timeout)
@@ -64,9 +65,16 @@ class SqliteStore:
         return self.unit()
 
     @contextmanager
-    def unit(self) -> Iterator[SqliteUnit]:
-        with self._begun("BEGIN IMMEDIATE") as unit:
-            yield unit
+    def unit(self, *, eager: bool = False) -> Iterator[SqliteUnit]:
+        self._idle()
+        # SQLite's own queue is a sleep of up to 0.1 s, with no order: lanes of one process wait for each other here
+        if not self._writing.acquire(timeout=self._busy_timeout):
+            raise StoreError(f"{self.path}: database is locked: another thread's transaction lasts too long; commit early")
+        try:
+            with self._begun("BEGIN IMMEDIATE") as unit:
+                yield unit
+        finally:
+            self._writing.release()
 
     def join(self, connection: Any) -> SqliteUnit:
         if not isinstance(connection, sqlite3.Connection):
@@ -92,6 +100,11 @@ class SqliteStore:
             epoch, batch, offsets, _ = unit.query("lane", saga, lane).fetchone()
             clean = before is None or bool(before[3])
             return Lane(saga, lane, epoch, batch, orjson.loads(offsets), clean)
+
+    def committed(self, lane: Lane) -> bool:
+        with self._begun("BEGIN") as unit:
+            row = unit.query("lane", lane.saga, lane.number).fetchone()
+            return row is not None and row[0] == lane.epoch and row[1] >= lane.batch
 
     def release(self, lane: Lane) -> None:
         with self.unit() as unit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from saga.errors import DefinitionError, StoreError
 from saga.store.statements import Migration, migrations
@@ -20,7 +20,7 @@ def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
     """A connection in WAL mode that flushes every commit and begins nothing by itself."""
     with engine_statements(path):
         connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        mode = _write_ahead(connection)
         if mode != "wal":
             connection.close()
             raise StoreError(f"{path} is in journal mode {mode!r} and cannot change to 'wal': put it on a local file system")
@@ -29,6 +29,14 @@ def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
         connection.execute("PRAGMA cache_size = -16000")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> str:
+    """The journal mode after asking for WAL; of connections that ask at once, all but one are refused without a wait."""
+    for _ in range(10):
+        with suppress(sqlite3.OperationalError):
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+    return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
 
 
 @contextmanager
@@ -63,6 +71,8 @@ class SqliteTables:
         self._migrations = migrations("sqlite")
 
     def version(self) -> int:
+        if not os.path.exists(self.path):
+            return 0  # connecting would create the file
         with self._connection() as connection:
             return _version(connection)
 

@@ -31,6 +31,8 @@ _STEP = {status.value: status for status in StepStatus}
 _WORKFLOW = {status.value: status for status in WorkflowStatus}
 
 
+_OF_THE_FILE = frozenset({"BUSY", "CANTOPEN", "CORRUPT", "FULL", "IOERR", "LOCKED", "NOTADB", "PROTOCOL", "READONLY"})
+
 class SqliteUnit:
     """A transaction on a connection that somebody else begins and ends."""
 
@@ -92,6 +94,10 @@ class SqliteUnit:
         offsets = orjson.dumps(lane.offsets).decode()
         if self.query("advance", lane.saga, lane.number, lane.epoch, lane.batch, offsets).rowcount == 0:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
+
+    def technical(self, error: Exception) -> StoreError | None:
+        code = getattr(error, "sqlite_errorname", "").split("_")
+        return StoreError(f"{self._path}: {error}") if len(code) > 1 and code[1] in _OF_THE_FILE else None
 
     def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
         return [outbox_row(row) for row in self.query("outbox_of_workflow", saga, workflow_id)]
