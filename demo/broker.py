@@ -1,4 +1,4 @@
-"""Owns the embedded broker, as a process of its own: `python -m demo.broker FILE` writes the address to the file once it runs."""
+"""Owns the embedded broker, a process of its own: `python -m demo.broker FILE` writes its address to the file once it runs."""
 
 from __future__ import annotations
 

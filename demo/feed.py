@@ -48,9 +48,8 @@ class Feed:
                     self._wait_for_room(watch)
                     under_way.add(pool.submit(self._post, http, order))
                     self.sent += 1
-                    under_way = _reap(under_way, self.concurrency)
-                    watch()
-                _reap(under_way, 1)
+                    under_way = _reap(under_way, self.concurrency, watch)
+                _reap(under_way, 1, watch)
             except BaseException:
                 self._stopping.set()
                 raise
@@ -81,7 +80,7 @@ class Feed:
 
 
 def settle(books: Books, watch: Callable[[], None] = lambda: None, *, patience: float = 30.0) -> Standing:
-    """Wait until no workflow is open in any service, or until nothing has moved for `patience` seconds; answers how it stands."""
+    """Wait until no workflow is open in any service, or nothing has moved for `patience` seconds; answers how it stands."""
     standing, moved = books.standing(), time.monotonic()
     while not standing.settled and time.monotonic() - moved < patience:
         watch()
@@ -92,10 +91,12 @@ def settle(books: Books, watch: Callable[[], None] = lambda: None, *, patience: 
     return standing
 
 
-def _reap(under_way: set[Future[None]], most: int) -> set[Future[None]]:
+def _reap(under_way: set[Future[None]], most: int, watch: Callable[[], None]) -> set[Future[None]]:
     """Wait until fewer than `most` are under way; raises what one of them raised."""
+    watch()
     while len(under_way) >= most:
-        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+        done, under_way = wait(under_way, timeout=POLL, return_when=FIRST_COMPLETED)
         for future in done:
             future.result()
+        watch()
     return under_way

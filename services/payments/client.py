@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 import httpx
@@ -55,4 +56,5 @@ def settings() -> PaymentsSettings:
 
 @cache
 def gateway() -> Gateway:
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would report every request
     return Gateway(httpx.Client(base_url=settings().gateway, timeout=settings().gateway_timeout))

@@ -1,0 +1,164 @@
+"""The main job: `python -m demo` runs the whole fleet on this machine, feeds it orders and audits what became of them."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, NoReturn
+from uuid import uuid5
+
+import typer
+from rich.console import Console
+
+from demo import retail, sample
+from demo.audit import account, audit
+from demo.feed import Feed, FeedError, settle
+from demo.fleet import Fleet, FleetError
+from demo.order import Intake, Invoice
+from demo.progress import Progress
+from demo.report import Report, report
+from demo.stocking import opening_stock
+from services.orders.app import ORDERS
+
+Source = Callable[[], Iterable[Invoice]]
+
+HOME = Path(".demo")
+NOT_CLEAN, BAD_INPUT = 1, 2
+MOST_PLENTIFUL = "SELECT sku FROM items ORDER BY on_hand DESC LIMIT 1"
+ORDER = (
+    '{"order_id": "mine-1", "customer_id": "4711", "country": "Spain", '
+    '"lines": [{"sku": "%s", "quantity": 1, "unit_price": 250}]}'
+)
+
+stderr = Console(stderr=True)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def demo(
+    orders: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Orders in the UCI Online Retail format; default: a sample of our own.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the fleet up until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Run the fleet on the embedded broker, feed it orders, audit what became of them.
+
+    Exits 1 if any claim of the audit is false or the fleet fails, 2 if the orders cannot be read.
+    """
+    source: Source = partial(retail.read, orders) if orders else sample.invoices
+    try:
+        intake = Intake.of(source())
+    except retail.BadInput as error:
+        _fail(error, BAD_INPUT)
+    with _terminable(), _home() as home:
+        try:
+            clean = _run(home, source, intake, keep=keep, as_json=as_json)
+        except (FleetError, FeedError) as error:
+            _fail(error, NOT_CLEAN)
+        if not clean:
+            _fail(f"the audit is not clean; databases and logs are in {home}", NOT_CLEAN)
+
+
+def _run(home: Path, source: Source, intake: Intake, *, keep: bool, as_json: bool) -> bool:
+    opening = opening_stock(intake.demand)
+    stderr.print(f"starting the fleet in {home}", highlight=False)
+    with Fleet(home, opening=opening) as fleet:
+        seconds = _feed(fleet, source, intake)
+        findings = [account(intake), *audit(fleet.books, opening=opening, totals=intake.totals)]
+        drawn_up = report(fleet.books, intake, findings, seconds)
+        _show(drawn_up, as_json)
+        if keep:
+            _keep(fleet)
+    return drawn_up.clean
+
+
+def _feed(fleet: Fleet, source: Source, intake: Intake) -> float:
+    """Send all orders and wait for the end of their workflows; answers how many seconds that took."""
+    began = time.monotonic()
+    feed = Feed(fleet.url, fleet.books)
+    with Progress(fleet.books, intake.ordered, stderr) as progress:
+
+        def watch() -> None:
+            fleet.require_alive()
+            progress.show(feed.sent)
+
+        feed.send((invoice.order for invoice in source() if invoice.order), watch)
+        settle(fleet.books, watch)
+        progress.show(feed.sent, last=True)
+    return time.monotonic() - began
+
+
+def _show(drawn_up: Report, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(drawn_up.json().decode() + "\n")
+    else:
+        drawn_up.show(Console())
+
+
+def _keep(fleet: Fleet) -> None:
+    """Say how to play with the fleet, and wait for Ctrl-C."""
+    [(sku,)] = fleet.books.rows("stock", MOST_PLENTIFUL)
+    order = ORDER % sku
+    saga = f"SAGA_DATABASE={fleet.environment('orders')['SAGA_DATABASE']} {Path(sys.executable).with_name('saga')}"
+    stderr.print(
+        f"\nThe fleet is up at {fleet.url}; Ctrl-C stops it. Databases and logs are in {fleet.home}.\n\n"
+        f"  curl -s {fleet.url}/orders -H 'Content-Type: application/json' -d '{order}'\n"
+        f"  curl -s {fleet.url}/orders/mine-1\n"
+        f"  curl -s http://127.0.0.1:{fleet.gateway_port}/ledger\n"
+        f"  {saga} show {uuid5(ORDERS, 'mine-1')}\n",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    try:
+        while True:
+            fleet.require_alive()
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        stderr.print("stopping")
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    """A new folder for one run; kept if the run failed."""
+    HOME.mkdir(exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="run-", dir=HOME))
+    try:
+        yield home
+    except typer.Exit:
+        raise
+    except BaseException:
+        shutil.rmtree(home)
+        raise
+    shutil.rmtree(home)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does: by an exception that stops the fleet on its way."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fail(reason: object, code: int) -> NoReturn:
+    stderr.print(f"error: {reason}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    app()

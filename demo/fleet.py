@@ -1,0 +1,226 @@
+"""Starts the fleet as separate processes on this machine, each with its own database file, and leaves none of them behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from demo.books import GATEWAY, SERVICES, Books
+from demo.stocking import deliver
+from saga.store.sqlite_tables import SqliteTables
+
+ROOT = Path(__file__).parents[1]
+SAGA = (sys.executable, "-c", "from saga.cli import main; main()")
+BROKER = "broker"
+PROCESSES = (BROKER, GATEWAY, *SERVICES)
+OWN_VARIABLES = ("SAGA_", "ORDERS_", "STOCK_", "PAYMENTS_", "SHIPPING_", "GATEWAY_")
+LANES = "SELECT count(*), coalesce(sum(epoch), 0), (SELECT max(partitions) FROM saga_topics) FROM saga_lane"
+POLL = 0.05
+GRACE, GRACE_OF_SERVERS = 3.0, 1.0
+
+
+class FleetError(Exception):
+    """A process did not do what the fleet needs; the text gives the end of its log."""
+
+
+class Fleet:
+    """The embedded broker, the payment gateway and the four services; files and logs are in the folder `home`.
+
+    As a context manager it starts everything and stops it within 5 s at the end of the block, however that ends. The steps
+    of that can be taken one by one: `prepare`, `start`, `wait_ready`, `wait_dead`, `restart`, `stop`.
+    """
+
+    def __init__(self, home: Path, *, opening: Mapping[str, int]) -> None:
+        self.home, self.opening, self.books = home, opening, Books(home)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.orders_port, self.gateway_port = _free_ports(2)
+        self._epochs: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self.prepare()
+            self.start_all()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where orders' API listens."""
+        return f"http://127.0.0.1:{self.orders_port}"
+
+    def prepare(self) -> None:
+        """Make the databases with their tables, and put the opening stock in."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        for service in SERVICES:
+            SqliteTables(os.fspath(self.books.path(service))).upgrade()
+            with closing(sqlite3.connect(self.books.path(service))) as connection:
+                connection.executescript((ROOT / "services" / service / "tables.sql").read_text())
+                if service == "stock":
+                    deliver(self.opening, connection)
+
+    def start_all(self, env: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        """Start every process and wait until all are ready; `env` maps names to additions to their environment."""
+        for name in PROCESSES:
+            self.start(name, (env or {}).get(name, {}))
+            if name == BROKER:
+                self.wait_ready(BROKER)
+        for name in PROCESSES:
+            self.wait_ready(name)
+
+    def start(self, name: str, env: Mapping[str, str] | None = None) -> None:
+        """Start one process; `env` is added to its environment. Does not wait for it."""
+        if name in SERVICES:
+            self._epochs[name] = self._lanes(name)[1]
+        command = [sys.executable, "-m", "demo.tether", str(os.getpid()), *self.command(name)]
+        with self.log(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**_foreign_environment(), **self.environment(name), **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def restart(self, name: str, env: Mapping[str, str] | None = None) -> None:
+        """Start a process that is dead again, on the same files and the same port, and wait until it is ready."""
+        self.start(name, env)
+        self.wait_ready(name)
+
+    def wait_ready(self, name: str, timeout: float = 20.0) -> None:
+        """Wait until the process serves: broker and HTTP servers accept connections, a worker owns all lanes."""
+        self._wait(lambda: self._ready(name), name, f"not ready after {timeout:.0f} s", timeout)
+
+    def wait_dead(self, name: str, timeout: float = 30.0) -> int:
+        """Wait until the process has ended; answers its exit status, minus the signal that ended it."""
+        try:
+            return self.processes[name].wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise FleetError(f"{name} is still alive after {timeout:.0f} s") from error
+
+    def require_alive(self) -> None:
+        """Raises FleetError if a process has ended by itself."""
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                raise self._failed(name, f"ended with status {process.returncode}")
+
+    def stop(self) -> None:
+        """End everything within 5 s: the services drain first, while gateway and broker still answer; nothing survives."""
+        _end([p for name, p in self.processes.items() if name in SERVICES], GRACE)
+        _end([p for name, p in self.processes.items() if name not in SERVICES], GRACE_OF_SERVERS)
+        self.processes.clear()
+
+    def log(self, name: str) -> Path:
+        return self.home / f"{name}.log"
+
+    def command(self, name: str) -> list[str]:
+        """What is run, as a person would in a terminal."""
+        python = sys.executable
+        if name == BROKER:
+            return [python, "-m", "demo.broker", os.fspath(self._broker_file.absolute())]
+        if name == GATEWAY:
+            return [python, "-m", "services.payments.gateway"]
+        if name == "orders":
+            return [python, "-m", "services.orders"]
+        return [*SAGA, "run", f"services.{name}.app:{name}"]
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What a process is configured by."""
+        database = self.books.path(name).absolute()
+        if name == GATEWAY:
+            return {"GATEWAY_PORT": str(self.gateway_port), "GATEWAY_DATABASE": os.fspath(database)}
+        if name == BROKER:
+            return {}
+        own = {
+            "orders": {"ORDERS_PORT": str(self.orders_port)},
+            "payments": {"PAYMENTS_GATEWAY": f"http://127.0.0.1:{self.gateway_port}"},
+        }
+        return {
+            "SAGA_BROKER": self._broker_file.read_text(),
+            "SAGA_EMBEDDED": "true",
+            "SAGA_LANES": "all",
+            "SAGA_DATABASE": f"sqlite:///{database}",
+            **own.get(name, {}),
+        }
+
+    @property
+    def _broker_file(self) -> Path:
+        return self.home / "broker.address"
+
+    def _ready(self, name: str) -> bool:
+        if name == BROKER:
+            return self._broker_file.exists()
+        if name == GATEWAY:
+            return _accepts(self.gateway_port)
+        lanes, epochs, partitions = self._lanes(name)
+        owned = lanes == partitions and epochs >= self._epochs[name] + lanes
+        return owned and (name != "orders" or _accepts(self.orders_port))
+
+    def _lanes(self, service: str) -> tuple[int, int, int | None]:
+        """Lanes ever owned, the sum of their epochs (every owner raises one), and how many there will be."""
+        [(lanes, epochs, partitions)] = self.books.rows(service, LANES)
+        return lanes, epochs, partitions
+
+    def _wait(self, condition: Callable[[], bool], name: str, complaint: str, timeout: float) -> None:
+        give_up = time.monotonic() + timeout
+        while not condition():
+            if (status := self.processes[name].poll()) is not None:
+                raise self._failed(name, f"ended with status {status}")
+            if time.monotonic() > give_up:
+                raise self._failed(name, complaint)
+            time.sleep(POLL)
+
+    def _failed(self, name: str, complaint: str) -> FleetError:
+        tail = self.log(name).read_text(errors="replace").splitlines()[-15:]
+        return FleetError(f"{name}: {complaint}. The end of {self.log(name)}:\n" + "\n".join(tail))
+
+
+def _foreign_environment() -> dict[str, str]:
+    """This process's environment without settings of ours, which would reach every process of the fleet."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(OWN_VARIABLES)}
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _end(processes: list[subprocess.Popen[bytes]], grace: float) -> None:
+    """SIGTERM to all, then SIGKILL to the process groups of those that have not ended in `grace` seconds."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    give_up = time.monotonic() + grace
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, give_up - time.monotonic()))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
