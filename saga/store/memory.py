@@ -202,8 +202,8 @@ class MemoryStore:
 
     def release(self, lane: Lane) -> None:
         with self._idle():
-            held = self._tables.lanes[lane.saga, lane.number]
-            if held.epoch == lane.epoch:
+            held = self._tables.lanes.get((lane.saga, lane.number))
+            if held and held.epoch == lane.epoch:
                 self._tables.lanes[lane.saga, lane.number] = replace(held, clean=True)
 
     def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:

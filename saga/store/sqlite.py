@@ -150,12 +150,12 @@ class SqliteStore:
             unit.end()
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            connection.row_factory = None  # a handler may have set one
 
     def _idle(self) -> sqlite3.Connection:
         connection = self._session().connection
         if connection.in_transaction:
             raise LifecycleError("this thread has a transaction open on this store; hand it on instead of opening another")
-        connection.row_factory = None  # a handler may have set one
         return connection
 
     def _commit(self, connection: sqlite3.Connection) -> None:

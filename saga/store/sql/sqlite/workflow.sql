@@ -20,7 +20,7 @@ WHERE o.published IS NULL;
 -- name: running
 SELECT w.workflow_id
 FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AND w.saga = f.saga
-WHERE f.saga = ?1 AND f.status IN ('running', 'compensating') AND w.lane = ?2 AND w.closed IS NULL
+WHERE f.saga = ?1 AND f.status IN ('running', 'compensating') AND w.lane = ?2
 GROUP BY w.workflow_id ORDER BY w.opened, w.workflow_id;
 
 -- name: sagas_of_workflow

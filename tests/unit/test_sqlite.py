@@ -1,0 +1,308 @@
+"""What is particular to the SQLite store: the file, its lock, its tables, and other people's connections."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from saga.errors import DefinitionError, StoreBusy, StoreError
+from saga.store.port import Changes, OutboxRow, Published, Tables, Workflow
+from saga.store.sqlite import SqliteStore
+from saga.store.sqlite_tables import SqliteTables
+from saga.store.statements import Migration, statements
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+HOLD = """
+import sys
+from saga.store.sqlite import SqliteStore
+SqliteStore(sys.argv[1]).claim("checkout", 0, 1)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("the store does not sleep")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "stock.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    with closing(SqliteStore(path, migrate=True, busy_timeout=0.05, clock=FixedClock())) as store:
+        yield store
+
+
+@pytest.fixture
+def caller(store: SqliteStore) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(store.path, timeout=0.05, isolation_level=None)) as connection:
+        yield connection
+
+
+def one_event() -> Changes:
+    row = OutboxRow(
+        id="e1",
+        saga="checkout",
+        lane=0,
+        topic="checkout.events",
+        workflow_id="w1",
+        type="checkout.StockReserved",
+        sequence=1,
+        headers=[("ce_id", b"e1")],
+        payload=b"\x00",
+        created=NOW,
+    )
+    return Changes(workflows=[Workflow(id="w1", version=1, lane=0, opened=NOW)], outbox=[row])
+
+
+# --- tables
+
+
+def test_a_file_without_tables_names_the_next_step(path: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"has no saga tables.*run: saga db upgrade"):
+        SqliteStore(path)
+
+    assert not path.exists()
+
+
+def test_a_file_of_a_newer_library_is_refused(store: SqliteStore, caller: sqlite3.Connection) -> None:
+    caller.execute("INSERT INTO saga_migration VALUES (999, '999_tomorrow', '')")
+
+    with pytest.raises(DefinitionError, match=r"is at migration 999.*upgrade the library"):
+        SqliteStore(store.path)
+
+
+def test_upgrade_applies_what_is_missing_and_nothing_twice(path: Path) -> None:
+    tables: Tables = SqliteTables(path)
+
+    before, first, second = tables.version(), tables.upgrade(), tables.upgrade()
+
+    assert before == 0
+    assert first == ["001_tables"]
+    assert second == []
+    assert tables.version() == tables.latest() == 1
+
+
+def test_all_that_start_at_once_on_a_new_file_find_its_tables(path: Path) -> None:
+    with ThreadPoolExecutor(6) as threads:
+        stores = [start.result() for start in [threads.submit(SqliteStore, path, migrate=True) for _ in range(6)]]
+
+    assert [store.find("w1") for store in stores] == [[]] * 6
+    for store in stores:
+        store.close()
+
+
+def test_the_script_does_what_upgrade_does(path: Path) -> None:
+    tables = SqliteTables(path)
+
+    with closing(sqlite3.connect(path)) as administrator:
+        administrator.executescript(tables.script())
+
+    assert tables.version() == tables.latest()
+    assert tables.script() == ""
+
+
+def test_a_migration_that_fails_leaves_nothing_of_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = SqliteTables(path)
+    broken = Migration(2, "002_broken", "CREATE TABLE half (done);\nCREATE TABLE saga_lane (again);\n")
+    monkeypatch.setattr(tables, "_migrations", [*tables._migrations, broken])
+
+    with pytest.raises(StoreError, match="saga_lane already exists"):
+        tables.upgrade()
+
+    assert tables.version() == 1
+    with closing(sqlite3.connect(path)) as reader, pytest.raises(sqlite3.OperationalError, match="no such table: half"):
+        reader.execute("SELECT * FROM half")
+
+
+def test_a_store_in_memory_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="MemoryStore"):
+        SqliteStore(":memory:")
+
+
+def test_every_commit_is_flushed_to_a_write_ahead_log(store: SqliteStore) -> None:
+    with store.transaction() as tx:
+        settings = [tx.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+
+    assert settings == ["wal", 2]
+
+
+@pytest.mark.parametrize("name", sorted(statements("sqlite")))
+def test_every_statement_finds_its_tables(store: SqliteStore, caller: sqlite3.Connection, name: str) -> None:
+    sql = statements("sqlite")[name]
+    places = max([int(n) for n in "12345" if f"?{n}" in sql], default=sql.count("?"))
+
+    plan = caller.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * places).fetchall()
+
+    scans = [step for *_, step in plan if step.startswith("SCAN") and "VIRTUAL TABLE" not in step]
+    assert name == "take_write_lock" or not scans
+
+
+def test_the_outbox_reads_as_the_event_router_of_debezium_expects(store: SqliteStore, caller: sqlite3.Connection) -> None:
+    with store.unit() as unit:
+        unit.save("checkout", one_event())
+        unit.mark([Published("e1", 41)])
+
+    row = caller.execute("SELECT id, aggregatetype, aggregateid, type, payload FROM saga_outbox").fetchone()
+    rest = caller.execute("SELECT headers, created, published, record_offset, handled FROM saga_outbox").fetchone()
+
+    assert row == ("e1", "checkout.events", "w1", "checkout.StockReserved", b"\x00")
+    assert json.loads(rest[0]) == [["ce_id", "e1"]]
+    assert rest[1:] == (NOW.isoformat(), NOW.isoformat(), 41, None)
+
+
+# --- one worker process
+
+
+def test_threads_of_one_process_share_the_worker_lock(store: SqliteStore) -> None:
+    store.claim("checkout", 0, 2)
+
+    with ThreadPoolExecutor(1) as other:
+        lane = other.submit(store.claim, "checkout", 1, 2).result()
+
+    assert lane.number == 1
+
+
+def test_a_closed_store_gives_the_file_up(store: SqliteStore) -> None:
+    store.claim("checkout", 0, 1)
+    with closing(SqliteStore(store.path)) as successor:
+        with pytest.raises(StoreBusy, match=f"process {os.getpid()}"):
+            successor.claim("checkout", 0, 1)
+
+        store.close()
+
+        assert successor.claim("checkout", 0, 1).epoch == 2
+
+
+@pytest.mark.slow
+def test_a_second_worker_process_is_refused_until_the_first_is_gone(store: SqliteStore) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, store.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+
+        with pytest.raises(StoreBusy, match=f"held by process {holder.pid}: one worker process per SQLite file"):
+            store.claim("checkout", 0, 1)
+        with store.unit() as unit:
+            unit.save("checkout", one_event())
+        holder.kill()
+
+    assert store.claim("checkout", 0, 1).epoch == 2
+    assert not store.claim("checkout", 0, 1).clean
+
+
+def test_threads_that_ended_leave_no_connection_behind(store: SqliteStore) -> None:
+    def connections() -> int:
+        return [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")].count(store.path)
+
+    for _ in range(5):
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(store.find, "w1").result()
+
+    assert connections() == 1
+
+
+# --- other people's connections
+
+
+def test_a_locked_database_says_so_and_what_to_do(store: SqliteStore, caller: sqlite3.Connection) -> None:
+    caller.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(StoreError, match=r"database is locked.*busy_timeout") as refusal, store.unit():
+        pass
+
+    assert isinstance(refusal.value.__cause__, sqlite3.OperationalError)
+
+
+def test_reading_waits_for_no_writer(store: SqliteStore, caller: sqlite3.Connection) -> None:
+    with store.unit() as unit:
+        unit.save("checkout", one_event())
+    caller.execute("BEGIN IMMEDIATE")
+    caller.execute("DELETE FROM saga_outbox")
+
+    assert [row.id for row in store.pending("checkout", 0, 10)] == ["e1"]
+    assert [saga for saga, _, _ in store.find("w1")] == ["checkout"]
+
+
+def test_a_deferred_transaction_gets_the_write_lock_when_it_is_joined(store: SqliteStore, caller: sqlite3.Connection) -> None:
+    caller.execute("BEGIN")
+    store.join(caller)
+
+    with pytest.raises(StoreError, match="database is locked"), store.unit():
+        pass
+
+
+def test_a_deferred_transaction_that_came_too_late_is_told_to_begin_immediate(
+    store: SqliteStore, caller: sqlite3.Connection
+) -> None:
+    caller.execute("BEGIN")
+    caller.execute("SELECT * FROM saga_workflow").fetchall()
+    store.claim("checkout", 0, 1)
+
+    with pytest.raises(StoreError, match="begin again with BEGIN IMMEDIATE"):
+        store.join(caller)
+
+
+def test_a_connection_that_begins_by_itself_may_be_joined(store: SqliteStore) -> None:
+    with closing(sqlite3.connect(store.path)) as legacy:
+        legacy.execute("BEGIN IMMEDIATE")
+        store.join(legacy).save("checkout", one_event())
+        before = store.pending("checkout", 0, 10)
+        legacy.commit()
+
+    assert before == []
+    assert [row.id for row in store.pending("checkout", 0, 10)] == ["e1"]
+
+
+def test_a_connection_of_another_file_is_refused_by_name(store: SqliteStore, tmp_path: Path) -> None:
+    orders = SqliteStore(tmp_path / "orders.db", migrate=True)
+    refusal = pytest.raises(DefinitionError, match=r"orders\.db, which lacks this store's tables.*stock\.db")
+
+    with closing(orders), orders.transaction() as tx, refusal:
+        store.join(tx.connection)
+
+
+def test_the_callers_row_factory_serves_the_caller_only(store: SqliteStore, caller: sqlite3.Connection) -> None:
+    caller.row_factory = lambda cursor, row: {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+
+    caller.execute("BEGIN IMMEDIATE")
+    unit = store.join(caller)
+    unit.save("checkout", one_event())
+    loaded = unit.load("checkout", ["w1"])
+    row = unit.execute("SELECT sequence FROM saga_outbox").fetchone()
+
+    assert loaded["w1"].unpublished == {"e1"}
+    assert row == {"sequence": 1}
+
+
+def test_a_handlers_row_factory_ends_with_its_transaction(store: SqliteStore) -> None:
+    with store.transaction() as tx:
+        tx.connection.row_factory = lambda cursor, row: {"one": row[0]}
+        named = tx.execute("SELECT 1").fetchone()
+    woken = store.woken()
+    with store.transaction() as tx:
+        plain = tx.execute("SELECT 1").fetchone()
+
+    assert (named, woken, plain) == ({"one": 1}, True, (1,))
