@@ -30,6 +30,7 @@ from services.orders.app import ORDERS
 Source = Callable[[], Iterable[Invoice]]
 
 HOME = Path(".demo")
+PAGE_WIDTH = 120
 NOT_CLEAN, BAD_INPUT = 1, 2
 MOST_PLENTIFUL = "SELECT sku FROM items ORDER BY on_hand DESC LIMIT 1"
 ORDER = (
@@ -69,7 +70,7 @@ def demo(
 
 def _run(home: Path, source: Source, intake: Intake, *, keep: bool, as_json: bool) -> bool:
     opening = opening_stock(intake.demand)
-    stderr.print(f"starting the fleet in {home}", highlight=False)
+    stderr.print(f"starting the fleet in {home}", highlight=False, soft_wrap=True)
     with Fleet(home, opening=opening) as fleet:
         seconds = _feed(fleet, source, intake)
         findings = [account(intake), *audit(fleet.books, opening=opening, totals=intake.totals)]
@@ -100,7 +101,7 @@ def _show(drawn_up: Report, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(drawn_up.json().decode() + "\n")
     else:
-        drawn_up.show(Console())
+        drawn_up.show(Console(width=None if sys.stdout.isatty() else PAGE_WIDTH))
 
 
 def _keep(fleet: Fleet) -> None:

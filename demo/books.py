@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from saga.store.port import Workflow
+from saga.store.sqlite import SqliteStore
 
 SERVICES = ("orders", "stock", "payments", "shipping")
 GATEWAY = "gateway"
 
 BY_STATUS = "SELECT status, count(*) FROM orders GROUP BY status"
+WORKFLOW_IDS = "SELECT workflow_id FROM orders"
 OPEN = "SELECT count(*) FROM saga_workflow WHERE closed IS NULL"
 
 
@@ -51,6 +56,14 @@ class Books:
     def ended(self) -> int:
         """How many orders are confirmed or cancelled."""
         return sum(count for status, count in self.rows("orders", BY_STATUS) if status != "placed")
+
+    def workflows(self) -> Iterator[dict[str, Workflow]]:
+        """Every order's workflow, as each service's store that knows it has it."""
+        with ExitStack() as stack:
+            stores = {service: stack.enter_context(closing(SqliteStore(self.path(service)))) for service in SERVICES}
+            for (workflow_id,) in self.rows("orders", WORKFLOW_IDS):
+                found = {service: store.find(workflow_id) for service, store in stores.items()}
+                yield {service: sagas[0][1] for service, sagas in found.items() if sagas}
 
     def standing(self) -> Standing:
         status = dict(self.rows("orders", BY_STATUS))

@@ -56,7 +56,7 @@ class Progress:
         if self.console.is_terminal:
             self._move(sent, standing)
         else:
-            self.console.print(f"sent {sent}/{self.total}, {self._says(standing)}", highlight=False)
+            self.console.print(f"sent {sent}/{self.total}, {self._says(standing)}", highlight=False, soft_wrap=True)
 
     def _move(self, sent: int, standing: Standing) -> None:
         self._bars.update(self._tasks["sent"], completed=sent)

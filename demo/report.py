@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from statistics import quantiles
 from typing import Any
 
 import orjson
@@ -14,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.audit import Finding
-from demo.books import SERVICES, Books
+from demo.books import Books
 from demo.order import Intake
+from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.store.port import Workflow
 
-WORKFLOWS = "SELECT workflow_id, status, opened, closed, steps FROM saga_workflow"
-EVENTS = "SELECT coalesce(sum(sequence), 0) FROM saga_workflow"
 FAILURES = {"reserve": "out of stock", "authorise": "payment declined", "dispatch": "no courier"}
+UNDONE = StepStatus.COMPENSATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +93,7 @@ class Report:
         )
 
     def _audit_table(self) -> Table:
-        table = Table(title="Audit", title_justify="left")
-        for column in ("", "claim", "checked"):
-            table.add_column(column)
+        table = Table(title="Audit", title_justify="left", show_header=False)
         for finding in self.findings:
             table.add_row("[green]holds[/]" if finding.holds else "[bold red]FALSE[/]", finding.claim, finding.checked)
             for against in finding.against:
@@ -107,51 +104,61 @@ class Report:
 
 
 def report(books: Books, intake: Intake, findings: Sequence[Finding], seconds: float) -> Report:
-    """Draw the report up from the books of all services."""
-    steps, spans = _workflows(books)
-    cuts = quantiles(spans, n=100, method="inclusive") if len(spans) > 1 else spans * 99 or [0.0] * 99
+    """Draw the report up from what every service's store says of each order's workflow."""
+    histories = [_history(found) for found in books.workflows()]
+    spans = sorted(history.seconds for history in histories if history.seconds is not None)
     return Report(
         intake=intake,
-        outcomes=_outcomes(steps),
-        events=sum(books.rows(service, EVENTS)[0][0] for service in SERVICES),
+        outcomes=_outcomes(histories),
+        events=sum(history.events for history in histories),
         seconds=seconds,
-        p50=cuts[49],
-        p99=cuts[98],
+        p50=_percentile(spans, 50),
+        p99=_percentile(spans, 99),
         findings=tuple(findings),
     )
 
 
-def _workflows(books: Books) -> tuple[dict[str, dict[str, str]], list[float]]:
-    """Every workflow's steps with the status that their owner gave them, and how many seconds each took to its end."""
-    steps: dict[str, dict[str, str]] = {}
-    spans: list[float] = []
-    for service in SERVICES:
-        for workflow_id, status, opened, closed, ends in books.rows(service, WORKFLOWS):
-            steps.setdefault(workflow_id, {}).update(orjson.loads(ends or "{}"))
-            if service == "orders":
-                steps[workflow_id]["workflow"] = status
-                if closed:
-                    spans.append((datetime.fromisoformat(closed) - datetime.fromisoformat(opened)).total_seconds())
-    return steps, spans
+@dataclass(frozen=True, slots=True)
+class _History:
+    """One workflow, seen from all stores; `seconds` from its beginning to its end, None while it is open."""
+
+    outcome: str
+    unwound: bool
+    events: int
+    seconds: float | None
 
 
-def _outcomes(workflows: Mapping[str, Mapping[str, str]]) -> tuple[Outcome, ...]:
-    count: Counter[str] = Counter()
-    unwound: Counter[str] = Counter()
-    for steps in workflows.values():
-        name = _outcome(steps)
-        count[name] += 1
-        unwound[name] += any(steps.get(step) == "compensated" for step in ("reserve", "authorise"))
+def _history(found: Mapping[str, Workflow]) -> _History:
+    steps = {fence.step: fence.status for workflow in found.values() for fence in workflow.fences.values()}
+    begun = found["orders"]
+    return _History(
+        outcome=_outcome(begun, steps),
+        unwound=UNDONE in {steps.get("reserve"), steps.get("authorise")},
+        events=sum(workflow.sequence for workflow in found.values()),
+        seconds=(begun.closed - begun.opened).total_seconds() if begun.closed else None,
+    )
+
+
+def _outcome(begun: Workflow, steps: Mapping[str, StepStatus]) -> str:
+    failures = [name for step, name in FAILURES.items() if steps.get(step) is StepStatus.FAILED]
+    match begun.status:
+        case WorkflowStatus.COMPLETED:
+            return "confirmed"
+        case WorkflowStatus.COMPENSATED:
+            return f"cancelled: {' and '.join(failures) or 'no failure on record'}"
+        case status:
+            return f"open: {status}"
+
+
+def _outcomes(histories: Sequence[_History]) -> tuple[Outcome, ...]:
+    count = Counter(history.outcome for history in histories)
+    unwound = Counter(history.outcome for history in histories if history.unwound)
     return tuple(Outcome(name, workflows, unwound[name]) for name, workflows in count.most_common())
 
 
-def _outcome(steps: Mapping[str, str]) -> str:
-    if (status := steps.get("workflow", "unknown to orders")) == "completed":
-        return "confirmed"
-    failures = [name for step, name in FAILURES.items() if steps.get(step) == "failed"]
-    if status != "compensated":
-        return f"open: {status}"
-    return f"cancelled: {' and '.join(failures) or 'no failure on record'}"
+def _percentile(ordered: Sequence[float], percent: int) -> float:
+    """The smallest value that at least `percent` of a hundred do not exceed; 0 where there are none."""
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else 0.0
 
 
 def _listed(counts: Counter[str]) -> str:
