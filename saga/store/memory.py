@@ -197,8 +197,8 @@ class MemoryStore:
 
     def committed(self, lane: Lane) -> bool:
         with self._idle():
-            held = self._tables.lanes[lane.saga, lane.number]
-            return held.epoch == lane.epoch and held.batch >= lane.batch
+            held = self._tables.lanes.get((lane.saga, lane.number))
+            return held is not None and held.epoch == lane.epoch and held.batch >= lane.batch
 
     def release(self, lane: Lane) -> None:
         with self._idle():

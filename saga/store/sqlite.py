@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from saga.clock import Clock, SystemClock
-from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreError
+from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict, StoreError
 from saga.store.port import Lane, OutboxRow, Transaction, Workflow
 from saga.store.sqlite_tables import SqliteTables, connect, engine_statements
 from saga.store.sqlite_unit import SqliteUnit, outbox_row
@@ -69,7 +69,7 @@ class SqliteStore:
         self._idle()
         # SQLite's own queue is a sleep of up to 0.1 s, with no order: lanes of one process wait for each other here
         if not self._writing.acquire(timeout=self._busy_timeout):
-            raise StoreError(f"{self.path}: database is locked: another thread's transaction lasts too long; commit early")
+            raise StoreConflict(f"{self.path}: database is locked: another thread's transaction lasts too long; commit early")
         try:
             with self._begun("BEGIN IMMEDIATE") as unit:
                 yield unit

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from saga.errors import DefinitionError, StoreError
+from saga.errors import DefinitionError, StoreConflict, StoreError
 from saga.store.statements import Migration, migrations
 
 _RECORD = (
@@ -45,22 +45,23 @@ def engine_statements(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: {_explain(error)}") from error
+        raise store_error(path, error) from error
 
 
-def _explain(error: sqlite3.Error) -> str:
+def store_error(path: str, error: sqlite3.Error) -> StoreError:
+    """The driver's error in the words of the port: StoreConflict where another transaction was in the way."""
     code = getattr(error, "sqlite_errorname", None) or type(error).__name__
     if code == "SQLITE_BUSY_SNAPSHOT":
-        return (
-            "database is locked for this transaction, which has read before another connection wrote. "
-            "Roll back and begin again with BEGIN IMMEDIATE."
+        return StoreConflict(
+            f"{path}: database is locked for this transaction, which has read before another connection wrote. "
+            f"Roll back and begin again with BEGIN IMMEDIATE."
         )
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return (
-            "database is locked: another connection keeps a write transaction open for longer than the busy timeout. "
-            "Commit early in whoever writes to this file, or raise busy_timeout."
+        return StoreConflict(
+            f"{path}: database is locked: another connection keeps a write transaction open for longer than the busy timeout. "
+            f"Commit early in whoever writes to this file, or raise busy_timeout."
         )
-    return f"{error} ({code})"
+    return StoreError(f"{path}: {error} ({code})")
 
 
 class SqliteTables:

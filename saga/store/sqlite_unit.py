@@ -18,7 +18,7 @@ from saga.clock import Clock
 from saga.errors import LaneFenced, LifecycleError, StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Received, Workflow
-from saga.store.sqlite_tables import engine_statements
+from saga.store.sqlite_tables import engine_statements, store_error
 from saga.store.statements import statements
 
 SQL = statements("sqlite")
@@ -30,8 +30,8 @@ _FACT = {status.value: status for status in FactStatus}
 _STEP = {status.value: status for status in StepStatus}
 _WORKFLOW = {status.value: status for status in WorkflowStatus}
 
+_OF_THE_FILE = {"BUSY", "CANTOPEN", "CORRUPT", "FULL", "IOERR", "LOCKED", "NOTADB", "PROTOCOL", "READONLY"}
 
-_OF_THE_FILE = frozenset({"BUSY", "CANTOPEN", "CORRUPT", "FULL", "IOERR", "LOCKED", "NOTADB", "PROTOCOL", "READONLY"})
 
 class SqliteUnit:
     """A transaction on a connection that somebody else begins and ends."""
@@ -96,8 +96,10 @@ class SqliteUnit:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
 
     def technical(self, error: Exception) -> StoreError | None:
-        code = getattr(error, "sqlite_errorname", "").split("_")
-        return StoreError(f"{self._path}: {error}") if len(code) > 1 and code[1] in _OF_THE_FILE else None
+        if not isinstance(error, sqlite3.Error):
+            return None
+        _, _, code = getattr(error, "sqlite_errorname", "").partition("_")
+        return store_error(self._path, error) if code.partition("_")[0] in _OF_THE_FILE else None
 
     def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
         return [outbox_row(row) for row in self.query("outbox_of_workflow", saga, workflow_id)]

@@ -159,6 +159,15 @@ def test_a_statement_of_a_handler_fails_with_the_drivers_own_error(database: Dat
     assert shelf(database.store) == [("tea", 3)]
 
 
+def test_the_handlers_statement_is_to_blame_for_what_it_broke(database: Database) -> None:
+    with pytest.raises(database.integrity_error) as failure, database.store.transaction() as tx:
+        tx.execute("INSERT INTO shelf VALUES ('tea', NULL)")
+
+    with database.store.unit() as unit:
+        assert unit.technical(failure.value) is None
+        assert unit.technical(ValueError("out of tea")) is None
+
+
 def test_results_tell_rows_and_their_number(store: ArchivedStore) -> None:
     with store.transaction() as tx:
         inserted = tx.execute("INSERT INTO shelf VALUES ('tea', 3), ('rice', 1)").rowcount
@@ -503,6 +512,17 @@ def test_a_former_owner_commits_nothing(store: ArchivedStore) -> None:
         unit.advance(owner)
     assert load(store, "w1") == {}
     assert store.claim("checkout", 0, 4).offsets == {}
+
+
+def test_whether_a_unit_was_committed_can_be_asked_of_its_owner_only(store: ArchivedStore) -> None:
+    lane = replace(store.claim("checkout", 0, 4), batch=1)
+    before = store.committed(lane)
+    with store.unit() as unit:
+        unit.advance(lane)
+    after, ahead = store.committed(lane), store.committed(replace(lane, batch=2))
+    store.claim("checkout", 0, 4)
+
+    assert (before, after, ahead, store.committed(lane)) == (False, True, False, False)
 
 
 def test_lanes_are_owned_one_by_one(store: ArchivedStore) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from saga.errors import DefinitionError, StoreBusy, StoreError
+from saga.errors import DefinitionError, StoreBusy, StoreConflict, StoreError
 from saga.store.port import Changes, OutboxRow, Published, Tables, Workflow
 from saga.store.sqlite import SqliteStore
 from saga.store.sqlite_tables import SqliteTables
@@ -230,10 +230,30 @@ def test_threads_that_ended_leave_no_connection_behind(store: SqliteStore) -> No
 def test_a_locked_database_says_so_and_what_to_do(store: SqliteStore, caller: sqlite3.Connection) -> None:
     caller.execute("BEGIN IMMEDIATE")
 
-    with pytest.raises(StoreError, match=r"database is locked.*busy_timeout") as refusal, store.unit():
+    with pytest.raises(StoreConflict, match=r"database is locked.*busy_timeout") as refusal, store.unit():
         pass
 
     assert isinstance(refusal.value.__cause__, sqlite3.OperationalError)
+
+
+def test_a_thread_that_waits_too_long_for_another_is_told_so(store: SqliteStore) -> None:
+    with store.unit(), ThreadPoolExecutor(1) as other:
+        refused = other.submit(store.claim, "checkout", 0, 1)
+
+        with pytest.raises(StoreConflict, match="another thread's transaction"):
+            refused.result()
+
+
+def test_a_full_disk_is_the_databases_own_trouble(store: SqliteStore) -> None:
+    with store.transaction() as tx:
+        tx.execute("CREATE TABLE photo (bytes BLOB)")
+        tx.execute("PRAGMA max_page_count = 1").fetchone()
+
+    with pytest.raises(sqlite3.OperationalError) as failure, store.transaction() as tx:
+        tx.execute("INSERT INTO photo VALUES (zeroblob(100000))")
+
+    with store.unit() as unit:
+        assert "full" in str(unit.technical(failure.value))
 
 
 def test_reading_waits_for_no_writer(store: SqliteStore, caller: sqlite3.Connection) -> None:
