@@ -32,7 +32,7 @@ _READ_BATCH = 500
 
 
 class KafkaBroker:
-    """Opens nothing before it is asked. Raises DefinitionError when librdkafka does not accept the settings."""
+    """Opens nothing before it is asked; the first use raises DefinitionError if librdkafka does not accept the settings."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self.settings = settings

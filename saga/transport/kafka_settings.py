@@ -12,8 +12,8 @@ Config = dict[str, str]
 
 MIN_RECORD_BYTES = 1_000_000  # an event of the codec's limit (900 000 bytes), its key and its headers
 
-# The mock cluster answers a fetch only when its wait is over, lets classic groups wait 3 s, and never lets them rejoin.
-EMBEDDED_CLIENT: Mapping[str, str] = {"fetch.wait.max.ms": "10", "topic.metadata.refresh.interval.ms": "1000"}
+# The mock cluster answers a fetch only when its wait is over.
+EMBEDDED_CLIENT: Mapping[str, str] = {"fetch.wait.max.ms": "10"}
 
 _CLIENT: Mapping[str, str] = {
     "client.id": "saga",
@@ -110,7 +110,10 @@ class KafkaSettings:
                 f"expected group_protocol 'consumer' or 'classic' and lanes 'group' or 'all'"
             )
         if self.embedded and self.group_protocol == "classic":
-            raise DefinitionError("classic groups cannot rejoin on an embedded broker; use group_protocol='consumer'")
+            raise DefinitionError(
+                "found group_protocol='classic' for an embedded broker, where such a group waits 3 s to join and cannot "
+                "rejoin; expected 'consumer'"
+            )
         for key, value in self.client.items():
             _refuse_broken_guarantee(key, str(value))
 

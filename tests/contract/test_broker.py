@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from threading import Thread
+from time import monotonic
 
 import pytest
 
@@ -73,6 +75,22 @@ def test_a_poll_takes_no_more_than_its_limit(case: Case) -> None:
 
     assert len(first) <= 3
     assert values(first + rest) == [str(n) for n in range(10)]
+
+
+def test_a_poll_that_waits_ends_with_the_first_record(case: Case) -> None:
+    lanes = Lanes()
+    consumer = case.consumer(lanes)
+    until(lambda: consumer.poll(1, 0.05) == [] and lanes.owned == case.lanes)
+    publishing = Thread(target=case.publish, args=(outbound(case.events, 0, "a"),))
+    started = monotonic()
+
+    publishing.start()
+    records = consumer.poll(100, PATIENCE)
+    waited = monotonic() - started
+    publishing.join()
+
+    assert values(records) == ["a"]
+    assert waited < PATIENCE / 2
 
 
 def test_an_owner_of_a_partition_owns_its_twin(case: Case) -> None:
