@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import typer
 
@@ -83,10 +83,9 @@ def broker(settings: Settings, *, timeout: float = 10.0) -> Broker:
 
 def database_name(settings: Settings) -> str:
     """The database URL as it may be shown to anybody."""
-    url = urlsplit(_database(settings))
-    if url.password is None:
-        return urlunsplit(url)
-    return urlunsplit(url._replace(netloc=url.netloc.replace(f":{url.password}@", ":***@")))
+    url = _database(settings)
+    password = urlsplit(url).password
+    return url.replace(f":{password}@", ":***@") if password else url
 
 
 def _module(name: str) -> ModuleType:

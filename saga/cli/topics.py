@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from saga.cli import assembly, output
 from saga.contracts.saga import Saga
+from saga.errors import BrokerError
 from saga.settings import Settings
 from saga.transport.port import Broker
 from saga.transport.topics import RETENTION, TopicPlan, saga_topics
@@ -20,58 +21,68 @@ from saga.transport.topics import plan as planned
 topics = typer.Typer(help="The topics of a saga.", no_args_is_help=True, rich_markup_mode=None)
 
 
-def _span(text: str) -> timedelta:
-    try:
-        return TypeAdapter(timedelta).validate_python(text)
-    except ValidationError as error:
-        raise typer.BadParameter(f"found {text!r}; expected an ISO 8601 duration such as P7D or PT12H") from error
-
+_SPAN = TypeAdapter(timedelta)
+_RETENTION = _SPAN.dump_python(RETENTION, mode="json")
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The saga's contract folder.")]
 Partitions = Annotated[
     int, typer.Option("--partitions", metavar="N", min=1, help="Partitions of each topic; part of the contract.")
 ]
-Retention = Annotated[
-    timedelta, typer.Option("--retention", metavar="SPAN", parser=_span, help="How far back replay must reach: P7D, PT12H.")
-]
+Retention = Annotated[str, typer.Option("--retention", metavar="SPAN", help="How far back replay must reach: P7D, PT12H.")]
 
 
 @topics.command()
 def plan(
     folder: Folder,
     partitions: Partitions,
-    retention: Retention = RETENTION,
+    retention: Retention = _RETENTION,
     broker: assembly.BrokerServers = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Say what `apply` would do; exits 1 if something there does not fit."""
-    saga, cluster = Saga.load(folder), assembly.broker(Settings.load(broker=broker))
-    _tell(saga.name, _plan(saga, cluster, partitions, retention), {}, as_json)
+    saga, _, plans = _asked(folder, partitions, retention, broker)
+    _tell(saga, plans, {}, as_json)
 
 
 @topics.command()
 def apply(
     folder: Folder,
     partitions: Partitions,
-    retention: Retention = RETENTION,
+    retention: Retention = _RETENTION,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="As `plan`: create nothing.")] = False,
     broker: assembly.BrokerServers = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Create the topics that are missing. Topics that do not fit are never changed; then nothing is created and it exits 1."""
-    saga, cluster = Saga.load(folder), assembly.broker(Settings.load(broker=broker))
-    plans = _plan(saga, cluster, partitions, retention)
+    saga, cluster, plans = _asked(folder, partitions, retention, broker)
     missing = [p for p in plans if p.action == "create"]
     created: dict[str, str] = {}
     if missing and not dry_run and not _refused(plans):
         output.progress(f"creating {', '.join(p.topic for p in missing)}")
         cluster.create([p.topic for p in missing], partitions, missing[0].config)
         created = dict.fromkeys((p.topic for p in missing), "created")
-    _tell(saga.name, plans, created, as_json)
+    _tell(saga, plans, created, as_json)
 
 
-def _plan(saga: Saga, cluster: Broker, partitions: int, retention: timedelta) -> list[TopicPlan]:
-    return planned(saga.name, cluster.partitions(saga_topics(saga.name)), partitions, retention=retention)
+def _asked(folder: Path, partitions: int, retention: str, servers: str | None) -> tuple[str, Broker, list[TopicPlan]]:
+    """The saga's name, its broker, and what is to be done there."""
+    span, saga, settings = _span(retention), Saga.load(folder), Settings.load(broker=servers)
+    cluster = assembly.broker(settings)
+    try:
+        found = cluster.partitions(saga_topics(saga.name))
+    except BrokerError as error:
+        raise BrokerError(f"{settings.broker}: {error}. See that Kafka runs there, or correct SAGA_BROKER.") from error
+    return saga.name, cluster, planned(saga.name, found, partitions, retention=span)
+
+
+def _span(text: str) -> timedelta:
+    refusal = typer.BadParameter(f"found {text!r}; expected an ISO 8601 duration such as P7D", param_hint="--retention")
+    if not text.startswith("P"):
+        raise refusal  # pydantic would take 7 for seven seconds
+    try:
+        return _SPAN.validate_python(text)
+    except ValidationError as error:
+        raise refusal from error
 
 
 def _tell(saga: str, plans: Sequence[TopicPlan], created: Mapping[str, str], as_json: bool) -> None:

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from saga.cli import main, output
+from tests.commands import Commands
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def saga(tmp_path: Path) -> Commands:
+    return Commands(tmp_path)
+
+
+def test_the_exit_codes_are_in_the_help(saga: Commands) -> None:
+    said = saga("--help")
+
+    assert said.code == 0
+    assert "1  refused, not found, or failed while it ran" in said.out
+    assert "2  wrong use" in said.out
+
+
+def test_the_version_is_told(saga: Commands) -> None:
+    assert saga("--version").out.startswith("saga-choreography ")
+
+
+@pytest.mark.slow
+def test_help_loads_neither_kafka_nor_avro_nor_a_table() -> None:
+    heavy = "{'confluent_kafka', 'fastavro', 'rich', 'sqlite3'} & {name.partition('.')[0] for name in sys.modules}"
+    program = f"import sys; import saga.cli.app; print(sorted({heavy}))"
+
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_without_its_libraries_the_command_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("saga.cli.find_spec", lambda name: None if name == "rich" else importlib.util.find_spec(name))
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
+    assert "needs rich; run: pip install 'saga-choreography[cli]'" in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_and_a_traceback_only_if_wanted(saga: Commands) -> None:
+    plain, debug = saga("db", "sql"), saga("--debug", "db", "sql")
+
+    assert plain.code == debug.code == 2
+    assert plain.err == "error: no database is configured; set SAGA_DATABASE, e.g. sqlite:///orders.db, or --database\n"
+    assert debug.err.startswith("Traceback")
+    assert debug.err.endswith(plain.err)
+
+
+def test_upgrade_lays_the_tables_once(saga: Commands) -> None:
+    first = saga("db", "upgrade", "--database", "sqlite:///a.db")
+    second = saga("db", "upgrade", "--json", SAGA_DATABASE="sqlite:///a.db")
+
+    assert first.out.splitlines()[0] == "applied 001_tables"
+    assert second.json["applied"] == []
+    assert second.json["database"] == "sqlite:///a.db"
+
+
+def test_an_absolute_database_is_where_it_says(saga: Commands, tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "orders.db"
+    file.parent.mkdir()
+
+    said = saga("db", "upgrade", "--database", f"sqlite:///{file}")
+
+    assert said.code == 0
+    assert file.exists()
+
+
+def test_sql_prints_what_is_missing_and_changes_nothing(saga: Commands, tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+
+    said = saga("db", "sql", SAGA_DATABASE="sqlite:///empty.db")
+    again = saga("db", "sql", "--json", SAGA_DATABASE="sqlite:///empty.db")
+
+    assert "CREATE TABLE saga_outbox" in said.out
+    assert again.json["version"] == 0
+    assert again.json["sql"].rstrip() == said.out.rstrip()
+
+
+def test_sql_of_a_database_that_is_up_to_date_is_nothing(saga: Commands) -> None:
+    saga("db", "upgrade", "--database", "sqlite:///a.db")
+
+    said = saga("db", "sql", "--database", "sqlite:///a.db")
+
+    assert said.out == ""
+    assert "nothing is missing" in said.err
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://u:pa55@db/orders", "scheme 'mysql'; expected sqlite:///relative.db"),
+        ("orders.db", "with no scheme; expected sqlite:///relative.db"),
+        ("sqlite://orders.db", "expected three slashes and a file"),
+        ("sqlite://u:pa55@db/orders", "found 'sqlite://u:***@db/orders'; expected three slashes"),
+        ("sqlite:///nowhere/orders.db", "the folder of database nowhere/orders.db does not exist; create"),
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_refused_without_its_password(saga: Commands, url: str, told: str) -> None:
+    said = saga("db", "upgrade", SAGA_DATABASE=url)
+
+    assert said.code == 2
+    assert told in said.err
+    assert "pa55" not in said.err
+
+
+def test_a_file_that_is_no_database_fails(saga: Commands, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing but words, and many of them\n" * 100)
+
+    said = saga("db", "upgrade", SAGA_DATABASE="sqlite:///notes.txt")
+
+    assert said.code == 1
+    assert "error: notes.txt: file is not a database" in said.err
+
+
+def test_only_upgrade_makes_a_database(saga: Commands, tmp_path: Path) -> None:
+    said = saga("show", "w1", SAGA_DATABASE="sqlite:///none.db")
+
+    assert said.code == 2
+    assert "there is no database none.db in" in said.err
+    assert "run: saga db upgrade" in said.err
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_wrong_setting_is_wrong_use(saga: Commands) -> None:
+    said = saga("db", "upgrade", SAGA_DATABSE="sqlite:///a.db")
+
+    assert said.code == 2
+    assert "did you mean SAGA_DATABASE?" in said.err
+
+
+def test_a_terminal_gets_a_table_that_takes_text_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+
+    output.table(["step", "status"], [["[bold]reserve[/]", "done"]], title="own steps")
+    output.line("all [is] well", style="bold")
+
+    told = capsys.readouterr().out
+    assert "[bold]reserve[/]" in told
+    assert "all [is] well" in told
+    assert "─" in told
+
+
+def test_colours_are_left_out_where_nobody_wants_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    output.table(["status"], [["stuck"]])
+    with_colour = capsys.readouterr().out
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    output.table(["status"], [["stuck"]])
+
+    assert "\x1b[1;31mstuck" in with_colour
+    assert "\x1b[1;31m" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0 s"), (59.9, "59 s"), (125, "2 min 5 s"), (3600, "1 h"), (90061, "1 d 1 h"), (-5, "5 s")]
+)
+def test_a_duration_is_told_in_its_two_largest_units(seconds: float, said: str) -> None:
+    assert output.duration(timedelta(seconds=seconds)) == said

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from saga.cli import assembly
+from saga.errors import BrokerError
+from saga.settings import Settings
+from saga.transport.memory import MemoryBroker
+from saga.transport.port import Broker
+from tests.commands import Commands
+
+CHECKOUT = Path(__file__).parents[2] / "schemas" / "checkout"
+TOPICS = ["checkout.events", "checkout.compensations"]
+
+
+@pytest.fixture
+def saga(tmp_path: Path) -> Commands:
+    return Commands(tmp_path)
+
+
+def given(monkeypatch: pytest.MonkeyPatch, broker: Broker) -> None:
+    """Let every command find this broker."""
+    monkeypatch.setattr(assembly, "broker", lambda settings, timeout=0.0: broker)
+
+
+def test_plan_says_what_apply_then_does(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = MemoryBroker()
+    given(monkeypatch, cluster)
+
+    planned = saga("topics", "plan", CHECKOUT, "--partitions", "6", "--json")
+    untouched = cluster.partitions(TOPICS)
+    applied = saga("topics", "apply", CHECKOUT, "--partitions", "6", "--json")
+
+    assert [(t["topic"], t["action"]) for t in planned.json["topics"]] == [(topic, "create") for topic in TOPICS]
+    assert untouched == dict.fromkeys(TOPICS)
+    assert [t["action"] for t in applied.json["topics"]] == ["created", "created"]
+    assert cluster.partitions(TOPICS) == dict.fromkeys(TOPICS, 6)
+
+
+def test_a_second_apply_finds_nothing_to_do(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, MemoryBroker(TOPICS, partitions=6))
+
+    said = saga("topics", "apply", CHECKOUT, "--partitions", "6")
+
+    assert said.code == 0
+    assert said.out.splitlines()[1].split()[:2] == ["checkout.events", "ok"]
+
+
+def test_the_retention_is_a_duration(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, MemoryBroker())
+
+    said = saga("topics", "plan", CHECKOUT, "--partitions", "6", "--retention", "P30D", "--json")
+
+    assert said.json["topics"][0]["config"]["retention.ms"] == str(30 * 86_400_000)
+
+
+@pytest.mark.parametrize("retention", ["7", "seven days", "P"])
+def test_a_retention_that_is_no_duration_is_wrong_use(saga: Commands, retention: str) -> None:
+    said = saga("topics", "plan", CHECKOUT, "--partitions", "6", "--retention", retention)
+
+    assert said.code == 2
+    assert "expected an ISO 8601 duration such as P7D" in said.err
+
+
+def test_apply_refuses_another_count_and_creates_nothing(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = MemoryBroker(TOPICS[:1], partitions=4)
+    given(monkeypatch, cluster)
+
+    said = saga("topics", "apply", CHECKOUT, "--partitions", "6")
+
+    assert said.code == 1
+    assert "it has 4 partitions, 6 are wanted" in said.out
+    assert cluster.partitions(TOPICS) == {TOPICS[0]: 4, TOPICS[1]: None}
+
+
+def test_a_dry_run_creates_nothing(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = MemoryBroker()
+    given(monkeypatch, cluster)
+
+    said = saga("topics", "apply", CHECKOUT, "--partitions", "6", "--dry-run", "--json")
+
+    assert [t["action"] for t in said.json["topics"]] == ["create", "create"]
+    assert cluster.partitions(TOPICS) == dict.fromkeys(TOPICS)
+
+
+def test_a_broker_that_does_not_answer_is_named(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(MemoryBroker):
+        def partitions(self, topics: object) -> dict[str, int | None]:
+            raise BrokerError("no answer", retriable=True)
+
+    given(monkeypatch, Silent())
+
+    said = saga("topics", "plan", CHECKOUT, "--partitions", "6", SAGA_BROKER="kafka:9092")
+
+    assert said.code == 1
+    assert said.err == "error: kafka:9092: no answer. See that Kafka runs there, or correct SAGA_BROKER.\n"
+
+
+def test_no_broker_and_no_folder_are_wrong_use(saga: Commands) -> None:
+    brokerless = saga("topics", "plan", CHECKOUT, "--partitions", "6")
+    folderless = saga("topics", "plan", "nowhere", "--partitions", "6", SAGA_BROKER="kafka:9092")
+
+    assert (brokerless.code, folderless.code) == (2, 2)
+    assert "set SAGA_BROKER=host:port" in brokerless.err
+    assert "no saga at 'nowhere'" in folderless.err
+
+
+def test_the_broker_is_the_one_that_the_settings_describe() -> None:
+    settings = Settings.load(broker="kafka:9092", lanes="all", kafka={"linger.ms": 1, "sasl.password": "pa55"})
+
+    cluster = assembly.broker(settings, timeout=2.0)
+
+    kafka = getattr(cluster, "settings")  # noqa: B009 - the port does not have it
+    assert (kafka.servers, kafka.lanes, kafka.timeout) == ("kafka:9092", "all", 2.0)
+    assert kafka.client == {"linger.ms": "1", "sasl.password": "pa55"}
