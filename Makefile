@@ -13,7 +13,7 @@ help: ## show this list
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[cli,postgres]' --group dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[cli,postgres,registry]' --group dev
 	@touch $@
 
 install: $(BIN)/.installed ## make the virtual environment .venv with everything that development needs

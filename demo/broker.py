@@ -6,8 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+from saga.contracts.topics import saga_topics
 from saga.transport.embedded import EmbeddedBroker
-from saga.transport.topics import saga_topics
 
 SAGA = "checkout"
 

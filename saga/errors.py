@@ -6,7 +6,9 @@
     ├── ContractError              bytes, headers or an event disagree with the saga's schemas
     │   ├── EncodeError               an event cannot be written as its contract says
     │   ├── DecodeError               bytes cannot be read as their contract says
-    │   └── EventTooLarge             an event would not fit into one Kafka record
+    │   ├── EventTooLarge             an event would not fit into one Kafka record
+    │   └── SchemaNotFound            the registry answers that it has no such schema
+    ├── RegistryUnavailable        the schema registry does not answer, and the cache does not know
     ├── StoreError                 the participant's database said no; the driver's error is the cause
     │   ├── StoreBehind               the topics hold own facts that the store does not know: it was restored or lost
     │   ├── StoreBusy                 another worker process holds the database file
@@ -15,6 +17,7 @@
     │   ├── CommitUnknown             the answer to COMMIT was lost: committed or not, only the store can tell
     │   └── LaneFenced                another owner took the lane over; this transaction must not commit
     ├── BrokerError                Kafka said no; `.retriable` tells whether trying again can help
+    │   └── OffsetOutOfRange          a partition does not hold the offset at which a lane must go on
     ├── LifecycleError             something was used before it was started or after it was stopped
     ├── LaneStopped                a lane cannot go on; the message says which record and why
     ├── Refused                    a wish that came too late, e.g. resolving a step that was already undone
@@ -70,6 +73,14 @@ class EventTooLarge(ContractError):
         )
 
 
+class SchemaNotFound(ContractError):
+    """The registry answers that it has no such schema."""
+
+
+class RegistryUnavailable(SagaError):
+    """The schema registry does not answer, and what was asked is not in the cache; trying again later can help."""
+
+
 class StoreError(SagaError):
     """The participant's database said no; the driver's error is the cause."""
 
@@ -108,6 +119,17 @@ class BrokerError(SagaError):
     def __init__(self, message: str, *, retriable: bool = False) -> None:
         self.retriable = retriable
         super().__init__(message)
+
+
+class OffsetOutOfRange(BrokerError):
+    """A partition does not hold the offset at which a lane must go on: records aged out, or the topic was re-created."""
+
+    def __init__(self, topic: str, partition: int, offset: int, found: str = "") -> None:
+        self.topic, self.partition, self.offset = topic, partition, offset
+        super().__init__(
+            f"{topic}/{partition} has no offset {offset}{found}: the records aged out, or the topic was re-created. "
+            f"Check the topic's retention and who re-created it; nothing was skipped"
+        )
 
 
 class LifecycleError(SagaError):

@@ -12,9 +12,9 @@ import typer
 
 from saga.cli import assembly, output
 from saga.contracts.saga import Saga
+from saga.contracts.topics import saga_topics
 from saga.errors import SagaError
 from saga.settings import Settings
-from saga.transport.topics import saga_topics
 
 Made = TypeVar("Made")
 

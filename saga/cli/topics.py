@@ -12,10 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from saga.cli import assembly, output
 from saga.contracts.saga import Saga
+from saga.contracts.topics import saga_topics
 from saga.errors import BrokerError
 from saga.settings import Settings
 from saga.transport.port import Broker
-from saga.transport.topics import RETENTION, TopicPlan, saga_topics
+from saga.transport.topics import RETENTION, TopicPlan
 from saga.transport.topics import plan as planned
 
 topics = typer.Typer(help="The topics of a saga.", no_args_is_help=True, rich_markup_mode=None)

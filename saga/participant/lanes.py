@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from saga.clock import Clock
 from saga.contracts.message import from_headers
+from saga.contracts.topics import saga_topics
 from saga.errors import DecodeError, DefinitionError, LaneStopped, StoreBehind
 from saga.store.port import Lane, Store
 from saga.transport.port import Broker, Partition, Record
-from saga.transport.topics import saga_topics
 
 log = logging.getLogger("saga.lanes")
 

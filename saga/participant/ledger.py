@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from saga.contracts.message import Message, event_id, to_headers
 from saga.contracts.saga import Saga
+from saga.contracts.topics import compensations_topic, events_topic
 from saga.protocol.decide import Close, Refuse, Skip, Withdraw
 from saga.protocol.definition import Step, Undo
 from saga.protocol.facts import REPORTS, FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Changes, Fence, OutboxRow, Received, Unit, Workflow
-from saga.transport.topics import compensations_topic, events_topic
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from threading import Event as Flag
 
 from saga.clock import Clock
-from saga.errors import BrokerError, LaneFenced, LaneStopped, StoreError
+from saga.contracts.topics import group
+from saga.errors import BrokerError, LaneFenced, LaneStopped, OffsetOutOfRange, RegistryUnavailable, StoreError
 from saga.failpoints import Failpoint, failpoint
 from saga.participant.lanes import Lanes, Owned
 from saga.participant.participant import Participant
@@ -15,7 +16,6 @@ from saga.participant.processor import Processor
 from saga.participant.relay import Relay
 from saga.store.port import Lane, Store
 from saga.transport.port import Broker, Consumer, Partition, Record
-from saga.transport.topics import group
 
 log = logging.getLogger("saga.worker")
 
@@ -105,12 +105,21 @@ class Loop:
         self.lanes.check_splits()
         try:
             return self.consumer.poll(self.batch, self.idle_wait)
+        except OffsetOutOfRange as error:
+            self._stop(error)
+            return []
         except BrokerError as error:
             if not error.retriable:
                 raise
             log.warning("the broker cannot be read (%s); trying again", error)
             self.clock.sleep(self.idle_wait)
             return []
+
+    def _stop(self, error: OffsetOutOfRange) -> None:
+        if (owned := self.lanes.owned.get(error.partition)) is not None:
+            owned.stopped = LaneStopped(owned.lane.saga, owned.lane.number, str(error))
+            log.error("%s", owned.stopped)
+            self.consumer.pause(self.lanes.twins(owned.lane.number))
 
     def _greet(self) -> None:
         """Begin with the lanes that came in this poll: their outbox first, then what a previous owner left in the air."""
@@ -127,7 +136,7 @@ class Loop:
             self.consumer.resume([p for lane in claimed for p in self.lanes.twins(lane.number) if p not in waiting])
         rewound, self.lanes.rewound = self.lanes.rewound, {}
         for partition, offset in rewound.items():
-            self.consumer.seek(partition, offset or 0)
+            self.consumer.seek(partition, offset)
 
     def _process(self, owned: Owned, batch: Sequence[Record]) -> None:
         self._guard(owned, lambda: self.processor.process(owned.lane, batch))
@@ -143,7 +152,7 @@ class Loop:
         except LaneFenced as fenced:
             log.warning("%s", fenced)
             del self.lanes.owned[lane.number]
-        except StoreError as error:
+        except (StoreError, RegistryUnavailable) as error:
             log.warning("lane %s/%d rests for %.0f s: %s", lane.saga, lane.number, TROUBLE_PAUSE, error)
             owned.resume_at = self.clock.monotonic() + TROUBLE_PAUSE
         else:
@@ -156,7 +165,7 @@ class Loop:
             if owned.resume_at is not None and self.clock.monotonic() >= owned.resume_at:
                 owned.resume_at = None
                 for twin in self.lanes.twins(number):
-                    self.consumer.seek(twin, owned.lane.offsets.get(twin.topic, 0))
+                    self.consumer.seek(twin, owned.lane.offsets.get(twin.topic))
                 self.consumer.resume(self.lanes.twins(number))
 
     def _publish(self, *, quiet: bool) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
-from uuid import uuid4
 
 from saga.clock import Clock, SystemClock
+from saga.contracts import ids
 from saga.contracts.event import Event
 from saga.contracts.saga import Saga
+from saga.contracts.topics import lane_of
 from saga.errors import DefinitionError, LifecycleError, Refused
 from saga.participant import handler
 from saga.participant.handler import Act, Handler, Pending
@@ -19,7 +20,6 @@ from saga.protocol.decide import Close, Refuse, decide
 from saga.protocol.definition import Step
 from saga.protocol.facts import FactStatus, StepStatus
 from saga.store.port import Transaction, Unit, Workflow
-from saga.transport.topics import lane_of
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
@@ -36,7 +36,7 @@ class Participant:
     """
 
     def __init__(
-        self, name: str, saga: Saga, *, clock: Clock | None = None, ids: Callable[[], str] = lambda: str(uuid4())
+        self, name: str, saga: Saga, *, clock: Clock | None = None, ids: Callable[[], str] = ids.workflow_id
     ) -> None:
         if not saga.owned(name):
             raise DefinitionError(

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from saga.contracts.topics import saga_topics
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError
 from saga.participant.loop import Loop
 from saga.participant.participant import Participant
 from saga.participant.processor import Counts
 from saga.store.port import Store
 from saga.transport.port import Broker
-from saga.transport.topics import saga_topics
 
 log = logging.getLogger("saga.worker")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from saga.contracts.event import Event
+from saga.contracts.topics import saga_topics
 from saga.errors import LaneStopped, LifecycleError
 from saga.participant.loop import Loop
 from saga.participant.participant import Participant
@@ -19,7 +20,6 @@ from saga.store.memory import MemoryStore
 from saga.store.port import Transaction, Workflow
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker, MemoryConsumer
-from saga.transport.topics import saga_topics
 
 
 class Harness:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from saga.contracts.message import Headers
-from saga.errors import BrokerError
+from saga.errors import BrokerError, OffsetOutOfRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,9 @@ class Broker(Protocol):
         ...
 
 
-def out_of_range(partition: Partition, offset: int, found: str = "") -> BrokerError:
+def out_of_range(partition: Partition, offset: int, found: str = "") -> OffsetOutOfRange:
     """The error of every adapter for a position that the partition does not have; not retriable."""
-    return BrokerError(
-        f"{partition.topic}/{partition.number} has no offset {offset}{found}: the records aged out, or the topic was "
-        f"re-created. Check the topic's retention, then run: saga rebuild"
-    )
+    return OffsetOutOfRange(partition.topic, partition.number, offset, found)
 
 
 def unknown_topics(topics: Iterable[str]) -> BrokerError:

@@ -1,4 +1,4 @@
-"""The one place that names topics and groups, computes lanes, and says what the topics must look like."""
+"""What the topics of a saga must look like, and what is to be done where they do not."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+from saga.contracts.topics import saga_topics
 from saga.errors import DefinitionError
 
 RETENTION = timedelta(days=7)
@@ -20,26 +21,6 @@ class TopicPlan:
     action: Literal["create", "ok", "refuse"]
     reason: str
     config: Mapping[str, str] = field(default_factory=dict)
-
-
-def events_topic(saga: str) -> str:
-    """Facts `done`."""
-    return f"{saga}.events"
-
-
-def compensations_topic(saga: str) -> str:
-    """All other facts: events of failure and compensation, and the framework's control records."""
-    return f"{saga}.compensations"
-
-
-def saga_topics(saga: str) -> tuple[str, str]:
-    """The topics that make up a lane: partition p of each."""
-    return events_topic(saga), compensations_topic(saga)
-
-
-def group(saga: str, participant: str) -> str:
-    """The participant's consumer group."""
-    return f"{saga}.{participant}"
 
 
 def plan(saga: str, found: Mapping[str, int | None], partitions: int, *, retention: timedelta = RETENTION) -> list[TopicPlan]:
@@ -70,24 +51,3 @@ def _plan(topic: str, count: int | None, partitions: int, wrong: list[str], conf
     if wrong:
         return TopicPlan(topic, "refuse", f"it does not exist, and {', '.join(wrong)} has another partition count")
     return TopicPlan(topic, "create", "it does not exist", config)
-
-
-def lane_of(workflow_id: str, partitions: int) -> int:
-    """The partition that Java's default partitioner and librdkafka's `murmur2_random` give to this key."""
-    return (_murmur2(workflow_id.encode()) & 0x7FFFFFFF) % partitions
-
-
-def _murmur2(data: bytes) -> int:
-    """MurmurHash2, 32 bits, with the seed of Kafka's `Utils.murmur2`."""
-    m, mask = 0x5BD1E995, 0xFFFFFFFF
-    length = len(data)
-    h = (0x9747B28C ^ length) & mask
-    whole = length & ~3
-    for i in range(0, whole, 4):
-        k = (int.from_bytes(data[i : i + 4], "little") * m) & mask
-        k = ((k ^ (k >> 24)) * m) & mask
-        h = ((h * m) & mask) ^ k
-    if tail := data[whole:]:
-        h = ((h ^ int.from_bytes(tail, "little")) * m) & mask
-    h = ((h ^ (h >> 13)) * m) & mask
-    return h ^ (h >> 15)

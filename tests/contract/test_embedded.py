@@ -10,12 +10,12 @@ from confluent_kafka import Consumer as Client
 from confluent_kafka import Producer as Writer
 from confluent_kafka import TopicPartition
 
+from saga.contracts.topics import lane_of
 from saga.errors import BrokerError, DefinitionError, LifecycleError
 from saga.transport.embedded import EmbeddedBroker
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 from saga.transport.port import Consumer, Partition
-from saga.transport.topics import lane_of
 from tests.brokers import PARTITIONS, PATIENCE, Lanes, outbound, polled, publish
 from tests.waiting import until
 

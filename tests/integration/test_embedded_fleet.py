@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from saga import Worker
+from saga.contracts.topics import saga_topics
 from saga.protocol.facts import WorkflowStatus
 from saga.store.sqlite import SqliteStore
 from saga.transport.embedded import EmbeddedBroker
 from saga.transport.kafka import KafkaBroker
-from saga.transport.topics import saga_topics
 from tests.travel import CREATE_EFFECTS, Script, TripBooked, fleet
 from tests.waiting import until
 

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from saga.contracts.topics import group, lane_of, saga_topics
 from saga.errors import DefinitionError
-from saga.transport.topics import group, lane_of, plan, saga_topics
+from saga.transport.topics import plan
 
 EVENTS, COMPENSATIONS = "checkout.events", "checkout.compensations"
 

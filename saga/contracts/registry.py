@@ -1,0 +1,172 @@
+"""The schema registry (Confluent-compatible REST API): where ids of schemas come from, and sagas for those without the folder.
+
+The sole importer of the registry client. What was asked once is kept on disk, so a service that has run before starts while
+the registry is down.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+
+from saga.contracts.schema import Schema, fingerprint
+from saga.errors import DefinitionError, RegistryUnavailable, SchemaNotFound
+
+if TYPE_CHECKING:
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+
+Answer = TypeVar("Answer", int, Schema)
+
+COMPATIBILITY = "FULL_TRANSITIVE"
+"""Of events: replay reads every old version, and old and new services read each other."""
+
+_NOT_FOUND = 404
+
+
+class Registry:
+    """Inert until first used; safe to use from any thread.
+
+    `url` is the root of the compatible API (Apicurio: `http://host:8080/apis/ccompat/v7`), `cache` a folder for what was
+    learnt (None: this process only), `timeout` in seconds, `client` further settings of confluent-kafka's registry client.
+    Every method raises RegistryUnavailable where the registry does not answer and the cache does not know.
+    """
+
+    def __init__(
+        self, url: str, *, cache: str | Path | None = None, timeout: float = 5.0, client: Mapping[str, Any] | None = None
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise DefinitionError(f"found registry {url!r}; expected an address that begins with http:// or https://")
+        self.url, self._timeout, self._settings = url.rstrip("/"), timeout, dict(client or {})
+        self._folder = Path(cache) if cache else None
+        self._known: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def id_of(self, subject: str, schema: Schema) -> int:
+        """The id under which this very schema is registered; raises SchemaNotFound if it is not."""
+        return self._remembered(f"{subject}.{fingerprint(schema):08x}.id", lambda: self._look_up(subject, schema))
+
+    def schema_of(self, id: int) -> Schema:
+        """The schema with this id; raises SchemaNotFound if there is none."""
+
+        def ask() -> Schema:
+            with self._asking(f"schema {id}"):
+                found: Schema = orjson.loads(self._client.get_schema(id).schema_str or "null")
+                return found
+
+        return self._remembered(f"{id}.avsc", ask)
+
+    def register(self, subject: str, schema: Schema, *, compatibility: str = COMPATIBILITY) -> int:
+        """Register the schema under the subject, whose versions must stay compatible; answers its id.
+
+        Raises DefinitionError if it is not compatible with what is registered.
+        """
+        if self.incompatible(subject, schema):
+            raise DefinitionError(
+                f"{subject}: the schema is not {compatibility} compatible with the registered versions; "
+                f"give every new field a default and remove only fields that have one, or make a new event"
+            )
+        with self._asking(subject):
+            id = int(self._client.register_schema(subject, _avro(schema)))
+            self._client.set_compatibility(subject, compatibility)
+        return id
+
+    def incompatible(self, subject: str, schema: Schema) -> bool:
+        """Whether the subject has versions with which this schema is not compatible."""
+        try:
+            with self._asking(subject):
+                return not self._client.test_compatibility_all_versions(subject, _avro(schema))
+        except SchemaNotFound:
+            return False
+
+    def registered(self, subject: str, schema: Schema) -> bool:
+        """Whether this very schema is registered; asks the registry itself."""
+        try:
+            self._look_up(subject, schema)
+        except SchemaNotFound:
+            return False
+        return True
+
+    def latest(self, subject: str) -> Schema:
+        """The newest version of a subject; raises SchemaNotFound if there is none."""
+
+        def ask() -> Schema:
+            with self._asking(subject):
+                found: Schema = orjson.loads(self._client.get_latest_version(subject).schema.schema_str or "null")
+                return found
+
+        return self._remembered(f"{subject}.avsc", ask)
+
+    def subjects(self) -> list[str]:
+        with self._asking("subjects"):
+            return sorted(self._client.get_subjects())
+
+    @cached_property
+    def _client(self) -> SchemaRegistryClient:
+        from confluent_kafka.schema_registry import SchemaRegistryClient
+
+        return SchemaRegistryClient(
+            {"url": self.url, "timeout": self._timeout, "max.retries": 2, "retries.wait.ms": 100, **self._settings}
+        )
+
+    def _look_up(self, subject: str, schema: Schema) -> int:
+        with self._asking(f"{subject}; run: saga schemas register"):
+            id = self._client.lookup_schema(subject, _avro(schema)).schema_id
+        if id is None:
+            raise RegistryUnavailable(f"{self.url} did not name the id of {subject}")
+        return int(id)
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        from confluent_kafka.schema_registry import SchemaRegistryError
+
+        try:
+            yield
+        except SchemaRegistryError as error:
+            if error.http_status_code == _NOT_FOUND:
+                raise SchemaNotFound(f"the registry {self.url} does not know {what}") from error
+            raise RegistryUnavailable(f"the registry {self.url} failed at {what}: {error}") from error
+        except (OSError, RuntimeError, ValueError) as error:
+            raise RegistryUnavailable(f"the registry {self.url} does not answer: {error}") from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0].startswith(("httpx", "httpcore")):
+                raise RegistryUnavailable(f"the registry {self.url} does not answer: {error}") from error
+            raise
+
+    def _remembered(self, name: str, ask: Callable[[], Answer]) -> Answer:
+        with self._lock:
+            if name not in self._known:
+                self._known[name] = self._read(name)
+            if self._known[name] is None:
+                self._known[name] = ask()
+                self._write(name, self._known[name])
+            answer: Answer = self._known[name]
+            return answer
+
+    def _read(self, name: str) -> Any:
+        if self._folder is None:
+            return None
+        try:
+            return orjson.loads((self._folder / name).read_bytes())
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            return None
+
+    def _write(self, name: str, answer: Any) -> None:
+        """Replaced whole, so that a process that dies here leaves no half file."""
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            half = self._folder / f"{name}.{os.getpid()}"
+            half.write_bytes(orjson.dumps(answer))
+            half.replace(self._folder / name)
+
+
+def _avro(schema: Schema) -> Any:
+    from confluent_kafka.schema_registry import Schema as Registered
+
+    return Registered(orjson.dumps(schema).decode(), "AVRO")

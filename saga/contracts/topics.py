@@ -1,0 +1,44 @@
+"""The one place that names topics, groups and subjects, and computes lanes: part of the contract between services."""
+
+from __future__ import annotations
+
+
+def events_topic(saga: str) -> str:
+    """Facts `done`."""
+    return f"{saga}.events"
+
+
+def compensations_topic(saga: str) -> str:
+    """All other facts: events of failure and compensation, and the framework's control records."""
+    return f"{saga}.compensations"
+
+
+def saga_topics(saga: str) -> tuple[str, str]:
+    """The topics that make up a lane: partition p of each."""
+    return events_topic(saga), compensations_topic(saga)
+
+
+def group(saga: str, participant: str) -> str:
+    """The participant's consumer group."""
+    return f"{saga}.{participant}"
+
+
+def lane_of(workflow_id: str, partitions: int) -> int:
+    """The partition that Java's default partitioner and librdkafka's `murmur2_random` give to this key."""
+    return (_murmur2(workflow_id.encode()) & 0x7FFFFFFF) % partitions
+
+
+def _murmur2(data: bytes) -> int:
+    """MurmurHash2, 32 bits, with the seed of Kafka's `Utils.murmur2`."""
+    m, mask = 0x5BD1E995, 0xFFFFFFFF
+    length = len(data)
+    h = (0x9747B28C ^ length) & mask
+    whole = length & ~3
+    for i in range(0, whole, 4):
+        k = (int.from_bytes(data[i : i + 4], "little") * m) & mask
+        k = ((k ^ (k >> 24)) * m) & mask
+        h = ((h * m) & mask) ^ k
+    if tail := data[whole:]:
+        h = ((h ^ int.from_bytes(tail, "little")) * m) & mask
+    h = ((h ^ (h >> 13)) * m) & mask
+    return h ^ (h >> 15)
