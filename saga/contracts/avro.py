@@ -6,7 +6,6 @@ The sole importer of fastavro. Bytes are made before the commit, so what can nev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from io import BytesIO
 from typing import Any
 
@@ -14,7 +13,7 @@ import fastavro
 from fastavro.types import Schema as Parsed
 
 from saga.contracts.saga import Saga
-from saga.errors import DecodeError, EncodeError, EventTooLarge
+from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound
 
 MAX_EVENT_BYTES = 900_000
 
@@ -27,21 +26,17 @@ class AvroCodec:
 
     def __init__(self, saga: Saga, *, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self.saga, self.max_bytes = saga, max_bytes
+        self._writers: dict[str, tuple[bytes, Parsed]] = {}
+        self._others: dict[int, Parsed] = {}
 
-    @cached_property
-    def _writers(self) -> dict[str, tuple[bytes, Parsed]]:
-        return {
-            name: (b"\0" + self.saga.schema_id(name).to_bytes(4, "big"), fastavro.parse_schema(self.saga.contract(name)))
-            for name in self.saga.types
-        }
-
-    @cached_property
-    def _readers(self) -> dict[bytes, tuple[str, Parsed]]:
-        return {prefix: (name, schema) for name, (prefix, schema) in self._writers.items()}
+    def warm(self) -> None:
+        """Learn the ids of all types; raises SchemaNotFound for one that is not registered, RegistryUnavailable."""
+        for name in self.saga.published:
+            self._writer(name)
 
     def encode(self, name: str, fields: Mapping[str, Any]) -> bytes:
         """Write a record of the type `name` (full name); raises EncodeError or EventTooLarge."""
-        prefix, schema = self._writers[name]
+        prefix, schema = self._writer(name)
         buffer = BytesIO(prefix)
         buffer.seek(len(prefix))
         try:
@@ -56,15 +51,34 @@ class AvroCodec:
         """Read a record that must be of the type `name`; raises DecodeError."""
         if len(payload) > self.max_bytes:
             raise DecodeError(f"event {name} is {len(payload)} bytes; at most {self.max_bytes} are decoded")
-        if (known := self._readers.get(payload[:5])) is None or known[0] != name:
-            raise DecodeError(
-                f"event {name} begins with {payload[:5].hex() or 'nothing'}; expected 00 and the schema id "
-                f"{self._writers[name][0][1:].hex()}: producer and consumer read different contracts; "
-                f"share the folder or the registry"
-            )
+        prefix, schema = self._writer(name)
+        writer = schema if payload.startswith(prefix) else self._other(name, payload[:5])
         try:
-            record = fastavro.schemaless_reader(BytesIO(payload[5:]), known[1], None)
+            record = fastavro.schemaless_reader(BytesIO(payload[5:]), writer, None if writer is schema else schema)
         except (ValueError, EOFError, IndexError, TypeError, KeyError, UnicodeDecodeError, OverflowError) as error:
             raise DecodeError(f"event {name} cannot be read: {type(error).__name__}: {error}") from error
         assert isinstance(record, dict)
         return record
+
+    def _writer(self, name: str) -> tuple[bytes, Parsed]:
+        """First bytes and schema of a type."""
+        if (known := self._writers.get(name)) is None:
+            prefix = b"\0" + self.saga.schema_id(name).to_bytes(4, "big")
+            known = self._writers[name] = prefix, fastavro.parse_schema(self.saga.contract(name))
+        return known
+
+    def _other(self, name: str, prefix: bytes) -> Parsed:
+        """The schema of another version of this type, with which a record was written."""
+        if self.saga.registry is None or len(prefix) < 5 or prefix[0] != 0:
+            raise DecodeError(
+                f"event {name} begins with {prefix.hex() or 'nothing'}; expected 00 and the schema id "
+                f"{self._writer(name)[0][1:].hex()}: producer and consumer read different contracts; "
+                f"share the folder or the registry"
+            )
+        id = int.from_bytes(prefix[1:], "big")
+        if id not in self._others:
+            try:
+                self._others[id] = fastavro.parse_schema(self.saga.registry.schema_of(id))
+            except SchemaNotFound as error:
+                raise DecodeError(f"event {name} was written with schema {id}, which the registry does not know") from error
+        return self._others[id]

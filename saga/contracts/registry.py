@@ -22,7 +22,7 @@ from saga.errors import DefinitionError, RegistryUnavailable, SchemaNotFound
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
-Answer = TypeVar("Answer", int, Schema)
+Answer = TypeVar("Answer")
 
 COMPATIBILITY = "FULL_TRANSITIVE"
 """Of events: replay reads every old version, and old and new services read each other."""
@@ -103,9 +103,14 @@ class Registry:
 
         return self._remembered(f"{subject}.avsc", ask)
 
-    def subjects(self) -> list[str]:
-        with self._asking("subjects"):
-            return sorted(self._client.get_subjects())
+    def subjects(self, ending: str) -> list[str]:
+        """The subjects whose names end so."""
+
+        def ask() -> list[str]:
+            with self._asking("subjects"):
+                return sorted(name for name in self._client.get_subjects() if name.endswith(ending))
+
+        return self._remembered(f"subjects{ending}.json", ask)
 
     @cached_property
     def _client(self) -> SchemaRegistryClient:

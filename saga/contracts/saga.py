@@ -13,11 +13,15 @@ from typing import Any, Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from saga.contracts.schema import Schema, fingerprint, full_name, inline
+from saga.contracts.registry import Registry
+from saga.contracts.schema import Schema, fingerprint, full_name, inline, outline
+from saga.contracts.topics import compensations_topic, events_topic, subject
 from saga.errors import DefinitionError
 from saga.protocol.definition import Compensated, Definition, Step, Undo
 
 _Model = TypeVar("_Model", bound=BaseModel)
+
+_CONTROL = frozenset({"saga.AbortRequested", "saga.Refused", "saga.StepCompensated", "saga.StepSkipped"})
 
 
 class _SagaAttributes(BaseModel):
@@ -52,17 +56,21 @@ class Saga(Definition):
     """A definition together with the Avro schemas of its events.
 
     `types` maps full names to schemas as written, the framework's control records included; `contract` gives one
-    self-contained. Load one from a folder with `Saga.load`, or build it from schemas with `Saga.of`.
+    self-contained. `own` is the saga's own schema as written. Load a saga from a folder with `Saga.load`, from a registry
+    with `Saga.from_registry`, or build it from schemas with `Saga.of`.
     """
 
     namespace: str = ""
     types: Mapping[str, Schema] = field(default_factory=dict)
+    own: Schema = field(default_factory=dict)
+    registry: Registry | None = None
 
     @classmethod
-    def load(cls, folder: str | Path) -> Saga:
+    def load(cls, folder: str | Path, *, registry: Registry | None = None) -> Saga:
         """Read every `.avsc` of a folder: one record with the attribute `saga`, and the events and types that it names.
 
-        Raises DefinitionError that names the file, what was found there, what was expected and what to do.
+        With a `registry` the ids of schemas are those registered there, else fingerprints that every process computes
+        alike. Raises DefinitionError that names the file, what was found there, what was expected and what to do.
         """
         path = Path(folder)
         files = sorted(path.glob("*.avsc")) if path.is_dir() else []
@@ -71,15 +79,30 @@ class Saga(Definition):
                 f"no saga at {str(folder)!r}: found {'an empty folder' if path.is_dir() else 'no such folder'}, "
                 f"expected a folder of .avsc files, one of them with the attribute 'saga'. Check the path."
             )
-        return cls._assemble({str(file): _parse(file.read_bytes(), str(file)) for file in files})
+        return cls._assemble({str(file): _parse(file.read_bytes(), str(file)) for file in files}, registry)
+
+    @classmethod
+    def from_registry(cls, registry: Registry, name: str, *, version: int) -> Saga:
+        """The saga as registered: its schema under the subject `<full name>-v<version>`, its events inside.
+
+        Asks at once. Raises DefinitionError if no such saga is registered, RegistryUnavailable without registry and cache.
+        """
+        for found in registry.subjects(f"-v{version}"):
+            schema = registry.latest(found)
+            if schema.get("saga", {}).get("name") == name:
+                types = {full: type_ for full, type_ in outline(schema).items() if not full.startswith("saga.")}
+                return cls._assemble({f"{registry.url} {full}": type_ for full, type_ in types.items()}, registry)
+        raise DefinitionError(
+            f"{registry.url} has no saga {name!r} of version {version}; register it: saga schemas register DIR"
+        )
 
     @classmethod
     def of(cls, *schemas: Schema) -> Saga:
         """Build a saga from schemas given as Python dictionaries, the saga schema among them."""
-        return cls._assemble({full_name(schema, ""): schema for schema in schemas})
+        return cls._assemble({full_name(schema, ""): schema for schema in schemas}, None)
 
     @classmethod
-    def _assemble(cls, sources: Mapping[str, Schema]) -> Saga:
+    def _assemble(cls, sources: Mapping[str, Schema], registry: Registry | None) -> Saga:
         sagas = {source: schema for source, schema in sources.items() if "saga" in schema}
         if len(sagas) != 1:
             raise DefinitionError(
@@ -88,7 +111,7 @@ class Saga(Definition):
             )
         [(source, schema)] = sagas.items()
         types = _index({s: t for s, t in sources.items() if s != source}) | control_schemas()
-        return _Reader(source, schema, types).saga(cls)
+        return _Reader(source, schema, types, registry).saga(cls)
 
     def event(self, name: str) -> str:
         """The full name of an event written without its namespace; DefinitionError if the saga has none of that name."""
@@ -103,8 +126,29 @@ class Saga(Definition):
         return self._contracts[name]
 
     def schema_id(self, name: str) -> int:
-        """The id written before the Avro body: 31 bits of the schema's fingerprint when the folder is the source."""
-        return fingerprint(self._contracts[name])
+        """The id written before the Avro body: the registry's, or without one 31 bits of the schema's fingerprint."""
+        if self.registry is None:
+            return fingerprint(self._contracts[name])
+        return self.registry.id_of(self.subject(name), self._contracts[name])
+
+    def subject(self, name: str) -> str:
+        """Where the registry keeps a type: under the topic on which it travels."""
+        topic = events_topic if name in self.emitter else compensations_topic
+        return subject(topic(self.name), name)
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """The full names of all types that travel as a record of their own: the saga's events and the control records."""
+        events = {event for step in self.steps for event in (*step.outcomes, step.compensated) if isinstance(event, str)}
+        return (*sorted(events), *sorted(name for name in self.types if name in _CONTROL))
+
+    @property
+    def state(self) -> tuple[str, Schema]:
+        """Subject and schema under which the saga itself is registered: self-contained, its first field `workflow`."""
+        described = {"name": "workflow", "type": "saga.Workflow", "doc": "Owned by the framework."}
+        fields = [described, *(f for f in self.own["fields"] if f["name"] != "workflow")]
+        schema = inline({**self.own, "fields": fields}, self.types)
+        return f"{full_name(self.own, '')}-v{self.version}", schema
 
     @cached_property
     def _contracts(self) -> Mapping[str, Schema]:
@@ -114,8 +158,8 @@ class Saga(Definition):
 class _Reader:
     """Turns one saga schema into a Saga; every refusal names the source and the field."""
 
-    def __init__(self, source: str, schema: Schema, types: Mapping[str, Schema]) -> None:
-        self.source, self.schema, self.types = source, schema, types
+    def __init__(self, source: str, schema: Schema, types: Mapping[str, Schema], registry: Registry | None) -> None:
+        self.source, self.schema, self.types, self.registry = source, schema, types, registry
         self.namespace = str(schema.get("namespace", ""))
 
     def saga(self, kind: type[Saga]) -> Saga:
@@ -130,6 +174,8 @@ class _Reader:
                 steps=tuple(self._step(f) for f in self.schema.get("fields", []) if f["name"] != "workflow"),
                 namespace=self.namespace,
                 types=self.types,
+                own=self.schema,
+                registry=self.registry,
             )
         except DefinitionError as error:
             if self.source in str(error):

@@ -70,6 +70,33 @@ class _Inliner:
         return copied
 
 
+def outline(schema: Schema) -> dict[str, Schema]:
+    """The named types of a self-contained schema, each by its full name, with references where others stood inside."""
+    types: dict[str, Schema] = {}
+    _outlined(schema, "", types)
+    return types
+
+
+def _outlined(schema: Any, namespace: str, types: dict[str, Schema]) -> Any:
+    match schema:
+        case list():
+            return [_outlined(branch, namespace, types) for branch in schema]
+        case {"type": kind} if kind in _NAMED:
+            name = full_name(schema, namespace)
+            space = name.rpartition(".")[0]
+            copied = {**schema, "name": name.rpartition(".")[2], **({"namespace": space} if space else {})}
+            if "fields" in schema:
+                copied["fields"] = [{**f, "type": _outlined(f["type"], space, types)} for f in schema["fields"]]
+            types[name] = copied
+            return name
+        case dict():
+            nested = {k: _outlined(schema[k], namespace, types) for k in ("type", "items", "values") if k in schema}
+            return {**schema, **nested}
+        case str() if schema not in PRIMITIVES and "." not in schema and namespace:
+            return f"{namespace}.{schema}"
+    return schema
+
+
 def fingerprint(schema: Schema) -> int:
     """31 bits of SHA-256 over the schema's sorted JSON: a schema id that every process computes alike."""
     digest = sha256(orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)).digest()

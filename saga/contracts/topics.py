@@ -18,6 +18,11 @@ def saga_topics(saga: str) -> tuple[str, str]:
     return events_topic(saga), compensations_topic(saga)
 
 
+def subject(topic: str, type_name: str) -> str:
+    """Where the registry keeps a type: TopicRecordName, since a topic carries several."""
+    return f"{topic}-{type_name}"
+
+
 def group(saga: str, participant: str) -> str:
     """The participant's consumer group."""
     return f"{saga}.{participant}"

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from saga.contracts.topics import saga_topics
-from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError
+from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
 from saga.participant.loop import Loop
 from saga.participant.participant import Participant
 from saga.participant.processor import Counts
@@ -112,6 +112,7 @@ class Worker:
     def _live(self) -> None:
         """The life of one thread; what ends it ends the worker."""
         try:
+            self._wait_for_schemas()
             if (partitions := self._wait_for_topics()) is not None:
                 loop = self._loop(partitions)
                 self._loops.append(loop)
@@ -131,6 +132,19 @@ class Worker:
             stopping=self._stopping,
             chance=self.chance,
         )
+
+    def _wait_for_schemas(self) -> None:
+        """Have the ids of all schemas before the first record; a registry that is away is waited for."""
+        told = False
+        while not self._stopping.is_set():
+            try:
+                self.participant.codec.warm()
+                return
+            except RegistryUnavailable as error:
+                if not told:
+                    log.warning("waiting for the registry: %s", error)
+                told = True
+            self._stopping.wait(_LOOK_AGAIN)
 
     def _wait_for_topics(self) -> int | None:
         """The partition count of the saga's topics; None if told to stop meanwhile. Waits for a broker as long as it takes."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from saga import Participant, Saga, Transaction
 from services.shipping.couriers import couriers
-from services.shipping.events import DispatchRefused, OrderPlaced, ParcelDispatched, PaymentAuthorised, StockReserved
+from services.shipping.events import DispatchRefused, ParcelDispatched, PaymentAuthorised, StockReserved
 
 DISPATCH = "INSERT INTO parcels (parcel, order_id, courier, country) VALUES (?, ?, ?, ?)"
 
@@ -16,12 +16,12 @@ shipping = Participant("shipping", checkout)
 
 @shipping.step
 def dispatch(
-    order: OrderPlaced, reserved: StockReserved, authorised: PaymentAuthorised, tx: Transaction
+    reserved: StockReserved, authorised: PaymentAuthorised, tx: Transaction
 ) -> ParcelDispatched | DispatchRefused:
     """Give the parcel to the courier of the country, or refuse a country that none serves."""
-    courier = couriers().get(order.country)
+    courier = couriers().get(reserved.country)
     if courier is None:
-        return DispatchRefused(order_id=order.order_id, country=order.country)
-    parcel = f"{courier.upper().replace(' ', '-')}-{order.order_id}"
-    tx.execute(DISPATCH, (parcel, order.order_id, courier, order.country))
-    return ParcelDispatched(order_id=order.order_id, courier=courier, parcel=parcel)
+        return DispatchRefused(order_id=reserved.order_id, country=reserved.country)
+    parcel = f"{courier.upper().replace(' ', '-')}-{reserved.order_id}"
+    tx.execute(DISPATCH, (parcel, reserved.order_id, courier, reserved.country))
+    return ParcelDispatched(order_id=reserved.order_id, courier=courier, parcel=parcel)

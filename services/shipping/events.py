@@ -5,15 +5,11 @@ from __future__ import annotations
 from saga import Event
 
 
-class OrderPlaced(Event):
-    """Only the destination matters here."""
+class StockReserved(Event):
+    """Of the goods only the destination matters here."""
 
     order_id: str
     country: str
-
-
-class StockReserved(Event):
-    order_id: str
 
 
 class PaymentAuthorised(Event):

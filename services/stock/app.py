@@ -32,7 +32,7 @@ def reserve(order: OrderPlaced, tx: Transaction) -> StockReserved | OutOfStock:
     for sku, quantity in sorted(wanted.items()):
         tx.execute(SET_ASIDE, (quantity, quantity, sku))
         tx.execute(RESERVE, (order.order_id, sku, quantity))
-    return StockReserved(order_id=order.order_id, units=wanted.total())
+    return StockReserved(order_id=order.order_id, units=wanted.total(), country=order.country)
 
 
 @stock.compensation(of=reserve)

@@ -17,12 +17,14 @@ class OrderLine(BaseModel):
 
 class OrderPlaced(Event):
     order_id: str
+    country: str
     lines: list[OrderLine]
 
 
 class StockReserved(Event):
     order_id: str
     units: int
+    country: str
 
 
 class OutOfStock(Event):

@@ -18,6 +18,7 @@ class OrderPlaced(Event):
 class StockReserved(Event):
     order_id: str
     units: int
+    country: str
 
 
 class OutOfStock(Event):
@@ -81,7 +82,7 @@ def stock(saga: Saga) -> Participant:
 
 
 def reserve(order: OrderPlaced, tx: Transaction) -> StockReserved | OutOfStock:
-    return StockReserved(order_id=order.order_id, units=1)
+    return StockReserved(order_id=order.order_id, units=1, country="France")
 
 
 def test_a_decorated_handler_is_the_very_function_that_was_written(stock: Participant) -> None:
@@ -188,7 +189,7 @@ def test_a_view_that_disagrees_with_the_contract_is_refused_with_the_field(stock
     for function, found in (
         (misspelt, r"Misspelt.order_identity: the contract checkout.OrderPlaced has no such field; it has order_id, customer_id"),
         (mistyped, r"Mistyped.order_id: found <class 'int'>; the contract says string"),
-        (incomplete, r"Incomplete is emitted as checkout.StockReserved but lacks units"),
+        (incomplete, r"Incomplete is emitted as checkout.StockReserved but lacks units, country"),
     ):
         with pytest.raises(DefinitionError, match=found):
             stock.step(step="reserve")(function)
