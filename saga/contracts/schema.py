@@ -12,6 +12,7 @@ Schema = dict[str, Any]
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 _NAMED = frozenset({"record", "enum", "fixed", "error"})
+_COLLECTIONS = frozenset({"array", "map"})
 
 
 def full_name(schema: Mapping[str, Any], namespace: str) -> str:
@@ -92,7 +93,7 @@ def _outlined(schema: Any, namespace: str, types: dict[str, Schema]) -> Any:
         case dict():
             nested = {k: _outlined(schema[k], namespace, types) for k in ("type", "items", "values") if k in schema}
             return {**schema, **nested}
-        case str() if schema not in PRIMITIVES and "." not in schema and namespace:
+        case str() if schema not in PRIMITIVES | _COLLECTIONS and "." not in schema and namespace:
             return f"{namespace}.{schema}"
     return schema
 
