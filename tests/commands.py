@@ -1,8 +1,9 @@
-"""The `saga` command in this process: a working folder of its own, and no setting but those that a test gives."""
+"""The `saga` command in this process, with no setting but those that a test gives; and small contracts to give it."""
 
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,33 @@ class Commands:
 
     def __call__(self, *arguments: str | Path, **environment: str) -> Said:
         nothing: dict[str, str | None] = dict.fromkeys(key for key in os.environ if key.startswith("SAGA_"))
-        with chdir(self.folder):
-            result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={**nothing, **environment})
+        path = [*sys.path]
+        try:
+            with chdir(self.folder):
+                result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={**nothing, **environment})
+        finally:
+            sys.path[:] = path
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Said(result.exit_code, result.stdout, result.stderr)
+
+
+def schemas(*steps: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of a saga `checkout` of these steps; every event is a record of an `order_id`."""
+    records, fields = [], []
+    for step in steps:
+        events = [*step["emits"], *(step[key] for key in ("fails", "compensated") if step.get(key))]
+        attributes = {key: value for key, value in step.items() if key != "name"}
+        fields.append({"name": step["name"], "type": ["null", *events], "default": None, "step": attributes})
+        field = {"name": "order_id", "type": "string"}
+        records += [{"type": "record", "name": event, "namespace": "checkout", "fields": [field]} for event in events]
+    saga = {"name": "checkout", "version": 1, "owner": "orders", "deadline": "PT10M"}
+    return [*records, {"type": "record", "name": "Checkout", "namespace": "checkout", "saga": saga, "fields": fields}]
+
+
+def written(folder: Path, contracts: list[dict[str, Any]]) -> Path:
+    """A contract folder with these schemas."""
+    folder.mkdir(exist_ok=True)
+    for schema in contracts:
+        (folder / f"{schema['name']}.avsc").write_bytes(orjson.dumps(schema))
+    return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from saga.contracts.message import Message, from_headers
@@ -121,18 +121,18 @@ def _trouble(workflow: Workflow, stated: Sequence[Message], now: datetime) -> It
         if fence.status is StepStatus.STUCK:
             yield f"step {fence.step} is stuck after attempt {fence.attempt}: {fence.error or 'no error was recorded'}"
         elif fence.error:
-            again = f"; next try {fence.due:%H:%M:%SZ}" if fence.due else ""
+            again = f"; next try {_clock(fence.due)}" if fence.due else ""
             yield f"step {fence.step}: attempt {fence.attempt} failed: {fence.error}{again}"
     if workflow.error:
         yield workflow.error
     if workflow.deadline and not workflow.closed and workflow.deadline < now:
-        yield f"its deadline passed at {workflow.deadline:%H:%M:%SZ} and it is still open"
+        yield f"its deadline passed at {_clock(workflow.deadline)} and it is still open"
     if waiting := sum(received.state == "recorded" for received in workflow.inbox.values()):
         yield f"{waiting} of the facts taken in are recorded, but not handled"
     late = [m for m in stated if m.id in workflow.unpublished and now - m.time > UNPUBLISHED_PATIENCE]
     if late:
         oldest = min(message.time for message in late)
-        yield f"{len(late)} own facts are not published, the oldest of {oldest:%H:%M:%SZ}: does a worker run? see: saga doctor"
+        yield f"{len(late)} own facts are not published, the oldest of {_clock(oldest)}: does a worker run? see: saga doctor"
 
 
 def _awaits(workflow: Workflow, participant: str | None, contracts: Saga | None) -> Iterator[str]:
@@ -140,6 +140,14 @@ def _awaits(workflow: Workflow, participant: str | None, contracts: Saga | None)
         yield f"{unpublished} own facts are to be published"
     if workflow.closed:
         return
+    here = [*_from_here(workflow)]
+    yield from here
+    if contracts is not None and participant is not None:
+        others = [said for step in contracts.owned(participant) for said in _from_others(step, workflow, contracts)]
+        yield from others or ([] if here else [_the_end(workflow, contracts)])
+
+
+def _from_here(workflow: Workflow) -> Iterator[str]:
     for fence in workflow.fences.values():
         match fence.status:
             case StepStatus.RUNNING if fence.pending:
@@ -148,9 +156,6 @@ def _awaits(workflow: Workflow, participant: str | None, contracts: Saga | None)
                 yield f"step {fence.step}: the answer to the call that is in hand"
             case StepStatus.COMPENSATING if not fence.pending:
                 yield f"step {fence.step}: the end of its compensation"
-    if contracts is not None and participant is not None:
-        for step in contracts.owned(participant):
-            yield from _from_others(step, workflow, contracts)
 
 
 def _from_others(step: Step, workflow: Workflow, saga: Saga) -> Iterator[str]:
@@ -170,8 +175,18 @@ def _from_others(step: Step, workflow: Workflow, saga: Saga) -> Iterator[str]:
             yield f"undoing step {step.name}: reports of {', '.join(_owner(saga, name) for name in sorted(missing))}"
 
 
+def _the_end(workflow: Workflow, saga: Saga) -> str:
+    if workflow.status is WorkflowStatus.FAILED:
+        return f"the end: {_owner(saga, saga.root.name)} compensated"
+    return f"the end: {_owner(saga, saga.sink.name)} done"
+
+
 def _owner(saga: Saga, step: str) -> str:
     return f"{step} by {saga[step].by}"
+
+
+def _clock(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%H:%M:%SZ}"
 
 
 def _short(event: str) -> str:

@@ -88,7 +88,9 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: st
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(*headers, title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    grid = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        grid.add_column(header, overflow="fold")  # an offset that is cut off helps nobody
     for row in rows:
         grid.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     Console().print(grid)

@@ -113,7 +113,7 @@ def _tell_steps(one: Account) -> None:
             step.status.value,
             str(step.attempt or ""),
             _short(step.event),
-            output.moment(step.changed),
+            _when(step.changed, one.opened),
             _said(step.result),
         ]
         for step in one.steps
@@ -123,11 +123,11 @@ def _tell_steps(one: Account) -> None:
 
 def _tell_facts(one: Account) -> None:
     taken = [
-        [output.moment(f.received), f.step, f.status.value, _short(f.event), f.state, f"{f.topic}/{f.partition}@{f.offset}"]
+        [_when(f.received, one.opened), f.step, f.status.value, _short(f.event), f.state, f"{f.topic}/{f.partition}@{f.offset}"]
         for f in one.taken
     ]
     stated = [
-        [str(f.sequence), output.moment(f.stated), f.step, f.status.value, _short(f.event), "yes" if f.published else "NO"]
+        [str(f.sequence), _when(f.stated, one.opened), f.step, f.status.value, _short(f.event), "yes" if f.published else "NO"]
         for f in one.stated
     ]
     _section("facts taken in", ["received", "step", "status", "event", "state", "from"], taken)
@@ -138,6 +138,12 @@ def _section(title: str, headers: list[str], rows: list[list[str]]) -> None:
     if rows:
         output.line("")
         output.table(headers, rows, title=title)
+
+
+def _when(when: datetime | None, opened: datetime) -> str:
+    """The time of day, with the date where it is not the day on which the workflow began."""
+    said = output.moment(when)
+    return said.removeprefix(f"{output.moment(opened)[:10]} ")
 
 
 def _said(result: Any) -> str:

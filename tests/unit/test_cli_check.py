@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Commands, schemas, written
+
+CHECKOUT = Path(__file__).parents[2] / "schemas" / "checkout"
+
+
+@pytest.fixture
+def saga(tmp_path: Path) -> Commands:
+    return Commands(tmp_path)
+
+
+def test_a_sound_saga_holds(saga: Commands) -> None:
+    said = saga("check", CHECKOUT)
+
+    assert said.code == 0
+    assert said.out.startswith("saga checkout v1 holds: in all ")
+    assert said.err == "exploring saga checkout v1\n"
+
+
+def test_the_verdict_is_data_too(saga: Commands) -> None:
+    report = saga("check", CHECKOUT, "--json").json
+
+    assert report["verdict"] == "holds"
+    assert report["states"] > 0
+    assert report["problems"] == []
+
+
+def test_a_step_that_cannot_be_undone_is_refused_with_its_reason(saga: Commands, tmp_path: Path) -> None:
+    unsound = written(
+        tmp_path / "contracts",
+        schemas(
+            {"name": "begin", "by": "orders", "emits": ["Begun"], "compensated": "Unbegun"},
+            {"name": "take", "by": "b", "on": ["Begun"], "emits": ["Taken"], "timeout": "PT1M"},
+            {"name": "close", "by": "orders", "on": ["Taken"], "emits": ["Closed"], "fails": "Unclosed", "timeout": "PT1M"},
+        ),
+    )
+
+    said, report = saga("check", unsound), saga("check", unsound, "--json")
+
+    assert (said.code, report.code) == (1, 1)
+    assert said.out.startswith("saga checkout v1 is refused\n")
+    assert "take" in said.out
+    assert report.json["verdict"] == "refused"
+    assert report.json["problems"][0]["rule"]
+
+
+def test_a_folder_that_makes_no_saga_is_refused(saga: Commands, tmp_path: Path) -> None:
+    circle = written(
+        tmp_path / "contracts",
+        schemas(
+            {"name": "begin", "by": "orders", "emits": ["Begun"], "compensated": "Unbegun"},
+            {"name": "take", "by": "b", "on": ["Stolen"], "emits": ["Taken"], "compensated": "Untaken", "timeout": "PT1M"},
+        ),
+    )
+
+    said = saga("check", circle)
+
+    assert said.code == 1
+    assert "event 'Stolen', for which there is no .avsc" in said.out
+
+
+@pytest.mark.parametrize("place", ["nowhere", "."])
+def test_no_contracts_are_wrong_use(saga: Commands, place: str) -> None:
+    said = saga("check", place)
+
+    assert said.code == 2
+    assert f"error: no saga at '{place}'" in said.err

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from saga.cli import assembly
+from saga.contracts.topics import saga_topics
+from saga.errors import BrokerError
+from saga.store.sqlite import SqliteStore
+from saga.transport.embedded import PARTITIONS, EmbeddedBroker
+from saga.transport.kafka_settings import KafkaSettings
+from saga.transport.memory import MemoryBroker
+from tests.commands import Commands, Said
+
+CHECKOUT = Path(__file__).parents[2] / "schemas" / "checkout"
+STOCK = "services.stock.app:stock"
+TOPICS = saga_topics("checkout")
+
+
+@pytest.fixture
+def saga(tmp_path: Path) -> Commands:
+    return Commands(tmp_path)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
+    """A broker with the topics of the checkout, 4 partitions each, found by every command."""
+    broker = MemoryBroker(TOPICS, partitions=4)
+    monkeypatch.setattr(assembly, "broker", lambda settings, timeout=0.0: broker)
+    return broker
+
+
+def recorded(folder: Path, partitions: int) -> str:
+    """A database that has recorded this partition count."""
+    store = SqliteStore(folder / "stock.db", migrate=True)
+    store.release(store.claim("checkout", 0, partitions))
+    store.close()
+    return "sqlite:///stock.db"
+
+
+def found(said: Said, subject: str) -> dict[str, Any]:
+    """The only finding about `subject`."""
+    (finding,) = (f for f in said.json["findings"] if f["subject"] == subject)
+    assert isinstance(finding, dict)
+    return finding
+
+
+def test_a_healthy_participant_has_nothing_but_good_findings(saga: Commands, cluster: MemoryBroker, tmp_path: Path) -> None:
+    database = recorded(tmp_path, 4)
+
+    said = saga("doctor", STOCK, "--json", SAGA_DATABASE=database, SAGA_BROKER="kafka:9092")
+
+    assert said.code == 0
+    assert said.json["healthy"] is True
+    assert {f["level"] for f in said.json["findings"]} == {"ok"}
+    assert found(said, "topics")["text"].endswith("checkout.compensations: 4 partitions, as the database recorded")
+    assert found(said, "registry")["text"] == "not configured: contracts come from the folder"
+
+
+def test_what_is_not_configured_is_a_warning_with_the_setting(saga: Commands) -> None:
+    said = saga("doctor")
+
+    assert said.code == 0
+    assert "warn broker: set SAGA_BROKER=host:port" in said.out
+    assert "warn database: set SAGA_DATABASE" in said.out
+    assert "warn contracts: name MODULE:PARTICIPANT, or --schemas DIR" in said.out
+
+
+def test_wrong_settings_end_the_visit(saga: Commands) -> None:
+    said = saga("doctor", "--json", SAGA_THREADS="0")
+
+    assert said.code == 1
+    assert [f["subject"] for f in said.json["findings"]] == ["python", "settings"]
+    assert "SAGA_THREADS: found '0'" in found(said, "settings")["text"]
+
+
+def test_armed_failpoints_are_pointed_out(saga: Commands) -> None:
+    said = saga("doctor", "--json", SAGA_FAILPOINTS="unit.committed:kill")
+
+    assert found(said, "failpoints") == {
+        "subject": "failpoints", "level": "warn", "text": "armed: unit.committed:kill",
+        "fix": "unset SAGA_FAILPOINTS outside of tests",
+    }  # fmt: skip
+
+
+def test_missing_topics_come_with_the_count_that_the_database_wants(
+    saga: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(assembly, "broker", lambda settings, timeout=0.0: MemoryBroker())
+    database = recorded(tmp_path, 6)
+
+    said = saga("doctor", "--schemas", CHECKOUT, "--json", SAGA_DATABASE=database, SAGA_BROKER="kafka:9092")
+
+    assert said.code == 1
+    assert found(said, "topics")["fix"] == "run: saga topics apply DIR --partitions 6"
+
+
+def test_a_count_that_the_database_did_not_record_fails(saga: Commands, cluster: MemoryBroker, tmp_path: Path) -> None:
+    database = recorded(tmp_path, 6)
+
+    said = saga("doctor", "--schemas", CHECKOUT, "--json", SAGA_DATABASE=database, SAGA_BROKER="kafka:9092")
+
+    assert said.code == 1
+    assert "but the database recorded 6 partitions" in found(said, "topics")["text"]
+
+
+def test_topics_that_disagree_fail(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    uneven = MemoryBroker(TOPICS[:1], partitions=4)
+    uneven.create(TOPICS[1:], 5, {})
+    monkeypatch.setattr(assembly, "broker", lambda settings, timeout=0.0: uneven)
+
+    said = saga("doctor", "--schemas", CHECKOUT, "--json", SAGA_BROKER="kafka:9092")
+
+    assert said.code == 1
+    assert "re-create them with one count" in found(said, "topics")["fix"]
+
+
+def test_a_broker_that_does_not_answer_fails_and_is_named(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(MemoryBroker):
+        def partitions(self, topics: object) -> dict[str, int | None]:
+            raise BrokerError("no answer", retriable=True)
+
+    monkeypatch.setattr(assembly, "broker", lambda settings, timeout=0.0: Silent())
+
+    said = saga("doctor", "--json", SAGA_BROKER="kafka:9092")
+
+    assert said.code == 1
+    assert found(said, "broker")["fix"] == "see that Kafka runs at kafka:9092, or correct SAGA_BROKER"
+
+
+def test_an_empty_database_is_sent_to_the_upgrade(saga: Commands, tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+
+    said = saga("doctor", "--json", SAGA_DATABASE="sqlite:///empty.db")
+
+    assert said.code == 1
+    assert found(said, "tables")["fix"] == "run: saga db upgrade"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///none.db", "mysql://u:pa55@db/orders"])
+def test_a_database_that_is_not_there_fails(saga: Commands, url: str) -> None:
+    said = saga("doctor", "--json", SAGA_DATABASE=url)
+
+    assert said.code == 1
+    assert found(said, "database")["level"] == "fail"
+    assert "pa55" not in said.out
+
+
+def test_a_participant_that_is_not_there_fails(saga: Commands) -> None:
+    said = saga("doctor", "services.stock.app:stok", "--json")
+
+    assert said.code == 1
+    assert "it has no 'stok'" in found(said, "participant")["text"]
+
+
+def test_a_participant_without_a_handler_fails_but_its_contracts_are_looked_at(saga: Commands, tmp_path: Path) -> None:
+    module = f"from saga import Participant, Saga\nbare = Participant('stock', Saga.load({str(CHECKOUT)!r}))\n"
+    (tmp_path / "bare_stock.py").write_text(module)
+
+    said = saga("doctor", "bare_stock:bare", "--json")
+
+    assert said.code == 1
+    assert "reserve" in found(said, "participant")["text"]
+    assert found(said, "contracts")["text"].startswith("saga checkout v1: 5 steps")
+
+
+def test_contracts_that_do_not_load_fail(saga: Commands) -> None:
+    said = saga("doctor", "--schemas", "nowhere", "--json")
+
+    assert said.code == 1
+    assert found(said, "contracts")["level"] == "fail"
+
+
+def test_asking_an_embedded_broker_leaves_no_topic_behind(saga: Commands) -> None:
+    with EmbeddedBroker(TOPICS) as embedded:
+        address = {"SAGA_BROKER": embedded.servers, "SAGA_EMBEDDED": "true"}
+        without = saga("doctor", "--json", **address)
+        named = saga("doctor", "--schemas", CHECKOUT, "--json", **address)
+        topics = all_topics(embedded.settings())
+
+    assert found(without, "broker")["level"] == "ok"
+    assert f"checkout.events: {PARTITIONS}" in found(named, "topics")["text"]
+    assert topics == set(TOPICS)
+
+
+def all_topics(settings: KafkaSettings) -> set[str]:
+    """Every topic of the cluster but its internal ones."""
+    found = AdminClient({**settings.admin()}).list_topics(timeout=5).topics
+    return {name for name in found if not name.startswith("__")}

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from saga import Worker
+from saga.cli import assembly
+from saga.contracts.topics import saga_topics
+from saga.protocol.facts import StepStatus
+from saga.store.sqlite import SqliteStore
+from saga.transport.embedded import EmbeddedBroker
+from saga.transport.kafka import KafkaBroker
+from saga.transport.memory import MemoryBroker
+from tests.commands import Commands
+from tests.travel import CREATE_EFFECTS, Script, TripBooked, fleet
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[2]
+SERVICE = "from tests.travel import Script, fleet\nagency, hotels, airline, bank = fleet(Script())\nnothing = 7\n"
+
+
+@pytest.fixture
+def saga(tmp_path: Path) -> Commands:
+    (tmp_path / "travel_service.py").write_text(SERVICE)
+    return Commands(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def quiet_afterwards() -> Iterator[None]:
+    """Give the root logger its handlers back."""
+    root = logging.getLogger()
+    handlers, level = [*root.handlers], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("travel_service", "found 'travel_service'; expected module:participant"),
+        ("no_service:hotels", "there is no module 'no_service', looked for in"),
+        ("travel_service.app:hotels", "there is no module 'travel_service.app'"),
+        ("travel_service:motels", "but it has no 'motels'; expected a saga.Participant. It has: travel_service:agency"),
+        ("travel_service:nothing", "but 'nothing' there is of type int; expected a saga.Participant"),
+        ("broken_service:hotels", "module 'broken_service' fails while it is imported: ZeroDivisionError: division by zero"),
+        ("needy_service:hotels", "module 'needy_service' fails while it is imported: ModuleNotFoundError: No module"),
+        ("garbled_service:hotels", "module 'garbled_service' fails while it is imported: SyntaxError"),
+        ("refused_service:hotels", "has no participant 'motels'; its steps are by"),
+    ],
+)
+def test_a_target_that_is_no_participant_is_wrong_use(saga: Commands, tmp_path: Path, target: str, told: str) -> None:
+    (tmp_path / "broken_service.py").write_text("hotels = 1 / 0\n")
+    (tmp_path / "needy_service.py").write_text("import needed_but_missing\n")
+    (tmp_path / "garbled_service.py").write_text("hotels = = 1\n")
+    (tmp_path / "refused_service.py").write_text("from tests.travel import saga, Participant\nParticipant('motels', saga())\n")
+
+    said = saga("run", target)
+
+    assert said.code == 2
+    assert told in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_handler_that_is_missing_is_wrong_use(saga: Commands, tmp_path: Path) -> None:
+    idle = "from tests.travel import saga, Participant\nbank = Participant('bank', saga())\n"
+    (tmp_path / "idle_service.py").write_text(idle)
+    saga("db", "upgrade", "--database", "sqlite:///bank.db")
+
+    said = saga("run", "idle_service:bank", "--database", "sqlite:///bank.db", "--broker", "kafka:9092")
+
+    assert said.code == 2
+    assert "pay" in said.err
+
+
+def test_a_database_without_tables_is_sent_to_the_upgrade(saga: Commands, tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+
+    said = saga("run", "travel_service:bank", "--database", "sqlite:///empty.db", "--broker", "kafka:9092")
+
+    assert said.code == 2
+    assert "run: saga db upgrade" in said.err
+
+
+def test_what_ends_a_worker_is_one_line_and_a_failure(saga: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(assembly, "broker", lambda settings: MemoryBroker(saga_topics("travel"), partitions=4))
+    store = SqliteStore(tmp_path / "bank.db", migrate=True)
+    store.release(store.claim("travel", 0, 6))
+    store.close()
+
+    said = saga("run", "travel_service:bank", "--database", "sqlite:///bank.db")
+
+    assert said.code == 1
+    last = said.err.splitlines()[-1]
+    assert last.startswith("error: the topics of saga 'travel' have 4 partitions, but this store recorded 6")
+    assert "Traceback" not in said.err
+
+
+def test_a_bug_is_logged_with_its_traceback_and_ends_in_one_line(
+    saga: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Broken(MemoryBroker):
+        def partitions(self, topics: object) -> dict[str, int | None]:
+            raise ZeroDivisionError("no such luck")
+
+    monkeypatch.setattr(assembly, "broker", lambda settings: Broken())
+
+    said = saga("run", "travel_service:bank", "--upgrade", "--log", "json", "--database", "sqlite:///bank.db")
+
+    *lines, last = said.err.splitlines()
+    assert said.code == 1
+    assert last == "error: the worker failed: ZeroDivisionError: no such luck"
+    logged = [orjson.loads(line) for line in lines]
+    assert "applied migration 001_tables" in [line["message"] for line in logged]
+    assert "ZeroDivisionError: no such luck" in logged[-1]["traceback"]
+
+
+@pytest.mark.slow
+def test_a_process_does_its_part_and_is_drained_by_sigterm(saga: Commands, tmp_path: Path) -> None:
+    saga("db", "upgrade", "--database", "sqlite:///hotels.db")
+    stores = {name: SqliteStore(tmp_path / f"{name}.db", migrate=True) for name in ("agency", "hotels")}
+    for store in stores.values():
+        with store.transaction() as tx:
+            tx.execute(CREATE_EFFECTS)
+    agency = fleet(Script())[0]
+
+    with EmbeddedBroker(saga_topics("travel")) as embedded, started(tmp_path, embedded.servers) as process:
+        with Worker(agency, store=stores["agency"], broker=KafkaBroker(embedded.settings())).running() as worker:
+            until(lambda: worker.standing().lanes, what="the agency to own a lane")
+            with stores["agency"].transaction() as tx:
+                agency.start(TripBooked(trip="t"), tx, workflow_id="w1")
+            until(lambda: done(stores["hotels"]), what="the hotel to be booked by the other process")
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=20)
+
+    lines = [orjson.loads(line) for line in told.splitlines()]
+    assert process.returncode == 0
+    assert [line["message"] for line in lines[-2:]] == ["SIGTERM: draining", "drained"]
+    assert {line["level"] for line in lines} == {"info"}
+
+
+def started(folder: Path, servers: str) -> subprocess.Popen[str]:
+    """`saga run` of the hotels, as a process of its own."""
+    program = "from saga.cli import main; main()"
+    arguments = ["run", "travel_service:hotels", "--log", "json"]
+    settings = {"SAGA_BROKER": servers, "SAGA_EMBEDDED": "true", "SAGA_DATABASE": "sqlite:///hotels.db"}
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder,
+        env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def done(store: SqliteStore) -> bool:
+    """Whether the workflow's step of the hotels is done."""
+    return any(workflow.fences["hotel"].status is StepStatus.DONE for _, workflow, _ in store.find("w1"))

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from saga.contracts.avro import AvroCodec
+from saga.contracts.message import Message, event_id, to_headers
+from saga.contracts.saga import Saga
+from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
+from saga.store.port import Changes, Fence, OutboxRow, Published, Received, Workflow
+from saga.store.sqlite import SqliteStore
+from tests.commands import Commands, schemas, written
+
+OPENED = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+CONTRACTS = schemas(
+    {"name": "place", "by": "orders", "emits": ["OrderPlaced"], "compensated": "OrderCancelled"},
+    {
+        "name": "reserve", "by": "stock", "on": ["OrderPlaced"], "emits": ["StockReserved"], "fails": "OutOfStock",
+        "compensated": "StockReleased",
+    },
+    {
+        "name": "authorise", "by": "payments", "on": ["OrderPlaced"], "emits": ["PaymentAuthorised"],
+        "fails": "PaymentDeclined", "compensated": "PaymentVoided",
+    },
+    {
+        "name": "dispatch", "by": "shipping", "on": ["StockReserved", "PaymentAuthorised"], "emits": ["ParcelDispatched"],
+        "fails": "DispatchRefused", "pivot": True,
+    },
+    {"name": "confirm", "by": "orders", "on": ["ParcelDispatched"], "emits": ["OrderConfirmed"]},
+)  # fmt: skip
+RESERVED = AvroCodec(Saga.of(*CONTRACTS)).encode("checkout.StockReserved", {"order_id": "w1"})
+
+
+@pytest.fixture
+def saga(tmp_path: Path) -> Commands:
+    """Commands beside a folder `contracts`."""
+    written(tmp_path / "contracts", CONTRACTS)
+    return Commands(tmp_path)
+
+
+def workflow(status: WorkflowStatus = WorkflowStatus.IN_PROGRESS, *, closed: bool = False) -> Workflow:
+    """`w1`, opened and due long ago."""
+    end = OPENED + timedelta(minutes=2, seconds=5) if closed else None
+    return Workflow(
+        id="w1", version=1, lane=3, status=status, sequence=1, opened=OPENED, closed=end,
+        deadline=OPENED + timedelta(minutes=10),
+    )  # fmt: skip
+
+
+def received(event: str, step: str, status: FactStatus = FactStatus.DONE, *, offset: int = 7) -> Received:
+    """A fact that somebody else stated."""
+    topic = "checkout.events" if status is FactStatus.DONE else "checkout.compensations"
+    return Received(
+        id=event_id("checkout", "w1", step, status), step=step, status=status, type=event,
+        topic=topic, partition=3, offset=offset, received=OPENED + timedelta(seconds=offset),
+    )  # fmt: skip
+
+
+def stated(event: str, step: str, status: FactStatus, *, by: str = "stock") -> OutboxRow:
+    """An own fact, in the outbox."""
+    message = Message(
+        id=event_id("checkout", "w1", step, status), type=event, source=by, workflow_id="w1", time=OPENED, saga="checkout",
+        version=1, step=step, status=status, sequence=1,
+    )  # fmt: skip
+    return OutboxRow(
+        id=message.id, saga="checkout", lane=3, topic="checkout.events", workflow_id="w1", type=event, sequence=1,
+        headers=to_headers(message), payload=RESERVED, created=OPENED,
+    )  # fmt: skip
+
+
+def saved(folder: Path, changes: Changes, *published: OutboxRow) -> None:
+    """A database `stock.db` that holds this."""
+    store = SqliteStore(folder / "stock.db", migrate=True)
+    with store.unit() as unit:
+        unit.save("checkout", changes)
+        unit.mark([Published(row.id, 9) for row in published])
+    store.close()
+
+
+def reserved(folder: Path) -> None:
+    """Stock has reserved, and its fact is on the topic."""
+    fence = Fence(step="reserve", status=StepStatus.DONE, event="checkout.StockReserved", result=RESERVED, changed=OPENED)
+    row = stated("checkout.StockReserved", "reserve", FactStatus.DONE)
+    changes = Changes(
+        workflows=[workflow()], fences=[("w1", fence)], inbox=[("w1", received("checkout.OrderPlaced", "place"))], outbox=[row]
+    )
+    saved(folder, changes, row)
+
+
+def test_an_unknown_workflow_is_not_found_and_the_place_is_named(saga: Commands, tmp_path: Path) -> None:
+    reserved(tmp_path)
+
+    said = saga("show", "w2", "--database", "sqlite:///stock.db")
+
+    assert said.code == 1
+    assert said.out == ""
+    assert said.err.startswith("error: no workflow 'w2' in sqlite:///stock.db: a service knows only")
+
+
+def test_the_first_lines_say_how_it_stands_and_what_is_wrong(saga: Commands, tmp_path: Path) -> None:
+    reserved(tmp_path)
+
+    first, second, *_ = saga("show", "w1", "--database", "sqlite:///stock.db").out.splitlines()
+
+    assert first.startswith("checkout v1 w1: IN_PROGRESS, open for ")
+    assert second == "  ! its deadline passed at 03:10:00Z and it is still open"
+
+
+def test_steps_and_facts_come_as_columns(saga: Commands, tmp_path: Path) -> None:
+    reserved(tmp_path)
+
+    lines = saga("show", "w1", "--database", "sqlite:///stock.db").out.splitlines()
+
+    rows = [line.split() for line in lines]
+    assert ["reserve", "done", "StockReserved", "03:00:00Z", f"{len(RESERVED)}", "bytes"] in rows
+    assert ["03:00:07Z", "place", "done", "OrderPlaced", "handled", "checkout.events/3@7"] in rows
+    assert ["1", "03:00:00Z", "reserve", "done", "StockReserved", "yes"] in rows
+    assert "  stock, lane 3, sqlite:///stock.db" in lines
+
+
+def test_the_contracts_decode_results(saga: Commands, tmp_path: Path) -> None:
+    reserved(tmp_path)
+
+    said = saga("show", "w1", "--schemas", "contracts", "--json", SAGA_DATABASE="sqlite:///stock.db")
+
+    (found,) = said.json["workflows"]
+    assert found["steps"][0]["result"] == {"order_id": "w1"}
+    assert found["stated"][0]["published"] is True
+    assert found["awaits"] == ["the end: confirm by orders done"]
+
+
+def test_contracts_of_another_version_are_named_and_not_used(saga: Commands, tmp_path: Path) -> None:
+    other = workflow()
+    other.version = 2
+    fence = Fence(step="reserve", status=StepStatus.DONE, event="checkout.StockReserved", result=RESERVED)
+    saved(tmp_path, Changes(workflows=[other], fences=[("w1", fence)]))
+
+    said = saga("show", "w1", "--schemas", "contracts", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert "the contracts given are of checkout v1: nothing was decoded with them" in said.out
+    assert f"{len(RESERVED)} bytes" in said.out
+
+
+def test_bytes_that_the_contract_cannot_read_are_shown_as_such(saga: Commands, tmp_path: Path) -> None:
+    fence = Fence(step="reserve", status=StepStatus.DONE, event="checkout.StockReserved", result=b"rubbish")
+    saved(tmp_path, Changes(workflows=[workflow()], fences=[("w1", fence)]))
+
+    said = saga("show", "w1", "--schemas", "contracts", "--json", SAGA_DATABASE="sqlite:///stock.db")
+
+    result = said.json["workflows"][0]["steps"][0]["result"]
+    assert result["bytes"] == 7
+    assert "expected 00 and the schema id" in result["undecoded"]
+
+
+def test_a_join_awaits_what_is_missing_and_names_who_owes_it(saga: Commands, tmp_path: Path) -> None:
+    facts = [received("checkout.OrderPlaced", "place"), received("checkout.StockReserved", "reserve", offset=8)]
+    tombstone = stated("saga.Refused", "dispatch", FactStatus.REFUSED, by="shipping")
+    saved(tmp_path, Changes(workflows=[workflow()], inbox=[("w1", fact) for fact in facts], outbox=[tombstone]), tombstone)
+
+    said = saga("show", "w1", "--schemas", "contracts", "--json", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert said.json["workflows"][0]["awaits"] == ["step dispatch: PaymentAuthorised (authorise by payments)"]
+
+
+def test_an_unwinding_step_awaits_the_reports_of_those_behind_it(saga: Commands, tmp_path: Path) -> None:
+    fence = Fence(step="reserve", status=StepStatus.DONE, event="checkout.StockReserved", result=RESERVED)
+    declined = received("checkout.PaymentDeclined", "authorise", FactStatus.FAILED)
+    changes = Changes(workflows=[workflow(WorkflowStatus.FAILED)], fences=[("w1", fence)], inbox=[("w1", declined)])
+    saved(tmp_path, changes)
+
+    said = saga("show", "w1", "--schemas", "contracts", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert said.out.startswith("checkout v1 w1: FAILED, unwinding, open for ")
+    assert "  awaits undoing step reserve: reports of dispatch by shipping\n" in said.out
+
+
+@pytest.mark.parametrize(
+    ("fence", "told"),
+    [
+        (
+            Fence(step="reserve", status=StepStatus.STUCK, attempt=5, error="ValueError: no shelf"),
+            "! step reserve is stuck after attempt 5: ValueError: no shelf",
+        ),
+        (
+            Fence(step="reserve", status=StepStatus.RUNNING, attempt=2, error="timeout", due=OPENED + timedelta(minutes=1)),
+            "! step reserve: attempt 2 failed: timeout; next try 03:01:00Z",
+        ),
+        (Fence(step="reserve", status=StepStatus.RUNNING), "awaits step reserve: the answer to the call that is in hand"),
+        (Fence(step="reserve", status=StepStatus.RUNNING, pending=True), "awaits step reserve: its outcome, which the service"),
+        (Fence(step="reserve", status=StepStatus.COMPENSATING), "awaits step reserve: the end of its compensation"),
+    ],
+)
+def test_what_a_step_is_at_is_told_without_contracts(saga: Commands, tmp_path: Path, fence: Fence, told: str) -> None:
+    saved(tmp_path, Changes(workflows=[workflow()], fences=[("w1", fence)]))
+
+    said = saga("show", "w1", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert told in said.out
+    assert "with --schemas DIR" in said.out
+
+
+def test_an_own_fact_that_is_not_published_is_trouble(saga: Commands, tmp_path: Path) -> None:
+    saved(tmp_path, Changes(workflows=[workflow()], outbox=[stated("checkout.StockReserved", "reserve", FactStatus.DONE)]))
+
+    said = saga("show", "w1", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert "! 1 own facts are not published, the oldest of 03:00:00Z: does a worker run? see: saga doctor" in said.out
+    assert "awaits 1 own facts are to be published" in said.out
+    assert said.out.splitlines()[-1].split()[-1] == "NO"
+
+
+def test_a_closed_workflow_says_how_long_it_took_and_awaits_nothing(saga: Commands, tmp_path: Path) -> None:
+    ended = workflow(WorkflowStatus.COMPLETED, closed=True)
+    ended.fences = {"reserve": Fence(step="reserve", status=StepStatus.DONE)}
+    saved(tmp_path, Changes(closed=[ended]))
+
+    said = saga("show", "w1", "--schemas", "contracts", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert said.out.startswith("checkout v1 w1: COMPLETED after 2 min 5 s\n")
+    assert "!" not in said.out
+    assert "awaits" not in said.out
+    assert ["reserve", "done"] in [line.split() for line in said.out.splitlines()]
