@@ -80,6 +80,7 @@ class Settings(BaseSettings):
 
         Raises DefinitionError that says what was found, what was expected and what to do, and never shows a secret.
         """
+        _refuse_unknown((f"{PREFIX}{name}" for name in given), "the arguments", cls.model_fields)
         try:
             settings = cls(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
@@ -87,6 +88,8 @@ class Settings(BaseSettings):
         except SettingsError as error:
             expected = '{"linger.ms": 5}'
             raise DefinitionError(f"{PREFIX}KAFKA: found no JSON; expected an object like {expected}. {_STEP}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise DefinitionError(f".env cannot be read: {error}. Make it a readable UTF-8 text, or remove it.") from error
         settings._refuse_contradictions()
         return settings
 

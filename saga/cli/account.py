@@ -162,7 +162,7 @@ def _from_others(step: Step, workflow: Workflow, saga: Saga) -> Iterator[str]:
     """What others have to state before an own step can go on."""
     unwinding = workflow.status is WorkflowStatus.FAILED
     fence = workflow.fences.get(step.name)
-    if fence is None and not (unwinding and step.name not in saga.after_pivot):
+    if fence is None and not unwinding:
         done = {fact.event for fact in workflow.facts if fact.status is FactStatus.DONE}
         missing = min((join - done for join in step.on), key=len, default=frozenset())
         if missing:

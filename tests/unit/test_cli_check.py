@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from saga.protocol.check import Report
+from saga.protocol.story import Problem
 from tests.commands import Commands, schemas, written
 
 CHECKOUT = Path(__file__).parents[2] / "schemas" / "checkout"
@@ -47,6 +49,16 @@ def test_a_step_that_cannot_be_undone_is_refused_with_its_reason(saga: Commands,
     assert "take" in said.out
     assert report.json["verdict"] == "refused"
     assert report.json["problems"][0]["rule"]
+
+
+def test_a_counterexample_is_a_numbered_story(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem("deadlock", "Nobody goes on.", ("orders starts the workflow.", "stock waits."))
+    monkeypatch.setattr("saga.cli.check.proved", lambda saga: Report("refused", 7, (problem,)))
+
+    said = saga("check", CHECKOUT)
+
+    assert said.code == 1
+    assert said.out.splitlines()[1:] == ["deadlock: Nobody goes on.", "   1. orders starts the workflow.", "   2. stock waits."]
 
 
 def test_a_folder_that_makes_no_saga_is_refused(saga: Commands, tmp_path: Path) -> None:

@@ -176,6 +176,17 @@ def test_an_unwinding_step_awaits_the_reports_of_those_behind_it(saga: Commands,
     assert "  awaits undoing step reserve: reports of dispatch by shipping\n" in said.out
 
 
+def test_a_root_that_unwinds_awaits_reports_and_nothing_that_goes_forward(saga: Commands, tmp_path: Path) -> None:
+    fence = Fence(step="place", status=StepStatus.DONE, event="checkout.OrderPlaced", result=RESERVED)
+    declined = received("checkout.PaymentDeclined", "authorise", FactStatus.FAILED)
+    changes = Changes(workflows=[workflow(WorkflowStatus.FAILED)], fences=[("w1", fence)], inbox=[("w1", declined)])
+    saved(tmp_path, changes)
+
+    said = saga("show", "w1", "--schemas", "contracts", "--json", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert said.json["workflows"][0]["awaits"] == ["undoing step place: reports of reserve by stock"]
+
+
 @pytest.mark.parametrize(
     ("fence", "told"),
     [

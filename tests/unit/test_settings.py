@@ -123,6 +123,18 @@ def test_all_lanes_in_two_threads_contradict_each_other() -> None:
         Settings.load(lanes="all", threads=2)
 
 
+def test_an_argument_that_is_no_setting_is_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"SAGA_TREADS in the arguments.*did you mean SAGA_THREADS"):
+        Settings.load(treads=2)
+
+
+def test_a_file_that_is_no_text_is_refused(elsewhere: Path) -> None:
+    (elsewhere / ".env").write_bytes(b"SAGA_BROKER=\xff\xfe\n")
+
+    with pytest.raises(DefinitionError, match=r"\.env cannot be read"):
+        Settings.load()
+
+
 def test_settings_do_not_change() -> None:
     settings = Settings.load()
 
