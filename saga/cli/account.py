@@ -91,9 +91,9 @@ def account(
     saga: str, workflow: Workflow, outbox: Sequence[OutboxRow], now: datetime, contracts: Saga | None, codec: AvroCodec | None
 ) -> Account:
     """Tell what is known. With the saga's `contracts` also what is awaited, with a `codec` what the results were."""
-    stated = [from_headers(row.headers, row.payload, topic=row.topic, partition=row.lane) for row in outbox]
+    stated = [from_headers(dict(row.headers), row.payload, topic=row.topic, partition=row.lane) for row in outbox]
     fences = workflow.fences.values()
-    participant = next((message.source for message in stated), None)
+    participant = next((message.kind.source for message in stated), None)
     if participant is None and contracts is not None:
         participant = next((contracts[fence.step].by for fence in fences if fence.step in contracts), None)
     return Account(
@@ -236,9 +236,9 @@ def _stated(message: Message, published: bool) -> FactStated:
     return FactStated(
         sequence=message.sequence,
         stated=message.time,
-        step=message.step,
-        status=message.status,
-        event=message.type,
+        step=message.kind.step,
+        status=message.kind.status,
+        event=message.kind.type,
         topic=message.topic,
         partition=message.partition,
         published=published,

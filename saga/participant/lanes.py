@@ -130,10 +130,10 @@ class Lanes:
         own: dict[str, tuple[int, Record]] = {}
         for record in self.broker.read(starts):
             try:
-                message = from_headers(record.headers, b"")
+                message = from_headers(dict(record.headers), b"")
             except DecodeError:
                 continue  # the lane itself will stop there and say so
-            if message.source == self.participant:
+            if message.kind.source == self.participant:
                 if message.sequence > own.get(message.workflow_id, (0, record))[0]:
                     own[message.workflow_id] = message.sequence, record
                 if len(own) == _CHUNK:

@@ -9,19 +9,16 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, assert_never
 
-from saga.contracts.message import Message, event_id, to_headers
+from saga.contracts.message import Kind, Message, event_id, to_headers
 from saga.contracts.saga import Saga
 from saga.contracts.topics import compensations_topic, events_topic
 from saga.protocol.decide import Close, Refuse, Skip, Withdraw
 from saga.protocol.definition import Step, Undo
-from saga.protocol.facts import REPORTS, FactStatus, StepStatus, WorkflowStatus
+from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Changes, Fence, OutboxRow, Received, Unit, Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
-
-_UNWINDING = frozenset({StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.COMPENSATING, StepStatus.COMPENSATED})
-
 
 class Ledger:
     """The changes of one unit of work of `participant`.
@@ -66,7 +63,7 @@ class Ledger:
         return self._remember(
             Workflow(
                 id=message.workflow_id,
-                version=message.version,
+                version=message.kind.version,
                 lane=lane,
                 deadline=message.deadline,
                 opened=self.now,
@@ -77,15 +74,13 @@ class Ledger:
 
     def receive(self, workflow: Workflow, message: Message) -> None:
         """Take a fact in; its payload is kept where an own step may be triggered by it."""
-        wanted = any(
-            self.saga[name].by == self.participant for name in self.saga.triggered_by.get(message.type, ())
-        )
+        kind = message.kind
         received = Received(
             id=message.id,
-            step=message.step,
-            status=message.status,
-            type=message.type,
-            payload=message.value if wanted else None,
+            step=kind.step,
+            status=kind.status,
+            type=kind.type,
+            payload=message.value if kind.type in self.saga.wanted(self.participant) else None,
             cause=message.cause,
             traceparent=message.traceparent,
             tracestate=message.tracestate,
@@ -155,15 +150,10 @@ class Ledger:
         workflow.sequence += 1
         self._touched[workflow.id] = workflow
         message = Message(
+            kind=Kind(event, self.participant, self.saga.name, workflow.version, step, status),
             id=event_id(self.saga.name, workflow.id, step or f"@{self.participant}", status, index),
-            type=event,
-            source=self.participant,
             workflow_id=workflow.id,
             time=self.now,
-            saga=self.saga.name,
-            version=workflow.version,
-            step=step,
-            status=status,
             sequence=workflow.sequence,
             cause=self.cause.id if self.cause else None,
             deadline=workflow.deadline,
@@ -188,9 +178,6 @@ class Ledger:
 
     def write(self) -> None:
         """Hand all changes to the store."""
-        for workflow in self._touched.values():
-            if not workflow.closed:
-                workflow.status = self._status(workflow)
         closed = {id for id, workflow in self._touched.items() if workflow.closed}
         self.unit.save(
             self.saga.name,
@@ -211,16 +198,3 @@ class Ledger:
         self, workflow: Workflow, step: str, status: FactStatus, record: str, fields: Mapping[str, str], *, index: int = 0
     ) -> None:
         self.state(workflow, step, status, record, self.codec.encode(record, fields), index=index)
-
-    def _status(self, workflow: Workflow) -> WorkflowStatus:
-        """Once a pivot is done the workflow is never `failed`, whatever aborts are known."""
-        facts = workflow.inbox.values()
-        done = {f.step for f in facts if f.status is FactStatus.DONE}
-        done.update(name for name, fence in workflow.fences.items() if fence.status is StepStatus.DONE)
-        if done & self.saga.pivots or any(f.status is FactStatus.REFUSED for f in facts):
-            return WorkflowStatus.IN_PROGRESS
-        if any(f.status in REPORTS or f.status is FactStatus.ABORT for f in facts) or any(
-            fence.status in _UNWINDING for fence in workflow.fences.values()
-        ):
-            return WorkflowStatus.FAILED
-        return WorkflowStatus.IN_PROGRESS if facts else workflow.status

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 
 from saga.clock import Clock
-from saga.contracts.message import Message, from_headers
-from saga.errors import CommitUnknown, DecodeError, LaneStopped, StatementFailed, StoreConflict
+from saga.contracts.message import Message
+from saga.errors import CommitUnknown, LaneStopped, StatementFailed, StoreConflict
 from saga.failpoints import Failpoint, failpoint
+from saga.participant.decisions import Decisions
 from saga.participant.external import Answer, Externals, Intent
 from saga.participant.handler import Act, Pending
+from saga.participant.intake import Incoming, Intake
 from saga.participant.invocation import Answered, HandlerFailure, Invocation
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
 from saga.participant.relay import Relay
-from saga.protocol.decide import Compensate, Run, answer, decide
+from saga.protocol.decide import Compensate, Run, answer
 from saga.protocol.definition import Step, Undo
-from saga.protocol.facts import Fact, FactStatus, StepStatus, audience
+from saga.protocol.facts import FactStatus, StepStatus
 from saga.store.port import Fence, Lane, Store, Unit, Workflow
 from saga.transport.port import Record
 
@@ -33,32 +34,7 @@ CONFLICT_ATTEMPTS = 10
 CONFLICT_PAUSE = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A consumed record; `message` is None where its header says that it is none of this participant's business."""
-
-    record: Record
-    message: Message | None
-
-
 Item = Incoming | Answer
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of the facts that were taken in."""
-
-    handled: int = 0
-    ignored: int = 0
-    duplicates: int = 0
-    refused: int = 0
-
-    def __iadd__(self, other: Counts) -> Counts:
-        self.handled += other.handled
-        self.ignored += other.ignored
-        self.duplicates += other.duplicates
-        self.refused += other.refused
-        return self
 
 
 class Processor:
@@ -69,17 +45,17 @@ class Processor:
     ) -> None:
         self.participant, self.saga = participant, participant.saga
         self.store, self.relay, self.clock, self.chance = store, relay, clock, chance
+        self.decisions = Decisions(self.saga, participant.name)
         self.invocation = Invocation(participant.codec)
         self.externals = Externals(self.saga.name, self.invocation, clock, chance)
-        self.counts = Counts()
-        self._concerned = lru_cache(maxsize=4096)(self._is_concerned)
+        self.intake = Intake(self.saga, participant.name)
 
     def process(self, lane: Lane, records: Sequence[Record]) -> None:
         """Take the records in, in order; `lane` is advanced as transactions commit.
 
         Raises LaneStopped for what cannot be read or handled (nothing of it is committed), LaneFenced and StoreError.
         """
-        readable, unreadable = self._read(lane, records)
+        readable, unreadable = self.intake.read(lane, records)
         self._carry_on(lane, self._commit(lane, readable) if readable else [])
         if unreadable is not None:
             raise unreadable
@@ -100,35 +76,6 @@ class Processor:
     def close(self) -> None:
         self.externals.close()
         self.invocation.close()
-
-    def _read(self, lane: Lane, records: Sequence[Record]) -> tuple[list[Incoming], LaneStopped | None]:
-        """Everything up to the first record whose headers cannot be read."""
-        items: list[Incoming] = []
-        for record in records:
-            try:
-                message = from_headers(
-                    record.headers, record.value or b"", topic=record.topic, partition=record.partition, offset=record.offset
-                )
-            except DecodeError as error:
-                return items, LaneStopped(lane.saga, lane.number, str(error))
-            if message.version != self.saga.version:
-                why = (
-                    f"{record.topic}/{record.partition}@{record.offset} is of version {message.version} of the saga, this "
-                    f"participant knows {self.saga.version}. Deploy a participant that knows it."
-                )
-                return items, LaneStopped(lane.saga, lane.number, why)
-            concerned = self._concerned(message.step, message.status, message.type, message.source)
-            items.append(Incoming(record, message if concerned else None))
-        return items, None
-
-    def _is_concerned(self, step: str, status: FactStatus, type_: str, source: str) -> bool:
-        """Whether this participant is in the audience; a fact not stated by the owner of its step is refused."""
-        if step and (step not in self.saga or self.saga[step].by != source):
-            log.error("refused: %r states %s of step %r, which it does not own", source, status, step)
-            self.counts.refused += 1
-            return False
-        fact = Fact(step, status, type_ if status is FactStatus.DONE else None)
-        return self.participant.name in audience(self.saga, fact)
 
     def _carry_on(self, lane: Lane, intents: list[Intent]) -> None:
         """Call the world for committed intents and commit its answers, until nothing is in the air."""
@@ -210,7 +157,7 @@ class Processor:
             return self._settle(ledger, item)
         if item.message is not None:
             return self._take(ledger, lane, item.message)
-        self.counts.ignored += 1
+        self.intake.counts.ignored += 1
         return []
 
     def _take(self, ledger: Ledger, lane: Lane, message: Message) -> list[Intent]:
@@ -218,14 +165,14 @@ class Processor:
         workflow = ledger.meet(message, lane.number)
         ledger.cause = message
         if message.id in workflow.inbox:
-            self.counts.duplicates += 1
+            self.intake.counts.duplicates += 1
             return []
         if workflow.closed:
             if (refusal := answer(self.saga, self.participant.name, message.fact, workflow.fences)) is not None:
                 ledger.carry_out(workflow, refusal)
             return []
         ledger.receive(workflow, message)
-        self.counts.handled += 1
+        self.intake.counts.handled += 1
         return self._decide(ledger, workflow)
 
     def _settle(self, ledger: Ledger, item: Answer) -> list[Intent]:
@@ -244,7 +191,10 @@ class Processor:
 
     def _decide(self, ledger: Ledger, workflow: Workflow) -> list[Intent]:
         intents: list[Intent] = []
-        while not workflow.closed and (acts := decide(self.saga, self.participant.name, workflow.facts, workflow.fences)):
+        while not workflow.closed:
+            acts, workflow.status = self.decisions(workflow)
+            if not acts:
+                break
             match acts[0]:
                 case Run(step, trigger):
                     intents += self._begin(ledger, workflow, self.saga[step], Act.ACTION, self._triggers(workflow, trigger))

@@ -14,9 +14,9 @@ from typing import Any
 
 from saga.contracts.topics import saga_topics
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
+from saga.participant.intake import Counts
 from saga.participant.loop import Loop
 from saga.participant.participant import Participant
-from saga.participant.processor import Counts
 from saga.store.port import Store
 from saga.transport.port import Broker
 
@@ -91,7 +91,7 @@ class Worker:
         """How things stand now, over all threads."""
         counts, lanes, stopped = Counts(), set(), {}
         for loop in self._loops:
-            counts += loop.processor.counts
+            counts += loop.processor.intake.counts
             for number, owned in list(loop.lanes.owned.items()):
                 lanes.add(number)
                 if owned.stopped is not None:

@@ -106,6 +106,18 @@ def answer(saga: Definition, participant: str, fact: Fact, fences: Mapping[str, 
     return next(map(Refuse, unheard), None)
 
 
+def status(saga: Definition, facts: Collection[Fact], fences: Mapping[str, FenceView]) -> WorkflowStatus:
+    """How an open workflow stands: once a pivot is known to be done it is never `failed`, whatever aborts are known."""
+    done = {f.step for f in facts if f.status is FactStatus.DONE}
+    done.update(name for name, fence in fences.items() if fence.status is StepStatus.DONE)
+    if done & saga.pivots or any(f.status is FactStatus.REFUSED for f in facts):
+        return WorkflowStatus.IN_PROGRESS
+    unwinding = any(f.status in REPORTS or f.status is FactStatus.ABORT for f in facts)
+    if unwinding or any(fence.status in _UNWINDING for fence in fences.values()):
+        return WorkflowStatus.FAILED
+    return WorkflowStatus.IN_PROGRESS
+
+
 class _Knowledge:
     """The facts of one workflow, read once."""
 

@@ -159,6 +159,14 @@ class Definition:
         """The participant's own steps, in the order of the schema."""
         return self._owned.get(participant, ())
 
+    def wanted(self, participant: str) -> frozenset[str]:
+        """The events that may take part in a trigger of the participant's steps."""
+        return self._wanted.get(participant, frozenset())
+
+    @cached_property
+    def _wanted(self) -> Mapping[str, frozenset[str]]:
+        return {p: frozenset().union(*(s.consumes for s in self.owned(p))) for p in self.participants}
+
     @cached_property
     def _owned(self) -> Mapping[str, tuple[Step, ...]]:
         return {p: tuple(s for s in self.steps if s.by == p) for p in self.participants}

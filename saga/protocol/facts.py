@@ -54,6 +54,12 @@ class Fact:
     event: str | None = None
 
 
+@lru_cache(maxsize=4096)
+def stated(step: str, status: FactStatus, type: str) -> Fact:
+    """The fact that a record of this type states; only a done step's event is part of it."""
+    return Fact(step, status, type if status is FactStatus.DONE else None)
+
+
 REPORTS = frozenset({FactStatus.SKIPPED, FactStatus.FAILED, FactStatus.COMPENSATED})
 """With these a step reports, to those before it, that nothing of it is left. Each implies that an abort exists."""
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from saga.contracts.message import Headers
 from saga.errors import StoreError
-from saga.protocol.facts import Fact, FactStatus, StepStatus, WorkflowStatus
+from saga.protocol.facts import Fact, FactStatus, StepStatus, WorkflowStatus, stated
 
 
 class Result(Protocol):
@@ -92,7 +92,7 @@ class Received:
 
     @property
     def fact(self) -> Fact:
-        return Fact(self.step, self.status, self.type if self.status is FactStatus.DONE else None)
+        return stated(self.step, self.status, self.type)
 
 
 @dataclass(slots=True, kw_only=True)

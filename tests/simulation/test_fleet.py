@@ -59,7 +59,7 @@ def test_the_chaos_really_happens() -> None:
                 seen.update(fleet.steps(workflow).values())
             refused = [r for log in fleet.broker.logs.values() for r in log if ("ce_status", b"refused") in r.headers]
             seen["refused"] += len(refused)
-            seen["duplicates"] += sum(loop.processor.counts.duplicates for loop in fleet.loops.values())
+            seen["duplicates"] += sum(loop.processor.intake.counts.duplicates for loop in fleet.loops.values())
 
     expected = [*Failpoint, WorkflowStatus.COMPLETED, WorkflowStatus.COMPENSATED, StepStatus.SKIPPED, "refused", "duplicates"]
     assert {what for what in expected if not seen[what]} == set()
@@ -153,8 +153,8 @@ def _first_published_in_commit_order(fleet: Harness) -> None:
     for log in fleet.broker.logs.values():
         latest: dict[tuple[str, str], int] = defaultdict(int)
         for record in log:
-            message = from_headers(record.headers, record.value or b"")
-            about = message.source, message.workflow_id
+            message = from_headers(dict(record.headers), record.value or b"")
+            about = message.kind.source, message.workflow_id
             if message.sequence not in seen[about]:
                 assert message.sequence > latest[about], (about, message.sequence)
                 latest[about] = message.sequence
