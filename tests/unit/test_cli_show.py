@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from saga.contracts.avro import AvroCodec
-from saga.contracts.message import Message, event_id, to_headers
+from saga.contracts.message import Kind, Message, event_id, to_headers
 from saga.contracts.saga import Saga
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Changes, Fence, OutboxRow, Published, Received, Workflow
@@ -61,8 +61,8 @@ def received(event: str, step: str, status: FactStatus = FactStatus.DONE, *, off
 def stated(event: str, step: str, status: FactStatus, *, by: str = "stock") -> OutboxRow:
     """An own fact, in the outbox."""
     message = Message(
-        id=event_id("checkout", "w1", step, status), type=event, source=by, workflow_id="w1", time=OPENED, saga="checkout",
-        version=1, step=step, status=status, sequence=1,
+        Kind(event, by, "checkout", 1, step, status),
+        id=event_id("checkout", "w1", step, status), workflow_id="w1", time=OPENED, sequence=1,
     )  # fmt: skip
     return OutboxRow(
         id=message.id, saga="checkout", lane=3, topic="checkout.events", workflow_id="w1", type=event, sequence=1,
