@@ -45,16 +45,17 @@ def read(path: Path) -> Iterator[Invoice]:
 
 
 def parse(file: BinaryIO, name: str) -> Iterator[Invoice]:
-    """As `read`, for an open file; `name` is how messages call it."""
+    """As `read`, for an open file, which it closes; `name` is how messages call it."""
     zipped = file.read(2) == GZIP_MAGIC
     file.seek(0)
-    rows = _rows(io.TextIOWrapper(gzip.GzipFile(fileobj=file) if zipped else file, encoding="latin-1", newline=""))
-    _check_header(next(rows, []), name)
-    seen: set[str] = set()
-    for number, group in groupby(rows, key=lambda row: row[0].strip()):
-        read_one = _repeated if number in seen else _invoice
-        yield read_one(number, group)
-        seen.add(number)
+    with io.TextIOWrapper(gzip.GzipFile(fileobj=file) if zipped else file, encoding="latin-1", newline="") as text:
+        rows = _rows(text)
+        _check_header(next(rows, []), name)
+        seen: set[str] = set()
+        for number, group in groupby(rows, key=lambda row: row[0].strip()):
+            read_one = _repeated if number in seen else _invoice
+            yield read_one(number, group)
+            seen.add(number)
 
 
 def _rows(text: Iterable[str]) -> Iterator[Row]:

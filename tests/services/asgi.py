@@ -1,0 +1,26 @@
+"""A plain httpx client on an ASGI application in the same process: no server, no port."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+from starlette.applications import Starlette
+
+
+def client(app: Starlette) -> httpx.Client:
+    return httpx.Client(transport=_InProcess(app), base_url="http://service")
+
+
+class _InProcess(httpx.BaseTransport):
+    def __init__(self, app: Starlette) -> None:
+        self.asgi = httpx.ASGITransport(app)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return asyncio.run(self._answer(request, request.read()))
+
+    async def _answer(self, request: httpx.Request, content: bytes) -> httpx.Response:
+        sent = httpx.Request(request.method, request.url, headers=request.headers, content=content)
+        response = await self.asgi.handle_async_request(sent)
+        body = await response.aread()
+        return httpx.Response(response.status_code, headers=response.headers, content=body, request=request)
