@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ORDERS ?=
 KEEP ?=
 
-.PHONY: help install lint type test test-fast demo clean
+.PHONY: help install lint type test test-fast bench-quick demo clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test-fast: install ## the tests that start no process and no server, under a min
 
 demo: install ## run the fleet on the embedded broker: make demo [ORDERS=file.csv] [KEEP=1]
 	$(BIN)/python -m demo $(if $(ORDERS),--orders $(ORDERS)) $(if $(KEEP),--keep)
+
+bench-quick: install ## one participant against the same work by hand, on local Kafka and PostgreSQL, under 3 minutes
+	$(BIN)/python -m benchmarks
 
 clean: ## remove what was built
 	rm -rf $(VENV) dist build .demo .mypy_cache .ruff_cache .pytest_cache

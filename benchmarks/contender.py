@@ -1,0 +1,76 @@
+"""One run of one contender in a process of its own: `python -m benchmarks.contender NAME SERVERS DSN SAGA COUNT`.
+
+Prints one line of JSON: the seconds from the first record to the last mark.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from contextlib import closing
+
+import orjson
+import psycopg
+from saga.store.postgres import PostgresStore
+
+from benchmarks.loops import CONTENDERS, TABLES, Loop
+from benchmarks.workload import BATCH, CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, create, ledger, saga
+from saga.contracts.topics import saga_topics
+from saga.participant.loop import Loop as Engine
+from saga.transport.kafka import KafkaBroker
+from saga.transport.kafka_settings import KafkaSettings
+
+
+def engine(servers: str, dsn: str, name: str, count: int) -> float:
+    """The library's own loop, turned by this thread just as a worker's thread turns it."""
+    with closing(PostgresStore(dsn, migrate=True)) as store:
+        loop = Engine(
+            ledger(saga(name)),
+            store,
+            KafkaBroker(KafkaSettings(servers)),
+            PARTITIONS,
+            batch=BATCH,
+            stopping=threading.Event(),
+            chance=random.random,
+        )
+        loop.join()
+        began, counts = 0.0, loop.processor.intake.counts
+        while counts.handled < count or not loop.relay.idle or loop.relay.waiting:
+            before = time.perf_counter()
+            loop.turn()
+            began = began or (before if counts.handled else 0.0)
+        seconds = time.perf_counter() - began
+        loop.leave()
+    return seconds
+
+
+def by_hand(name: str, servers: str, dsn: str, saga_name: str, count: int) -> float:
+    """A loop of `benchmarks.loops`."""
+    source, target = saga_topics(saga_name)[0], f"{saga_name}.answers"
+    create(servers, [target])
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(TABLES)
+    with closing(Loop(servers, dsn, saga(saga_name), source, target)) as loop:
+        return CONTENDERS[name](loop, count)
+
+
+def main(name: str, servers: str, dsn: str, saga_name: str, count: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(CREATE_ACCOUNTS)
+        connection.execute(FILL_ACCOUNTS)
+    if name == "engine":
+        seconds = engine(servers, dsn, saga_name, int(count))
+    else:
+        seconds = by_hand(name, servers, dsn, saga_name, int(count))
+    with psycopg.connect(dsn) as connection:
+        [(done,)] = connection.execute("SELECT sum(events) FROM accounts").fetchall()
+        outbox = "saga_outbox" if name == "engine" else "outbox"
+        [(published,)] = connection.execute(f"SELECT count(*) FROM {outbox} WHERE published IS NOT NULL").fetchall()  # type: ignore[arg-type]
+    assert (done, published) == (int(count), int(count)), (done, published)
+    sys.stdout.write(orjson.dumps({"seconds": seconds}).decode() + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
