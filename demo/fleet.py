@@ -20,7 +20,7 @@ from demo.stocking import deliver
 from saga.store.sqlite_tables import SqliteTables
 
 ROOT = Path(__file__).parents[1]
-SAGA = (sys.executable, "-c", "from saga.cli import main; main()")
+SAGA = os.fspath(Path(sys.executable).with_name("saga"))
 BROKER = "broker"
 PROCESSES = (BROKER, GATEWAY, *SERVICES)
 OWN_VARIABLES = ("SAGA_", "ORDERS_", "STOCK_", "PAYMENTS_", "SHIPPING_", "GATEWAY_")
@@ -138,7 +138,7 @@ class Fleet:
             return [python, "-m", "services.payments.gateway"]
         if name == "orders":
             return [python, "-m", "services.orders"]
-        return [*SAGA, "run", f"services.{name}.app:{name}"]
+        return [SAGA, "run", f"services.{name}.app:{name}"]
 
     def environment(self, name: str) -> dict[str, str]:
         """What a process is configured by."""
