@@ -59,6 +59,9 @@ def demo(
         intake = Intake.of(source())
     except retail.BadInput as error:
         _fail(error, BAD_INPUT)
+    if not intake.ordered:
+        reasons = ", ".join(intake.refused) or "there is no row"
+        _fail(f"{orders}: none of its {intake.invoices} invoices can be ordered ({reasons}); give a file with sales", BAD_INPUT)
     with _terminable(), _home() as home:
         try:
             clean = _run(home, source, intake, keep=keep, as_json=as_json)
@@ -129,14 +132,12 @@ def _keep(fleet: Fleet) -> None:
 
 @contextmanager
 def _home() -> Iterator[Path]:
-    """A new folder for one run; kept if the run failed."""
+    """A new folder for one run; kept if the run failed, gone if it was clean or interrupted."""
     HOME.mkdir(exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="run-", dir=HOME))
     try:
         yield home
-    except typer.Exit:
-        raise
-    except BaseException:
+    except (KeyboardInterrupt, SystemExit):
         shutil.rmtree(home)
         raise
     shutil.rmtree(home)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -41,10 +40,6 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bars.stop()
-
-    def watch(self, sent: Callable[[], int]) -> Callable[[], None]:
-        """What a feed calls between its orders."""
-        return lambda: self.show(sent())
 
     def show(self, sent: int, *, last: bool = False) -> None:
         """Look at the books and show them, unless that was done a moment ago; `last` shows them in any case."""

@@ -123,6 +123,16 @@ def test_orders_that_cannot_be_read_end_it_before_anything_is_started(tmp_path: 
     assert "starting" not in done.stderr
 
 
+def test_a_file_without_a_sale_is_refused_with_the_reasons(tmp_path: Path) -> None:
+    file = tmp_path / "returns.csv"
+    file.write_text(",".join(HEADER) + "\nC1,MUG,a mug,-1,01/12/2010 08:26,2.50,17850,Spain\n")
+
+    done = run("--orders", str(file))
+
+    assert done.returncode == 2
+    assert "none of its 1 invoices can be ordered (cancellation)" in done.stderr
+
+
 def test_a_fleet_that_is_kept_takes_orders_until_ctrl_c_and_then_is_gone_within_five_seconds(tmp_path: Path) -> None:
     with running("--keep", "--orders", few_orders(tmp_path)) as demo:
         told = read_until(demo, r"show \S+")
