@@ -97,17 +97,17 @@ class Laws:
         return [] if fact in world.published else [Move("abort", "", "", self._publish(world, fact))]
 
     def deliveries(self, world: World, name: str) -> Iterator[Move]:
-        site = self._site(world, name)
-        for fact in world.published - site.facts:
-            if name in self.audience(self.saga, fact):
-                yield Move("deliver", name, f"{fact.status} {fact.step}", self.deliver(world, name, fact))
+        for fact in world.published - self._site(world, name).facts:
+            if name in self.audience(self.saga, fact) and (after := self.deliver(world, name, fact)) != world:
+                yield Move("deliver", name, f"{fact.status} {fact.step}", after)
 
     def deliver(self, world: World, name: str, fact: Fact) -> World:
+        """A closed row keeps no facts, but may have an answer to one."""
         site = self._site(world, name)
-        heard = self._with(world, name, site._replace(facts=site.facts | {fact}))
-        if site.outcome is not None and (late := answer(self.saga, name, fact, dict(site.fences))):
-            return self._act(heard, name, late)[0].after
-        return heard
+        if site.outcome is None:
+            return self._with(world, name, site._replace(facts=site.facts | {fact}))
+        late = answer(self.saga, name, fact, dict(site.fences))
+        return self._act(world, name, late)[0].after if late else world
 
     def actions(self, world: World, name: str) -> Iterator[Move]:
         site = self._site(world, name)
@@ -129,7 +129,8 @@ class Laws:
     def _act(self, world: World, name: str, action: Action) -> list[Move]:
         if isinstance(action, Close):
             site = self._site(world, name)
-            return [Move("close", name, action.outcome, self._with(world, name, site._replace(outcome=action.outcome)))]
+            closed = site._replace(facts=frozenset(), outcome=action.outcome)
+            return [Move("close", name, action.outcome, self._with(world, name, closed))]
         step, fence = self.saga[action.step], world.fences.get(action.step, Fence(StepStatus.IDLE))
         match action:
             case Run() if fence.status is not StepStatus.IDLE:

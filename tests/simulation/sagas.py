@@ -146,23 +146,27 @@ class _Drawing:
         return trigger
 
     def block(self, trigger: Trigger) -> Trigger:
-        kinds = ["step", *(["fork"] if self.room() >= 3 else []), *(["branch"] if self.room() >= 2 else [])]
-        match self.draw(st.sampled_from(kinds)) if self.room() else "none":
+        kinds = ["step", "branch", *(["fork"] if self.room() >= 2 else [])]
+        match self.draw(st.sampled_from(kinds)) if self.room() > 0 else "none":
             case "step":
                 return only(self.step(trigger))
             case "fork":
-                return both([self.blocks(only(self.step(trigger)), 1) for _ in range(2)])
+                return both([self.blocks(only(head), 1) for head in [self.step(trigger), self.step(trigger)]])
             case "branch":
                 return either(self.blocks(only([event]), 1) for event in self.step(trigger, 2))
         return trigger
 
     def pivots(self, trigger: Trigger) -> Trigger:
         """One pivot, or a branch with one on each side."""
-        if self.room() < 3 or self.draw(st.booleans()):
+        if self.room() < 2 or self.draw(st.booleans()):
             return self.pivot(trigger)
-        return either(self.pivot(self.blocks(only([event]), 1)) for event in self.step(trigger, 2))
+        events = self.step(trigger, 2)
+        self.limit -= 1
+        return either(self.pivot(self.blocks(only([event]), 1)) for event in events)
 
     def pivot(self, trigger: Trigger) -> Trigger:
+        """One pivot, for which room was kept, and what follows it before branches meet again."""
+        self.limit += 1
         emits = self.step(trigger, pivot=True)
         self.forward = True
         after = self.blocks(only(emits), 1)
@@ -184,17 +188,17 @@ def either(exits: Iterable[Trigger]) -> Trigger:
 
 @st.composite
 def sound_sagas(draw: st.DrawFn, most: int = 8) -> Definition:
-    """A saga that keeps every rule of `saga check`: about `most` steps, any owners, declared pivots or none."""
-    drawing = _Drawing(draw, limit=most - 1, owners=draw(st.sampled_from([most, 3, 2, 1])))
+    """A saga that keeps every rule of `saga check`: at most `most` steps, any owners, declared pivots or none."""
+    declared = draw(st.booleans())
+    drawing = _Drawing(draw, limit=most - (2 if declared else 1), owners=draw(st.sampled_from([most, 3, 2, 1])))
     trigger = drawing.blocks(only(drawing.step(())), 3)
-    if declared := draw(st.booleans()):
+    if declared:
         trigger = drawing.pivots(trigger)
         drawing.forward = True
         trigger = drawing.blocks(trigger, 1)
     drawing.step(trigger, pivot=not declared)
-    if not declared:
-        drawing.steps[-1] = replace(drawing.steps[-1], pivot=False)
-    return saga(*drawing.steps)
+    *others, final = drawing.steps
+    return saga(*others, replace(final, pivot=False))
 
 
 @st.composite
