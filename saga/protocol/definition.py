@@ -59,7 +59,8 @@ class Definition:
     """The choreography of one saga version: who does what after which event.
 
     Construction refuses (`DefinitionError`) what has no meaning at all: no root, no unique completing step, an event that
-    two steps emit or nobody emits, a cycle. What has a meaning but is unsafe is the business of `saga check`.
+    two steps emit, nobody emits or that means two things, a cycle. What has a meaning but is unsafe is the business of
+    `saga check`.
     """
 
     name: str
@@ -70,6 +71,8 @@ class Definition:
     steps: tuple[Step, ...]
 
     def __post_init__(self) -> None:
+        self._refuse_empty()
+        self._refuse_two_meanings()
         self._refuse_duplicates()
         self._refuse_unknown_events()
         self._refuse_cycles()
@@ -177,6 +180,21 @@ class Definition:
             names = ", ".join(s.name for s in steps) or "none"
             raise DefinitionError(f"saga {self.name!r}: found {names}; expected exactly one {what}")
         return steps[0]
+
+    def _refuse_empty(self) -> None:
+        for step in self.steps:
+            if not step.emits or not all(step.on):
+                what = "emits no event" if not step.emits else "has a trigger without events"
+                raise DefinitionError(f"saga {self.name!r}: step {step.name!r} {what}; name at least one event there")
+
+    def _refuse_two_meanings(self) -> None:
+        for step in self.steps:
+            endings = [*step.outcomes, *([step.compensated] if isinstance(step.compensated, str) else [])]
+            for event in sorted({e for e in endings if endings.count(e) > 1}):
+                raise DefinitionError(
+                    f"saga {self.name!r}: step {step.name!r} uses {event!r} in two meanings; "
+                    "its success, failure and compensation each need an event of their own"
+                )
 
     def _refuse_duplicates(self) -> None:
         names = [step.name for step in self.steps]

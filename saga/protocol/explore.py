@@ -104,7 +104,9 @@ class Exploration:
         rows = zip(self.sites, state.sites, strict=True)
         ends = {site.name: _end(site.asks(row, state.published)) for site, row in rows}
         if open_ := [name for name, end in ends.items() if end is None]:
-            return Wrong("deadlock", f"Nothing more can happen by itself, and for {listed(open_)} the workflow never ends.")
+            text = f"Nothing more can happen by itself, and for {listed(open_)} the workflow is still open."
+            advice = f"Let every event lead on to the completing step, {self.saga.sink.name}."
+            return Wrong("deadlock", text, advice)
         if len(set(ends.values())) > 1:
             said = listed(f"{name} says {end}" for name, end in ends.items())
             return Wrong("two ends", f"The participants disagree on how the workflow ended: {said}.")
@@ -116,7 +118,7 @@ class Exploration:
         while at is not None:
             at, happening = self.came[at]
             happenings.append(happening)
-        return Problem(wrong.rule, wrong.text, tell(self.saga, reversed(happenings), wrong.text))
+        return Problem(wrong.rule, f"{wrong.text} {wrong.advice}", tell(self.saga, reversed(happenings), wrong.text))
 
 
 def _end(asked: tuple[Action, ...]) -> WorkflowStatus | None:

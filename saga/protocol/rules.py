@@ -15,7 +15,8 @@ from saga.protocol.story import Happening, Problem, listed, short, tell
 
 def broken_rules(saga: Definition) -> tuple[Problem, ...]:
     """Every rule that `saga` breaks, each with a run that shows it."""
-    return tuple(problem for rule in _RULES for problem in rule(_Runs(saga)))
+    runs = _Runs(saga)
+    return tuple(problem for rule in _RULES for problem in rule(runs))
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,10 +27,11 @@ class Fence(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """A rule of the protocol that was broken, and how."""
+    """A rule of the protocol that was broken, how, and what the author of the saga can do about it."""
 
     rule: str
     text: str
+    advice: str = "This must not happen to any saga: please report it."
 
 
 class Move(NamedTuple):
@@ -80,7 +81,9 @@ class Board:
             text = f"{listed(pivots)} is done, so there was no way back; but {listed(undone)} is undone."
             return Wrong("done and undone", text)
         if published & self.done[self.saga.sink.name] and (open_ := self._open(published)):
-            return Wrong("left open", f"The workflow ends completed, but {listed(open_)} was triggered and is not done.")
+            text = f"The workflow ends completed, but {listed(open_)} was triggered and is not done."
+            advice = f"Let the completing step, {self.saga.sink.name}, wait for every step that can be triggered."
+            return Wrong("left open", text, advice)
         return None
 
     def _open(self, published: int) -> list[str]:

@@ -61,6 +61,9 @@ def test_a_step_knows_what_it_consumes_and_how_it_may_end() -> None:
         ((step("a", "p"), last("b", "p", on("A")), last("c", "p", on("A"))), "found b, c; expected exactly one completing"),
         ((step("a", "p"), last("b", "p", on("A Z"))), "step 'b' waits for 'Z', which no step emits; emitted are A, B"),
         ((step("a", "p"), last("a", "q", on("A"), "B")), "step 'a' is declared twice"),
+        ((Step(name="a", by="p"),), "step 'a' emits no event"),
+        ((step("a", "p"), last("b", "p", (frozenset(),))), "step 'b' has a trigger without events"),
+        ((step("a", "p"), last("b", "p", on("A"), fails="B")), "step 'b' uses 'B' in two meanings"),
         ((step("a", "p"), step("b", "p", on("A")), last("c", "p", on("B"), "A")), "event 'A' is declared twice"),
         (
             (step("a", "p"), step("b", "p", on("A C")), step("c", "p", on("B")), last("d", "p", on("C"))),

@@ -1,0 +1,55 @@
+"""The flow chart of a saga."""
+
+from __future__ import annotations
+
+from saga.protocol.diagram import mermaid
+from tests.simulation.sagas import last, on, saga, step
+
+
+def test_a_diagram_shows_steps_owners_events_the_pivot_and_how_it_unwinds() -> None:
+    checkout = saga(
+        step("place", "orders", emits="checkout.Placed"),
+        step("reserve", "stock", on("checkout.Placed"), "checkout.Reserved", fails="checkout.OutOfStock"),
+        step("authorise", "payments", on("checkout.Placed"), "checkout.Authorised", external=True),
+        last("dispatch", "shipping", on("checkout.Reserved checkout.Authorised"), "checkout.Dispatched", pivot=True),
+        last("end", "orders", on("checkout.Dispatched"), "checkout.Ended"),
+    )
+
+    assert mermaid(checkout) == """\
+flowchart LR
+  subgraph by_orders["orders"]
+    step_place["place"]
+    step_end["end"]
+  end
+  subgraph by_payments["payments"]
+    step_authorise["authorise (external)"]
+  end
+  subgraph by_shipping["shipping"]
+    step_dispatch{{"dispatch"}}
+  end
+  subgraph by_stock["stock"]
+    step_reserve["reserve"]
+  end
+  step_place -- Placed --> step_reserve
+  step_reserve -- OutOfStock --x fail_reserve((abort))
+  step_place -- Placed --> step_authorise
+  join_dispatch_0(("and")) --> step_dispatch
+  step_authorise -- Authorised --> join_dispatch_0
+  step_reserve -- Reserved --> join_dispatch_0
+  step_dispatch -- Dispatched --> step_end
+  step_reserve -. ReserveUndone .-> step_place
+  step_authorise -. AuthoriseUndone .-> step_place
+  step_dispatch -. skipped .-> step_reserve
+  step_dispatch -. skipped .-> step_authorise
+  classDef pivot stroke-width:4px
+  class step_dispatch pivot"""
+
+
+def test_alternatives_arrive_by_arrows_of_their_own() -> None:
+    branch = saga(step("a", "p", emits="Small Large"), step("b", "p", on("Large")), last("c", "q", on("Small", "B")))
+
+    lines = mermaid(branch).split("\n")
+
+    assert "  step_a -- Small --> step_c" in lines
+    assert "  step_b -- B --> step_c" in lines
+    assert not [line for line in lines if "join_" in line]
