@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from saga.cli import output
-from saga.cli.check import check
+from saga.cli.check import check, diagram
 from saga.cli.db import db
 from saga.cli.doctor import doctor
 from saga.cli.run import run
@@ -69,5 +69,6 @@ app.command()(run)
 app.command()(show)
 app.command()(doctor)
 app.command()(check)
+app.command()(diagram)
 app.add_typer(topics, name="topics")
 app.add_typer(db, name="db")

@@ -12,6 +12,7 @@ from saga.contracts.saga import Saga
 from saga.errors import DefinitionError
 from saga.protocol.check import Report, refusal
 from saga.protocol.check import check as proved
+from saga.protocol.diagram import mermaid
 from saga.protocol.story import render
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The saga's contract folder.")]
@@ -33,6 +34,11 @@ def check(folder: Folder, as_json: output.AsJson = False) -> None:
             output.line(render(problem))
     if report.verdict == "refused":
         raise typer.Exit(1)
+
+
+def diagram(folder: Folder) -> None:
+    """Print the saga as a Mermaid diagram, for a Markdown document."""
+    output.line(mermaid(Saga.load(folder)))
 
 
 def _report(folder: Path) -> tuple[str, Report]:

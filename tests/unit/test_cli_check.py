@@ -82,3 +82,15 @@ def test_no_contracts_are_wrong_use(saga: Commands, place: str) -> None:
 
     assert said.code == 2
     assert f"error: no saga at '{place}'" in said.err
+
+
+def test_a_diagram_is_ready_for_markdown(saga: Commands) -> None:
+    said = saga("diagram", CHECKOUT)
+
+    assert said.code == 0
+    assert said.out.startswith("flowchart LR\n")
+    assert "reserve" in said.out
+
+
+def test_no_diagram_of_nothing(saga: Commands) -> None:
+    assert saga("diagram", "nowhere").code == 2
