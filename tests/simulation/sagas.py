@@ -90,6 +90,9 @@ GOOD: dict[str, Callable[[], Definition]] = {
         step("s0", "ann"), step("s1", "bob", on("S0"), fails="S1Failed"), step("s2", "ann", on("S0"), fails="S2Failed"),
         step("s3", "bob", on("S1 S2")), last("s4", "ann", on("S3"), pivot=True), last("s5", "bob", on("S4")),
     ),
+    "there and back": lambda: saga(
+        step("s0", "ann"), step("s1", "bob", on("S0"), fails="S1Failed"), last("s2", "ann", on("S1"), pivot=True)
+    ),
     "one participant owns everything": lambda: saga(
         step("s0", "ann"), step("s1", "ann", on("S0"), fails="S1Failed"), step("s2", "ann", on("S0"), fails="S2Failed"),
         last("s3", "ann", on("S1 S2")),
