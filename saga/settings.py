@@ -47,8 +47,9 @@ class Settings(BaseSettings):
     `broker`: bootstrap servers, `host:port`, separated by commas. `database`: `sqlite:///relative.db` or
     `sqlite:////absolute.db`. `lanes="all"` takes all partitions without a group, for a participant that runs as exactly one
     process. `embedded`: the broker is an EmbeddedBroker of another process. `threads` and `batch` are the worker's. `kafka`:
-    further librdkafka settings, as a JSON object or one by one (`SAGA_KAFKA__linger.ms`). `schemas`: the folder of a saga's
-    contracts, for commands that can use it. `failpoints` arms `saga.failpoints`, in tests only.
+    further librdkafka settings, as a JSON object or one by one (`SAGA_KAFKA__linger.ms`). `registry`: address of the
+    schema registry; `cache`: folder in which what it said is kept. `schemas`: the folder of a saga's contracts, for commands
+    that can use it. `failpoints` arms `saga.failpoints`, in tests only.
     """
 
     model_config = SettingsConfigDict(
@@ -70,6 +71,8 @@ class Settings(BaseSettings):
     threads: int = Field(default=1, ge=1)
     batch: int = Field(default=500, ge=1)
     kafka: Mapping[str, Annotated[SecretStr, BeforeValidator(_client_value)]] = {}
+    registry: str | None = None
+    cache: Path | None = None
     schemas: Path | None = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowered] = "info"
     failpoints: str | None = None

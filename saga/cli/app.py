@@ -14,6 +14,7 @@ from saga.cli.check import check, diagram
 from saga.cli.db import db
 from saga.cli.doctor import doctor
 from saga.cli.run import run
+from saga.cli.schemas import schemas
 from saga.cli.show import show
 from saga.cli.topics import topics
 from saga.errors import DefinitionError, SagaError
@@ -25,7 +26,7 @@ Exit codes:
   2  wrong use: options, settings, a definition, or a database without our tables
 
 Settings come from SAGA_... in the environment, then from .env: SAGA_BROKER, SAGA_DATABASE, SAGA_SCHEMAS, SAGA_THREADS,
-SAGA_BATCH, SAGA_LANES, SAGA_GROUP_PROTOCOL, SAGA_EMBEDDED, SAGA_KAFKA (JSON), SAGA_LOG_LEVEL."""
+SAGA_BATCH, SAGA_LANES, SAGA_GROUP_PROTOCOL, SAGA_EMBEDDED, SAGA_REGISTRY, SAGA_CACHE, SAGA_KAFKA (JSON), SAGA_LOG_LEVEL."""
 
 
 class _Saga(TyperGroup):
@@ -71,4 +72,5 @@ app.command()(doctor)
 app.command()(check)
 app.command()(diagram)
 app.add_typer(topics, name="topics")
+app.add_typer(schemas, name="schemas")
 app.add_typer(db, name="db")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from saga.cli import assembly, output
+from saga import assembly
+from saga.cli import arguments, output
 from saga.settings import Settings
 
 db = typer.Typer(help="The tables in the participant's database.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @db.command()
-def upgrade(database: assembly.DatabaseUrl = None, as_json: output.AsJson = False) -> None:
+def upgrade(database: arguments.DatabaseUrl = None, as_json: output.AsJson = False) -> None:
     """Apply the migrations that are missing, each in a transaction; repeating it is harmless."""
     settings = Settings.load(database=database)
     tables = assembly.tables(settings, create=True)
@@ -25,7 +26,7 @@ def upgrade(database: assembly.DatabaseUrl = None, as_json: output.AsJson = Fals
 
 
 @db.command()
-def sql(database: assembly.DatabaseUrl = None, as_json: output.AsJson = False) -> None:
+def sql(database: arguments.DatabaseUrl = None, as_json: output.AsJson = False) -> None:
     """Print the SQL of the migrations that are missing, for a database administrator; changes nothing."""
     settings = Settings.load(database=database)
     tables = assembly.tables(settings)

@@ -10,7 +10,8 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
-from saga.cli import assembly, output
+from saga import assembly
+from saga.cli import arguments, output
 from saga.contracts.saga import Saga
 from saga.contracts.topics import saga_topics
 from saga.errors import SagaError
@@ -37,8 +38,8 @@ def doctor(
     schemas: Annotated[
         Path | None, typer.Option("--schemas", metavar="DIR", help="Contract folder, where no participant is named.")
     ] = None,
-    database: assembly.DatabaseUrl = None,
-    broker: assembly.BrokerServers = None,
+    database: arguments.DatabaseUrl = None,
+    broker: arguments.BrokerServers = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Look at Python, settings, contracts, registry, database, broker and topics; exits 1 if something fails."""
@@ -106,7 +107,7 @@ class _Examination:
 
     def _participant(self, target: str) -> Iterator[Finding]:
         fix = "correct the service's module, or the name"
-        participant, finding = _tried("participant", target, lambda: assembly.participant(target), fix=fix)
+        participant, finding = _tried("participant", target, lambda: arguments.participant(target), fix=fix)
         if participant is not None:
             self.saga = participant.saga
             text = f"{participant.name}: every step has its handler"

@@ -11,7 +11,8 @@ from typing import Annotated
 import orjson
 import typer
 
-from saga.cli import assembly
+from saga import assembly
+from saga.cli import arguments
 from saga.errors import SagaError
 from saga.participant.worker import Worker
 from saga.settings import Settings
@@ -30,20 +31,20 @@ def run(
     target: Annotated[str, typer.Argument(metavar="MODULE:PARTICIPANT", help="E.g. services.stock.app:stock")],
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Run `saga db upgrade` first.")] = False,
     log_format: Annotated[LogFormat, typer.Option("--log", help="Format of the log on stderr.")] = LogFormat.TEXT,
-    database: assembly.DatabaseUrl = None,
-    broker: assembly.BrokerServers = None,
+    database: arguments.DatabaseUrl = None,
+    broker: arguments.BrokerServers = None,
 ) -> None:
     """Run a participant until SIGTERM or Ctrl-C, then drain: finish what is in hand, publish it, leave the group."""
     settings = Settings.load(database=database, broker=broker)
     _log_to_stderr(settings.log_level, log_format)
-    participant = assembly.participant(target)
-    cluster = assembly.broker(settings)
+    participant = arguments.participant(target)
+    assembly.broker(settings)
     if upgrade:
         for name in assembly.tables(settings, create=True).upgrade():
             log.info("applied migration %s", name)
     store = assembly.store(settings)
     try:
-        worker = Worker(participant, store=store, broker=cluster, threads=settings.threads, batch=settings.batch)
+        worker = assembly.worker(participant, settings, store)
         log.info(
             "%s of saga %s v%d, on %s and broker %s",
             participant.name,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from saga.cli import assembly, output
+from saga import assembly
+from saga.cli import arguments, output
 from saga.cli.account import Account, account
 from saga.clock import SystemClock
 from saga.contracts.saga import Saga
@@ -31,7 +32,7 @@ def show(
     schemas: Annotated[
         Path | None, typer.Option("--schemas", metavar="DIR", help="Contract folder: decodes results, says what is awaited.")
     ] = None,
-    database: assembly.DatabaseUrl = None,
+    database: arguments.DatabaseUrl = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Show what this service's database knows of a workflow. Reads only."""

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from saga.cli import assembly, output
+from saga import assembly
+from saga.cli import arguments, output
 from saga.contracts.saga import Saga
 from saga.contracts.topics import saga_topics
 from saga.errors import BrokerError
@@ -37,7 +38,7 @@ def plan(
     folder: Folder,
     partitions: Partitions,
     retention: Retention = _RETENTION,
-    broker: assembly.BrokerServers = None,
+    broker: arguments.BrokerServers = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Say what `apply` would do; exits 1 if something there does not fit."""
@@ -51,7 +52,7 @@ def apply(
     partitions: Partitions,
     retention: Retention = _RETENTION,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="As `plan`: create nothing.")] = False,
-    broker: assembly.BrokerServers = None,
+    broker: arguments.BrokerServers = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Create the topics that are missing. Topics that do not fit are never changed; then nothing is created and it exits 1."""

@@ -12,7 +12,9 @@ from typing import Any
 import fastavro
 from fastavro.types import Schema as Parsed
 
+from saga.contracts.registry import Registry
 from saga.contracts.saga import Saga
+from saga.contracts.schema import fingerprint
 from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound
 
 MAX_EVENT_BYTES = 900_000
@@ -21,11 +23,13 @@ MAX_EVENT_BYTES = 900_000
 class AvroCodec:
     """Encodes and decodes the types of one saga.
 
+    With a `registry` (by default the one in which the saga was found) ids are those registered there, without one 31 bits of
+    each schema's fingerprint, which every process computes alike.
     `max_bytes` bounds what `encode` makes and what `decode` accepts; it must stay below the topics' `max.message.bytes`.
     """
 
-    def __init__(self, saga: Saga, *, max_bytes: int = MAX_EVENT_BYTES) -> None:
-        self.saga, self.max_bytes = saga, max_bytes
+    def __init__(self, saga: Saga, registry: Registry | None = None, *, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self.saga, self.registry, self.max_bytes = saga, registry or saga.registry, max_bytes
         self._writers: dict[str, tuple[bytes, Parsed]] = {}
         self._others: dict[int, Parsed] = {}
 
@@ -63,13 +67,18 @@ class AvroCodec:
     def _writer(self, name: str) -> tuple[bytes, Parsed]:
         """First bytes and schema of a type."""
         if (known := self._writers.get(name)) is None:
-            prefix = b"\0" + self.saga.schema_id(name).to_bytes(4, "big")
+            prefix = b"\0" + self.schema_id(name).to_bytes(4, "big")
             known = self._writers[name] = prefix, fastavro.parse_schema(self.saga.contract(name))
         return known
 
+    def schema_id(self, name: str) -> int:
+        """The id written before the Avro body of this type."""
+        schema = self.saga.contract(name)
+        return fingerprint(schema) if self.registry is None else self.registry.id_of(self.saga.subject(name), schema)
+
     def _other(self, name: str, prefix: bytes) -> Parsed:
         """The schema of another version of this type, with which a record was written."""
-        if self.saga.registry is None or len(prefix) < 5 or prefix[0] != 0:
+        if self.registry is None or len(prefix) < 5 or prefix[0] != 0:
             raise DecodeError(
                 f"event {name} begins with {prefix.hex() or 'nothing'}; expected 00 and the schema id "
                 f"{self._writer(name)[0][1:].hex()}: producer and consumer read different contracts; "
@@ -78,7 +87,7 @@ class AvroCodec:
         id = int.from_bytes(prefix[1:], "big")
         if id not in self._others:
             try:
-                self._others[id] = fastavro.parse_schema(self.saga.registry.schema_of(id))
+                self._others[id] = fastavro.parse_schema(self.registry.schema_of(id))
             except SchemaNotFound as error:
                 raise DecodeError(f"event {name} was written with schema {id}, which the registry does not know") from error
         return self._others[id]

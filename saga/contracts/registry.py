@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import orjson
 
@@ -34,7 +35,7 @@ class Registry:
     """Inert until first used; safe to use from any thread.
 
     `url` is the root of the compatible API (Apicurio: `http://host:8080/apis/ccompat/v7`), `cache` a folder for what was
-    learnt (None: this process only), `timeout` in seconds, `client` further settings of confluent-kafka's registry client.
+    learnt of it (None: this process only), `timeout` in seconds, `client` further settings of confluent-kafka's registry client.
     Every method raises RegistryUnavailable where the registry does not answer and the cache does not know.
     """
 
@@ -44,7 +45,7 @@ class Registry:
         if not url.startswith(("http://", "https://")):
             raise DefinitionError(f"found registry {url!r}; expected an address that begins with http:// or https://")
         self.url, self._timeout, self._settings = url.rstrip("/"), timeout, dict(client or {})
-        self._folder = Path(cache) if cache else None
+        self._folder = Path(cache) / quote(self.url, safe="") if cache else None
         self._known: dict[str, Any] = {}
         self._lock = Lock()
 
@@ -92,6 +93,14 @@ class Registry:
         except SchemaNotFound:
             return False
         return True
+
+    def known(self, subject: str) -> bool:
+        """Whether the subject has any version."""
+        try:
+            with self._asking(subject):
+                return bool(self._client.get_versions(subject))
+        except SchemaNotFound:
+            return False
 
     def latest(self, subject: str) -> Schema:
         """The newest version of a subject; raises SchemaNotFound if there is none."""

@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from saga.contracts.registry import Registry
-from saga.contracts.schema import Schema, fingerprint, full_name, inline, outline
+from saga.contracts.schema import Schema, full_name, inline, outline
 from saga.contracts.topics import compensations_topic, events_topic, subject
 from saga.errors import DefinitionError
 from saga.protocol.definition import Compensated, Definition, Step, Undo
@@ -56,8 +56,8 @@ class Saga(Definition):
     """A definition together with the Avro schemas of its events.
 
     `types` maps full names to schemas as written, the framework's control records included; `contract` gives one
-    self-contained. `own` is the saga's own schema as written. Load a saga from a folder with `Saga.load`, from a registry
-    with `Saga.from_registry`, or build it from schemas with `Saga.of`.
+    self-contained. `own` is the saga's own schema as written, `registry` where it was found, if in one. Load a saga from a
+    folder with `Saga.load`, from a registry with `Saga.from_registry`, or build it from schemas with `Saga.of`.
     """
 
     namespace: str = ""
@@ -66,11 +66,10 @@ class Saga(Definition):
     registry: Registry | None = None
 
     @classmethod
-    def load(cls, folder: str | Path, *, registry: Registry | None = None) -> Saga:
+    def load(cls, folder: str | Path) -> Saga:
         """Read every `.avsc` of a folder: one record with the attribute `saga`, and the events and types that it names.
 
-        With a `registry` the ids of schemas are those registered there, else fingerprints that every process computes
-        alike. Raises DefinitionError that names the file, what was found there, what was expected and what to do.
+        Raises DefinitionError that names the file, what was found there, what was expected and what to do.
         """
         path = Path(folder)
         files = sorted(path.glob("*.avsc")) if path.is_dir() else []
@@ -79,7 +78,7 @@ class Saga(Definition):
                 f"no saga at {str(folder)!r}: found {'an empty folder' if path.is_dir() else 'no such folder'}, "
                 f"expected a folder of .avsc files, one of them with the attribute 'saga'. Check the path."
             )
-        return cls._assemble({str(file): _parse(file.read_bytes(), str(file)) for file in files}, registry)
+        return cls._assemble({str(file): _parse(file.read_bytes(), str(file)) for file in files}, None)
 
     @classmethod
     def from_registry(cls, registry: Registry, name: str, *, version: int) -> Saga:
@@ -124,12 +123,6 @@ class Saga(Definition):
     def contract(self, name: str) -> Schema:
         """The self-contained schema of a type, every other type inlined at its first use."""
         return self._contracts[name]
-
-    def schema_id(self, name: str) -> int:
-        """The id written before the Avro body: the registry's, or without one 31 bits of the schema's fingerprint."""
-        if self.registry is None:
-            return fingerprint(self._contracts[name])
-        return self.registry.id_of(self.subject(name), self._contracts[name])
 
     def subject(self, name: str) -> str:
         """Where the registry keeps a type: under the topic on which it travels."""

@@ -23,6 +23,7 @@ from saga.store.port import Transaction, Unit, Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
+    from saga.contracts.registry import Registry
 
 Outcome = Event | Pending | None
 Function = TypeVar("Function", bound=Callable[..., Outcome | Awaitable[Outcome]])
@@ -45,6 +46,7 @@ class Participant:
             )
         self.name, self.saga = name, saga
         self.clock = clock or SystemClock()
+        self.registry: Registry | None = None
         self.handlers: dict[tuple[str, Act], Handler] = {}
         self._ids = ids
 
@@ -56,7 +58,13 @@ class Participant:
         """Turns this saga's events into bytes and back; loads the Avro library at first use."""
         from saga.contracts.avro import AvroCodec
 
-        return AvroCodec(self.saga)
+        return AvroCodec(self.saga, self.registry)
+
+    def use(self, registry: Registry) -> None:
+        """Take the ids of schemas from this registry; to be said before anything is encoded, in each process alike."""
+        if "codec" in self.__dict__ and self.registry is not registry:
+            raise LifecycleError(f"{self!r} has encoded events already; say `use(registry)` before anything is started")
+        self.registry = registry
 
     @overload
     def step(self, function: Function, /) -> Function: ...

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saga.contracts.topics import saga_topics
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
@@ -19,6 +19,9 @@ from saga.participant.loop import Loop
 from saga.participant.participant import Participant
 from saga.store.port import Store
 from saga.transport.port import Broker
+
+if TYPE_CHECKING:
+    from saga.contracts.registry import Registry
 
 log = logging.getLogger("saga.worker")
 
@@ -38,7 +41,8 @@ class Standing:
 class Worker:
     """Runs a participant against its store and a broker, with `threads` members of its consumer group.
 
-    `batch` bounds the records of one transaction. A store is opened by the caller and stays open.
+    With a `registry` the ids of schemas are those registered there. `batch` bounds the records of one transaction. A store
+    is opened by the caller and stays open.
     """
 
     def __init__(
@@ -47,11 +51,14 @@ class Worker:
         *,
         store: Store,
         broker: Broker,
+        registry: Registry | None = None,
         threads: int = 1,
         batch: int = 500,
         chance: Callable[[], float] = random.random,
     ) -> None:
         participant.check()
+        if registry is not None:
+            participant.use(registry)
         if threads < 1 or batch < 1:
             raise DefinitionError(f"found threads={threads} and batch={batch}; expected at least 1 of each")
         self.participant, self.store, self.broker = participant, store, broker

@@ -10,8 +10,7 @@ from contextlib import closing
 import uvicorn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from saga import Worker
-from saga.cli import assembly
+from saga import assembly
 from saga.settings import Settings
 from services.orders.api import api
 from services.orders.app import orders
@@ -30,7 +29,7 @@ def main() -> None:
     listen, settings = OrdersSettings(), Settings.load()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with closing(assembly.store(settings)) as store:
-        worker = Worker(orders, store=store, broker=assembly.broker(settings), threads=settings.threads, batch=settings.batch)
+        worker = assembly.worker(orders, settings, store)
         server = uvicorn.Server(uvicorn.Config(api(store), host=listen.host, port=listen.port, log_level="warning"))
 
         def serve() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from saga.cli import assembly
+from saga import assembly
 from saga.contracts.topics import saga_topics
 from saga.errors import BrokerError
 from saga.store.sqlite import SqliteStore

@@ -11,8 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from saga import Worker
-from saga.cli import assembly
+from saga import Worker, assembly
 from saga.contracts.topics import saga_topics
 from saga.protocol.facts import StepStatus
 from saga.store.sqlite import SqliteStore

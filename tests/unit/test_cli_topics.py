@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from saga.cli import assembly
+from saga import assembly
 from saga.errors import BrokerError
 from saga.settings import Settings
 from saga.transport.memory import MemoryBroker

@@ -1,51 +1,25 @@
-"""From settings and names to the parts of a participant's process; every refusal says what to set or to run.
+"""From settings to the parts of a participant's process; every refusal says what to set or to run.
 
-The adapters are loaded where they are made, so that a command loads only those that it uses.
+The adapters are loaded where they are made, so that a process loads only those that it uses.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
-import traceback
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import typer
 
 from saga.errors import DefinitionError
 from saga.participant.participant import Participant
+from saga.participant.worker import Worker
 from saga.settings import Settings
-from saga.store.port import Tables
+from saga.store.port import Store, Tables
 from saga.transport.port import Broker
 
 if TYPE_CHECKING:
+    from saga.contracts.registry import Registry
     from saga.store.sqlite import SqliteStore
-
-DatabaseUrl = Annotated[
-    str | None, typer.Option("--database", metavar="URL", help="Instead of SAGA_DATABASE: sqlite:///relative.db")
-]
-BrokerServers = Annotated[str | None, typer.Option("--broker", metavar="HOST:PORT", help="Instead of SAGA_BROKER.")]
-
-
-def participant(target: str) -> Participant:
-    """The participant that `module:name` says, looked for in the working directory as well."""
-    name, colon, attribute = target.partition(":")
-    if not (name and colon and attribute):
-        raise DefinitionError(f"found {target!r}; expected module:participant, e.g. services.stock.app:stock")
-    module = _module(name)
-    found = getattr(module, attribute, None)
-    if isinstance(found, Participant):
-        return found
-    what = f"{attribute!r} there is of type {type(found).__name__}" if found is not None else f"it has no {attribute!r}"
-    others = ", ".join(f"{name}:{key}" for key, value in vars(module).items() if isinstance(value, Participant))
-    raise DefinitionError(
-        f"module {name!r} was loaded from {module.__file__}, but {what}; expected a saga.Participant. "
-        f"{f'It has: {others}' if others else 'Create one there, or name another module.'}"
-    )
 
 
 def store(settings: Settings) -> SqliteStore:
@@ -81,6 +55,18 @@ def broker(settings: Settings, *, timeout: float = 10.0) -> Broker:
     )
 
 
+def worker(participant: Participant, settings: Settings, store: Store) -> Worker:
+    """A worker on this store with all else that the settings say; opens nothing yet."""
+    return Worker(
+        participant,
+        store=store,
+        broker=broker(settings),
+        registry=registry(settings),
+        threads=settings.threads,
+        batch=settings.batch,
+    )
+
+
 def database_name(settings: Settings) -> str:
     """The database URL as it may be shown to anybody."""
     url = _database(settings)
@@ -88,31 +74,13 @@ def database_name(settings: Settings) -> str:
     return url.replace(f":{password}@", ":***@") if password else url
 
 
-def _module(name: str) -> ModuleType:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise DefinitionError(
-                f"there is no module {error.name!r}, looked for in {os.getcwd()} and the installed packages; "
-                f"change to the folder that holds it, or correct the name"
-            ) from error
-        raise _broken(name, error) from error
-    except (DefinitionError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise _broken(name, error) from error
+def registry(settings: Settings) -> Registry | None:
+    """The schema registry that the settings name, None where contracts come from the folder alone; opens nothing yet."""
+    if settings.registry is None:
+        return None
+    from saga.contracts.registry import Registry
 
-
-def _broken(name: str, error: Exception) -> DefinitionError:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else f"{last.filename}:{last.lineno}"
-    return DefinitionError(
-        f"module {name!r} fails while it is imported: {type(error).__name__}: {error} ({place}). "
-        f"Correct it; `saga --debug` shows the traceback."
-    )
+    return Registry(settings.registry, cache=settings.cache)
 
 
 def _database(settings: Settings) -> str:

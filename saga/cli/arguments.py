@@ -1,0 +1,64 @@
+"""What several commands take: options by name, and the participant that `module:name` says."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from types import ModuleType
+from typing import Annotated
+
+import typer
+
+from saga.errors import DefinitionError
+from saga.participant.participant import Participant
+
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database", metavar="URL", help="Instead of SAGA_DATABASE: sqlite:///relative.db")
+]
+BrokerServers = Annotated[str | None, typer.Option("--broker", metavar="HOST:PORT", help="Instead of SAGA_BROKER.")]
+
+
+def participant(target: str) -> Participant:
+    """The participant that `module:name` says, looked for in the working directory as well."""
+    name, colon, attribute = target.partition(":")
+    if not (name and colon and attribute):
+        raise DefinitionError(f"found {target!r}; expected module:participant, e.g. services.stock.app:stock")
+    module = _module(name)
+    found = getattr(module, attribute, None)
+    if isinstance(found, Participant):
+        return found
+    what = f"{attribute!r} there is of type {type(found).__name__}" if found is not None else f"it has no {attribute!r}"
+    others = ", ".join(f"{name}:{key}" for key, value in vars(module).items() if isinstance(value, Participant))
+    raise DefinitionError(
+        f"module {name!r} was loaded from {module.__file__}, but {what}; expected a saga.Participant. "
+        f"{f'It has: {others}' if others else 'Create one there, or name another module.'}"
+    )
+
+
+def _module(name: str) -> ModuleType:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise DefinitionError(
+                f"there is no module {error.name!r}, looked for in {os.getcwd()} and the installed packages; "
+                f"change to the folder that holds it, or correct the name"
+            ) from error
+        raise _broken(name, error) from error
+    except (DefinitionError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise _broken(name, error) from error
+
+
+def _broken(name: str, error: Exception) -> DefinitionError:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else f"{last.filename}:{last.lineno}"
+    return DefinitionError(
+        f"module {name!r} fails while it is imported: {type(error).__name__}: {error} ({place}). "
+        f"Correct it; `saga --debug` shows the traceback."
+    )

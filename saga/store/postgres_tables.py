@@ -1,0 +1,171 @@
+"""The PostgreSQL server itself: how it is connected to, how its errors read, and the migrations that give it our tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow
+
+from saga.errors import DefinitionError, StoreConflict, StoreError
+from saga.store.statements import Migration, migrations, statements
+
+Connection = psycopg.Connection[TupleRow]
+
+SQL = statements("postgres")
+
+# a server that is gone without a word is noticed in seconds, not in the two hours of the kernel's defaults
+_DEFAULTS: Mapping[str, Any] = {
+    "fallback_application_name": "saga",
+    "client_encoding": "utf8",
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+_CONFLICTS = {"40001", "40P01", "55P03"}
+# classes of SQLSTATE that tell of the server or of the way to it, and single codes of other classes that do
+_CLASSES_OF_THE_SERVER = {"08", "53", "58", "F0", "XX"}
+_CODES_OF_THE_SERVER = {"25006", "25P03", "25P04", "57P01", "57P02", "57P03", "57P05"}
+
+_MIGRATING = 0x5A6A  # the advisory lock that whoever migrates holds
+_RECORD = "INSERT INTO saga_migration (number, name) VALUES ({number}, '{name}');"
+
+
+class Address:
+    """Where the database is: a connection string or URL of libpq, and how it may be shown to anybody.
+
+    Raises DefinitionError for what libpq cannot read.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        try:
+            self.parameters = conninfo_to_dict(dsn)
+        except psycopg.ProgrammingError:  # its text may quote the password
+            raise DefinitionError(
+                "the address of the database is no connection string of PostgreSQL; "
+                "expected postgresql://user:password@host:5432/database, or host=... dbname=..."
+            ) from None
+
+    def __str__(self) -> str:
+        host, port = (self.parameters.get(name) for name in ("host", "port"))
+        database = self.parameters.get("dbname") or self.parameters.get("user") or "the default database"
+        return f"{host or 'the local server'}:{port or 5432}/{database}"
+
+    def connect(self) -> Connection:
+        """A new connection that begins nothing by itself; raises StoreError that names the server."""
+        try:
+            return psycopg.connect(**{**_DEFAULTS, **self.parameters}, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise StoreError(
+                f"{self} cannot be reached: {_sentence(error)}. Check that PostgreSQL runs there and lets this user in; "
+                f"the transaction will be tried again"
+            ) from error
+
+
+@contextmanager
+def engine_statements(address: Address) -> Iterator[None]:
+    """Turn the driver's errors inside the block into StoreError."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise store_error(str(address), error) from error
+
+
+def technical(address: str, error: Exception) -> StoreError | None:
+    """What an error says of the server or of other transactions; None where the statement is to blame."""
+    if not isinstance(error, psycopg.Error):
+        return None
+    code = error.sqlstate
+    if code in _CONFLICTS:
+        return StoreConflict(f"{address}: another transaction was in the way ({_sentence(error)}); try again")
+    lost = code is None and isinstance(error, psycopg.OperationalError)
+    if lost or (code is not None and (code[:2] in _CLASSES_OF_THE_SERVER or code in _CODES_OF_THE_SERVER)):
+        return StoreError(f"{address}: {_sentence(error)}{f' ({code})' if code else ''}")
+    return None
+
+
+def store_error(address: str, error: psycopg.Error) -> StoreError:
+    """The driver's error in the words of the port, for statements that are the engine's own."""
+    return technical(address, error) or StoreError(f"{address}: {_sentence(error)} ({error.sqlstate})")
+
+
+class PostgresTables:
+    """The schema of one database; opens and closes a connection per call.
+
+    Of several that migrate at once, all but one wait, up to `lock_timeout` seconds; so does a migration for whoever uses a
+    table that it changes.
+    """
+
+    def __init__(self, dsn: str, *, lock_timeout: float = 30.0) -> None:
+        self.address, self._lock_timeout = Address(dsn), lock_timeout
+        self._migrations = migrations("postgres")
+
+    def version(self) -> int:
+        with self._connection() as connection:
+            return _version(connection)
+
+    def latest(self) -> int:
+        return self._migrations[-1].number
+
+    def upgrade(self) -> list[str]:
+        with self._connection() as connection:
+            return [migration.name for migration in self._migrations if _apply(connection, migration)]
+
+    def script(self) -> str:
+        version = self.version()
+        missing = (migration for migration in self._migrations if migration.number > version)
+        return "\n".join(f"-- {m.name}\nBEGIN;\n{_recorded(m)}\nCOMMIT;\n" for m in missing)
+
+    def require(self) -> None:
+        """Raise DefinitionError unless the tables are those that this library knows."""
+        found, latest = self.version(), self.latest()
+        if found == latest:
+            return
+        step = "run: saga db upgrade" if found < latest else "upgrade the library, or go back to the database before it"
+        state = f"is at migration {found}" if found else "has no saga tables"
+        raise DefinitionError(f"{self.address} {state}, this library expects migration {latest}; {step}")
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        with self.address.connect() as connection, engine_statements(self.address):
+            connection.execute(SQL["wait_up_to"], {"milliseconds": milliseconds(self._lock_timeout), "locally": False})
+            yield connection
+
+
+def milliseconds(seconds: float) -> str:
+    """A duration as settings of the server take it."""
+    return str(round(seconds * 1000))
+
+
+def _version(connection: Connection) -> int:
+    known = connection.execute("SELECT to_regclass('saga_migration') IS NOT NULL").fetchone()
+    if known != (True,):
+        return 0
+    row = connection.execute("SELECT coalesce(max(number), 0) FROM saga_migration").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _apply(connection: Connection, migration: Migration) -> bool:
+    """Whether the migration was missing; if so it is there now, or not at all."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MIGRATING])
+        if missing := _version(connection) < migration.number:
+            connection.execute(_recorded(migration).encode())
+        return missing
+
+
+def _recorded(migration: Migration) -> str:
+    return migration.sql + "\n" + _RECORD.format(number=migration.number, name=migration.name)
+
+
+def _sentence(error: psycopg.Error) -> str:
+    """The first line of what the driver says, with the server's hint as to which rows or sessions it is about."""
+    first = str(error).strip().partition("\n")[0].rstrip(".")
+    return first or type(error).__name__

@@ -1,0 +1,86 @@
+-- name: lock_name
+-- Whoever asks for one workflow alone may be about to open it, and a row that is not there cannot be locked.
+SELECT pg_advisory_xact_lock(hashtextextended(%(saga)s::text || '/' || %(id)s::text, 0));
+
+-- name: load_workflows
+SELECT workflow_id, version, lane, status, sequence, deadline, opened, closed, gates::text, error, traceparent, tracestate,
+       steps::text
+FROM saga_workflow WHERE workflow_id = ANY(%(ids)b::text[]) AND saga = %(saga)s
+ORDER BY workflow_id
+
+-- name: locked
+FOR UPDATE
+
+-- name: load_fences
+SELECT workflow_id, step, status, event, result, pending, refused, attempt, due, error, changed
+FROM saga_fence WHERE workflow_id = ANY(%(ids)b::text[]) AND saga = %(saga)s;
+
+-- name: load_inbox
+SELECT workflow_id, id, step, status, type, payload, state, cause, traceparent, tracestate, topic, record_partition,
+       record_offset, received
+FROM saga_inbox WHERE workflow_id = ANY(%(ids)b::text[]) AND saga = %(saga)s;
+
+-- name: load_unpublished
+SELECT aggregateid, id
+FROM saga_outbox WHERE aggregateid = ANY(%(ids)b::text[]) AND saga = %(saga)s AND published IS NULL;
+
+-- name: running
+SELECT w.workflow_id
+FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)
+WHERE f.saga = %(saga)s AND f.status IN ('running', 'compensating') AND w.lane = %(lane)s
+GROUP BY w.workflow_id, w.opened ORDER BY w.opened, w.workflow_id;
+
+-- name: sagas_of_workflow
+SELECT saga FROM saga_workflow WHERE workflow_id = %(id)s ORDER BY saga;
+
+-- name: open_workflow
+INSERT INTO saga_workflow
+    (saga, workflow_id, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps)
+SELECT %(saga)s, *
+FROM unnest(
+    %(workflow_id)b::text[], %(version)b::integer[], %(lane)b::integer[], %(status)b::text[], %(sequence)b::bigint[],
+    %(deadline)b::text[]::timestamptz[], %(opened)b::text[]::timestamptz[], %(closed)b::text[]::timestamptz[],
+    %(gates)b::text[]::json[], %(error)b::text[], %(traceparent)b::text[], %(tracestate)b::text[], %(steps)b::text[]::json[]
+)
+
+-- name: or_replace
+ON CONFLICT (workflow_id, saga) DO UPDATE SET
+    version = excluded.version, lane = excluded.lane, status = excluded.status, sequence = excluded.sequence,
+    deadline = excluded.deadline, opened = excluded.opened, closed = excluded.closed, gates = excluded.gates,
+    error = excluded.error, traceparent = excluded.traceparent, tracestate = excluded.tracestate, steps = excluded.steps
+
+-- name: save_fence
+INSERT INTO saga_fence
+    (saga, workflow_id, step, status, event, result, pending, refused, attempt, due, error, changed)
+SELECT %(saga)s, *
+FROM unnest(
+    %(workflow_id)b::text[], %(step)b::text[], %(status)b::text[], %(event)b::text[], %(result)b::bytea[],
+    %(pending)b::boolean[], %(refused)b::boolean[], %(attempt)b::integer[], %(due)b::text[]::timestamptz[],
+    %(error)b::text[], %(changed)b::text[]::timestamptz[]
+)
+ON CONFLICT (workflow_id, saga, step) DO UPDATE SET
+    status = excluded.status, event = excluded.event, result = excluded.result, pending = excluded.pending,
+    refused = excluded.refused, attempt = excluded.attempt, due = excluded.due, error = excluded.error,
+    changed = excluded.changed;
+
+-- name: save_received
+INSERT INTO saga_inbox
+    (saga, workflow_id, id, step, status, type, payload, state, cause, traceparent, tracestate, topic, record_partition,
+     record_offset, received)
+SELECT %(saga)s, *
+FROM unnest(
+    %(workflow_id)b::text[], %(id)b::text[], %(step)b::text[], %(status)b::text[], %(type)b::text[], %(payload)b::bytea[],
+    %(state)b::text[], %(cause)b::text[], %(traceparent)b::text[], %(tracestate)b::text[], %(topic)b::text[],
+    %(partition)b::integer[], %(offset)b::bigint[], %(received)b::text[]::timestamptz[]
+)
+ON CONFLICT (workflow_id, saga, id) DO UPDATE SET
+    step = excluded.step, status = excluded.status, type = excluded.type, payload = excluded.payload,
+    state = excluded.state, cause = excluded.cause, traceparent = excluded.traceparent, tracestate = excluded.tracestate,
+    topic = excluded.topic, record_partition = excluded.record_partition, record_offset = excluded.record_offset,
+    received = excluded.received;
+
+-- name: drop_fences
+DELETE FROM saga_fence WHERE saga = %(saga)s AND workflow_id = ANY(%(ids)b::text[]);
+
+-- name: drop_inbox
+DELETE FROM saga_inbox WHERE saga = %(saga)s AND workflow_id = ANY(%(ids)b::text[]);
