@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ORDERS ?=
 KEEP ?=
 
-.PHONY: help install lint type test test-fast bench-quick demo clean
+.PHONY: help install lint type test test-fast bench-quick demo servers-up servers-down clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,12 @@ demo: install ## run the fleet on the embedded broker: make demo [ORDERS=file.cs
 
 bench-quick: install ## one participant against the same work by hand, on local Kafka and PostgreSQL, under 3 minutes
 	$(BIN)/python -m benchmarks
+
+servers-up: install ## start Kafka, PostgreSQL and a schema registry without Docker, and print how to reach them
+	@$(BIN)/python -m servers up
+
+servers-down: install ## stop what servers-up started, and throw its data away
+	@$(BIN)/python -m servers down
 
 clean: ## remove what was built
 	rm -rf $(VENV) dist build .demo .mypy_cache .ruff_cache .pytest_cache

@@ -9,10 +9,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from servers import kafka, postgres, registry
 from servers.errors import ServerFailed
@@ -22,11 +23,14 @@ from servers.programs import Report
 FOLDER = Path(__file__).parent.parent / ".servers"
 VARIABLES: Mapping[str, str] = {"kafka": "SAGA_BROKER", "postgres": "SAGA_DATABASE", "registry": "SAGA_REGISTRY"}
 
-_START: Mapping[str, Callable[..., LocalServer]] = {
-    "kafka": kafka.local,
-    "postgres": postgres.local,
-    "registry": registry.local,
-}
+
+class Starter(Protocol):
+    """Makes a server that is not started yet."""
+
+    def __call__(self, report: Report, *, tethered: bool) -> LocalServer: ...
+
+
+_ALL: Mapping[str, Starter] = {"kafka": kafka.local, "postgres": postgres.local, "registry": registry.local}
 _GRACE_SECONDS = 10.0
 
 
@@ -62,8 +66,8 @@ class Standing:
 class StandingSet:
     """The servers written down in `folder`, which tells git to look away."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
-        self._file = folder / "servers.json"
+    def __init__(self, folder: Path = FOLDER, starters: Mapping[str, Starter] = _ALL) -> None:
+        self._file, self._starters = folder / "servers.json", starters
 
     def members(self) -> dict[str, Standing]:
         """What was started and not taken down, by name, alive or not."""
@@ -73,7 +77,7 @@ class StandingSet:
     def up(self, report: Report) -> dict[str, Standing]:
         """Start what is not alive and return all; raises ServerMissing or ServerFailed, and keeps what did start."""
         members = self.members()
-        for name, local in _START.items():
+        for name, local in self._starters.items():
             if name in members and members[name].alive:
                 continue
             if name in members:
