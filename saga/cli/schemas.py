@@ -92,5 +92,5 @@ def _tell(entries: list[Entry], as_json: bool) -> None:
         rows = [[entry.subject, entry.state, str(entry.id or "")] for entry in entries]
         output.table(["subject", "state", "id"], rows)
     if any(entry.state == "refuse" for entry in entries):
-        output.error("a schema is not compatible: give new fields a default, drop those with one only, or make a new event")
+        output.error("not compatible: give new fields a default, drop only those that have one, or make a new event")
         raise typer.Exit(1)

@@ -14,7 +14,7 @@ from fastavro.types import Schema as Parsed
 
 from saga.contracts.registry import Registry
 from saga.contracts.saga import Saga
-from saga.contracts.schema import fingerprint
+from saga.contracts.schema import fingerprint, hazards
 from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound
 
 MAX_EVENT_BYTES = 900_000
@@ -87,7 +87,10 @@ class AvroCodec:
         id = int.from_bytes(prefix[1:], "big")
         if id not in self._others:
             try:
-                self._others[id] = fastavro.parse_schema(self.registry.schema_of(id))
+                schema = self.registry.schema_of(id)
             except SchemaNotFound as error:
                 raise DecodeError(f"event {name} was written with schema {id}, which the registry does not know") from error
+            if (hazard := next(hazards(schema), None)) is not None:
+                raise DecodeError(f"event {name} was written with schema {id}, in which {hazard}: it is not decoded")
+            self._others[id] = fastavro.parse_schema(schema)
         return self._others[id]

@@ -205,7 +205,10 @@ def _moment(moment: datetime) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _when(raw: bytes | None) -> datetime:
-    return datetime.fromisoformat(_text(raw))
+    moment = datetime.fromisoformat(_text(raw))
+    if moment.tzinfo is None:
+        raise ValueError(f"the moment {moment.isoformat()!r} has no offset from UTC")
+    return moment
 
 
 def _text(raw: bytes | None) -> str:

@@ -7,6 +7,7 @@ the registry is down.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -34,8 +35,8 @@ _NOT_FOUND = 404
 class Registry:
     """Inert until first used; safe to use from any thread.
 
-    `url` is the root of the compatible API (Apicurio: `http://host:8080/apis/ccompat/v7`), `cache` a folder for what was
-    learnt of it (None: this process only), `timeout` in seconds, `client` further settings of confluent-kafka's registry client.
+    `url` is the root of the compatible API (Apicurio: `http://host:8080/apis/ccompat/v7`), `cache` a folder for what
+    was learnt of it (None: this process only), `timeout` in seconds, `client` further settings of confluent-kafka's registry client.
     Every method raises RegistryUnavailable where the registry does not answer and the cache does not know.
     """
 
@@ -125,9 +126,10 @@ class Registry:
     def _client(self) -> SchemaRegistryClient:
         from confluent_kafka.schema_registry import SchemaRegistryClient
 
-        return SchemaRegistryClient(
-            {"url": self.url, "timeout": self._timeout, "max.retries": 2, "retries.wait.ms": 100, **self._settings}
-        )
+        settings = {"url": self.url, "timeout": self._timeout, "max.retries": 2, "retries.wait.ms": 100, **self._settings}
+        client = SchemaRegistryClient(settings)
+        weakref.finalize(self, client.close)
+        return client
 
     def _look_up(self, subject: str, schema: Schema) -> int:
         with self._asking(f"{subject}; run: saga schemas register"):

@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from saga.contracts.registry import Registry
-from saga.contracts.schema import Schema, full_name, inline, outline
+from saga.contracts.schema import Schema, full_name, hazards, inline, outline
 from saga.contracts.topics import compensations_topic, events_topic, subject
 from saga.errors import DefinitionError
 from saga.protocol.definition import Compensated, Definition, Step, Undo
@@ -110,6 +110,7 @@ class Saga(Definition):
             )
         [(source, schema)] = sagas.items()
         types = _index({s: t for s, t in sources.items() if s != source}) | control_schemas()
+        _refuse_hazards(types)
         return _Reader(source, schema, types, registry).saga(cls)
 
     def event(self, name: str) -> str:
@@ -233,6 +234,15 @@ def control_schemas() -> dict[str, Schema]:
     folder = resources.files("saga.contracts") / "control"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".avsc")), key=lambda f: f.name)
     return _index({f.name: _parse(f.read_bytes(), f.name) for f in files})
+
+
+def _refuse_hazards(types: Mapping[str, Schema]) -> None:
+    for schema in types.values():
+        for hazard in hazards(inline(schema, types)):
+            raise DefinitionError(
+                f"{hazard}: a record of a few bytes could then end the process of whoever decodes it. "
+                f"Expected types of bounded depth and items of at least one byte; flatten it, or give the items a field."
+            )
 
 
 def _parse(content: bytes, source: str) -> Schema:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -96,6 +96,53 @@ def _outlined(schema: Any, namespace: str, types: dict[str, Schema]) -> Any:
         case str() if schema not in PRIMITIVES | _COLLECTIONS and "." not in schema and namespace:
             return f"{namespace}.{schema}"
     return schema
+
+
+def hazards(schema: Schema) -> Iterator[str]:
+    """What in a self-contained schema lets a few bytes exhaust a decoder's stack (the process dies) or its memory."""
+    types = outline(schema)
+    recursive = [name for name in types if name in _reachable(name, types)]
+    yield from (f"type {name} contains itself" for name in recursive)
+    if not recursive:
+        for name, type_ in types.items():
+            arrays = (part["items"] for part in _parts(type_) if isinstance(part, dict) and part.get("type") == "array")
+            if any(_weightless(items, types) for items in arrays):
+                yield f"type {name} has an array of items that take no bytes"
+
+
+def _reachable(name: str, types: Mapping[str, Schema]) -> set[str]:
+    """The named types that a type contains, however deep."""
+    found: set[str] = set()
+    frontier = [name]
+    while frontier:
+        parts = {part for part in _parts(types[frontier.pop()]) if isinstance(part, str) and part in types}
+        frontier.extend(parts - found)
+        found |= parts
+    return found
+
+
+def _parts(schema: Any) -> Iterator[Any]:
+    """A schema and everything that is written inside it."""
+    yield schema
+    inner: list[Any] = schema if isinstance(schema, list) else []
+    if isinstance(schema, dict):
+        inner = [schema[key] for key in ("type", "items", "values") if key in schema]
+        inner += [field["type"] for field in schema.get("fields", [])]
+    for part in inner:
+        yield from _parts(part)
+
+
+def _weightless(schema: Any, types: Mapping[str, Schema]) -> bool:
+    match schema:
+        case str():
+            return schema == "null" or (schema in types and _weightless(types[schema], types))
+        case {"type": "fixed", "size": size}:
+            return bool(size == 0)
+        case {"type": "record", "fields": fields}:
+            return all(_weightless(field["type"], types) for field in fields)
+        case {"type": kind}:
+            return _weightless(kind, types)
+    return False
 
 
 def fingerprint(schema: Schema) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_registering_again_changes_nothing(registered: str) -> None:
 
     again = command("schemas", "register", str(CHECKOUT), "--registry", registered, "--json")
 
-    assert [e["state"] for e in json.loads(before[1])["subjects"]] == ["registered"] * 13
+    assert {entry["state"] for entry in json.loads(before[1])["subjects"]} == {"registered"}
     assert json.loads(again[1].partition("\n")[2])["subjects"] == json.loads(before[1])["subjects"]
 
 
@@ -74,7 +75,7 @@ def test_a_schema_that_breaks_readers_is_refused_and_nothing_is_registered(regis
     status, text = command("schemas", "register", str(tmp_path), "--registry", registered)
 
     assert status == 1
-    assert "checkout.compensations-checkout.OutOfStock  refuse" in text
+    assert re.search(r"checkout\.compensations-checkout\.OutOfStock +refuse", text)
     assert "give new fields a default" in text
     assert Registry(registered).latest("checkout.compensations-checkout.OutOfStock") == Saga.load(CHECKOUT).contract(
         "checkout.OutOfStock"

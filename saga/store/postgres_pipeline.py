@@ -1,0 +1,242 @@
+"""Statements of one transaction on their way to the server: collected, and sent together when somebody needs an answer.
+
+Nothing is sent until then: between two round trips the server knows the session to be idle in its transaction, and its timeout
+ends what a stopped process left open. Executions of one statement whose answers nobody holds any more go as one.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from saga.errors import CommitUnknown, LifecycleError, StatementFailed, StoreError
+from saga.store.postgres_tables import SQL, store_error, technical
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+Excuse = Callable[[Exception], StoreError | None]
+
+_ENDED = "this transaction has ended; use the one that is handed to the handler, while the handler runs"
+_NOT_OPEN = "the transaction was ended inside its block"  # as in session.sql
+_MOST = 1000  # a handler may write without ever asking, but not without end
+
+
+class Answer:
+    """The rows of one statement of a handler; asking for them sends everything that was collected."""
+
+    __slots__ = ("__weakref__", "_pipeline", "cursor")
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.cursor: Any = None
+
+    @property
+    def rowcount(self) -> int:
+        return int(self._arrived().rowcount)
+
+    def fetchone(self) -> Any:
+        return self._arrived().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        return list(self._arrived().fetchall())
+
+    def _arrived(self) -> Any:
+        if self.cursor is None:
+            self._pipeline.send(asked=True)
+        if self.cursor is None:
+            raise LifecycleError("this statement has no rows: it failed, or one before it did, or its transaction has ended")
+        return self.cursor
+
+
+@dataclass(slots=True, eq=False)
+class _Statement:
+    """One statement, the engine's unless it has an `answer`; `excuse` says what a failure of it means."""
+
+    sql: str
+    parameters: Parameters | None = None
+    answer: weakref.ref[Answer] | None = None
+    excuse: Excuse | None = None
+    prepare: bool = True
+    cursor: Any = None
+    executed: bool = False
+
+    @property
+    def kind(self) -> tuple[str, type] | int:
+        """Neighbours of one kind go as one: nobody will ask what the single one answered."""
+        forgotten = self.answer is not None and self.answer() is None and self.parameters is not None
+        return (self.sql, type(self.parameters)) if forgotten else id(self)
+
+    @property
+    def answered(self) -> bool:
+        return self.executed and getattr(self.cursor, "pgresult", self) is not None
+
+
+class Pipeline:
+    """What one transaction has still to send over `connection`, in order.
+
+    `own`: the transaction begins and ends here, on a connection of the store's. Every other connection, SQLAlchemy's stand-in
+    for an asynchronous one included, belongs to a caller who may end it at any time, so nothing is collected there.
+    """
+
+    def __init__(self, connection: Any, address: str, *, own: bool) -> None:
+        self._connection, self._address, self._own = connection, address, own
+        self._native = isinstance(connection, psycopg.Connection)
+        self._collected: list[_Statement] = []
+        self._guarded = self._open = True
+        if own:
+            self._collected += [_Statement("BEGIN", prepare=False), _Statement(SQL["begin_unit"])]
+
+    def handle(self, sql: str, parameters: Parameters) -> Answer:
+        """A handler's statement, in the driver's own parameter style."""
+        answer = Answer(self)
+        # a copy, since the handler may go on to change what it handed over
+        given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
+        self._collect(_Statement(sql, given or None, weakref.ref(answer)))
+        self._guarded = False
+        if len(self._collected) >= _MOST:
+            self.send()
+        return answer
+
+    def add(self, name: str, parameters: Mapping[str, Any], *, more: str = "", excuse: Excuse | None = None) -> _Statement:
+        """One of the engine's statements, its text extended by that of `more`; its cursor has rows once it was sent."""
+        self._guard()
+        text = f"{SQL[name]}\n{SQL[more]}" if more else SQL[name]
+        statement = _Statement(text, parameters, excuse=excuse)
+        self._collect(statement)
+        return statement
+
+    def rows(self, name: str, **parameters: Any) -> list[Any]:
+        """The rows of one of the engine's statements."""
+        statement = self.add(name, parameters)
+        self.send()
+        return list(statement.cursor.fetchall())
+
+    def commit(self) -> None:
+        """End the transaction; raises CommitUnknown where the answer does not arrive."""
+        self._guard()
+        last = _Statement("COMMIT", excuse=self._at_commit, prepare=False)
+        self._collect(last)
+        self.send(ending=True)
+        if last.cursor.statusmessage != "COMMIT":
+            raise StatementFailed(f"{self._address}: a statement had failed, so that PostgreSQL took the transaction back")
+
+    def direct(self) -> Any:
+        """The driver's connection, with nothing of ours on its way."""
+        self._require_open()
+        self.send()
+        self._guarded = False
+        return self._connection
+
+    def end(self) -> None:
+        """Forget what was not sent, and refuse more."""
+        self._collected, self._open = [], False
+
+    def send(self, *, asked: bool = False, ending: bool = False) -> None:
+        """Send what was collected and wait until all of it is answered.
+
+        An error is raised as it is if a handler `asked` and its own statement failed; as StatementFailed if it may be another
+        handler's; else as StoreError.
+        """
+        statements, self._collected = self._collected, []
+        if not statements:
+            return
+        error = self._exchange(statements)
+        for statement in statements:
+            if statement.answer is not None and (answer := statement.answer()) is not None and statement.answered:
+                answer.cursor = statement.cursor
+        if error is None:
+            return
+        self._guarded = False
+        verdict = self._verdict(error, statements, asked, ending)
+        if verdict is error:
+            raise error
+        raise verdict from error
+
+    def _collect(self, statement: _Statement) -> None:
+        self._require_open()
+        self._collected.append(statement)
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise LifecycleError(_ENDED)
+
+    def _guard(self) -> None:
+        """Between handlers and engine: is this still the transaction that we began?"""
+        if self._own and not self._guarded:
+            self._guarded = True
+            self._collect(_Statement(SQL["still_open"], excuse=self._at_guard))
+
+    def _exchange(self, statements: list[_Statement]) -> Exception | None:
+        """Execute all; answers the first error, after which the server has executed nothing."""
+        first: Exception | None = None
+        try:
+            with self._connection.pipeline() if self._native and len(statements) > 1 else nullcontext():
+                try:
+                    for _, alike in groupby(statements, key=lambda statement: statement.kind):
+                        self._execute(list(alike))
+                except Exception as error:
+                    first = error  # leaving the pipeline waits for the answers that come before it
+        except psycopg.Error as error:
+            return first or error
+        return first
+
+    def _execute(self, alike: list[_Statement]) -> None:
+        one = alike[0]
+        if self._native and one.answer is None:
+            one.cursor = self._connection.cursor(binary=True, row_factory=tuple_row)
+            # others' connections may lead through a pooler that cannot prepare: their owners know
+            one.cursor.execute(one.sql, one.parameters, prepare=one.prepare if self._own else None)
+        elif len(alike) == 1:
+            one.cursor = self._connection.cursor()
+            one.cursor.execute(one.sql, one.parameters)
+        else:
+            self._connection.cursor().executemany(one.sql, [statement.parameters for statement in alike])
+        one.executed = True
+
+    def _verdict(self, error: Exception, statements: list[_Statement], asked: bool, ending: bool) -> Exception:
+        """What the failure of one of these statements is called."""
+        if ending and self._connection.closed:
+            return CommitUnknown(f"{self._address}: the connection was lost before COMMIT was answered ({error})")
+        culprit = _culprit(statements, error)
+        if culprit.answer is not None:
+            alone = asked and sum(statement.answer is not None for statement in statements) == 1
+            return error if alone else technical(self._address, error) or self._late(error)
+        known = (culprit.excuse and culprit.excuse(error)) or technical(self._address, error)
+        if known is None and isinstance(error, psycopg.errors.InFailedSqlTransaction):
+            return self._late(error)
+        return known or store_error(self._address, error)
+
+    def _late(self, error: Exception) -> StatementFailed:
+        return StatementFailed(f"{self._address}: a statement of some handler failed: {error}")
+
+    def _at_guard(self, error: Exception) -> StoreError | None:
+        if _NOT_OPEN not in str(error):
+            return None
+        return StoreError(
+            f"{self._address}: {_NOT_OPEN}, so it is not known what was committed. Handlers must not commit or roll back."
+        )
+
+    def _at_commit(self, error: Exception) -> StoreError | None:
+        """Deferred constraints are checked here, and only handlers have some."""
+        return technical(self._address, error) or self._late(error)
+
+
+def _culprit(statements: Sequence[_Statement], error: Exception) -> _Statement:
+    """The first statement without an answer; of those that went as one, it is known only that a later one was answered."""
+    suspect: _Statement | None = None
+    for statement in statements:
+        if statement.answered:
+            suspect = None
+        elif statement.answer is not None and statement.cursor is None:
+            suspect = suspect or statement
+        elif suspect is None or (statement.excuse is not None and statement.excuse(error) is not None):
+            return statement
+        else:
+            return suspect
+    return suspect or statements[-1]
