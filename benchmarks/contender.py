@@ -13,12 +13,12 @@ from contextlib import closing
 
 import orjson
 import psycopg
-from saga.store.postgres import PostgresStore
 
 from benchmarks.loops import CONTENDERS, TABLES, Loop
 from benchmarks.workload import BATCH, CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, create, ledger, saga
 from saga.contracts.topics import saga_topics
-from saga.participant.loop import Loop as Engine
+from saga.engine.loop import Loop as Engine
+from saga.store.postgres import PostgresStore
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 

@@ -7,11 +7,11 @@ from contextlib import closing
 
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
-from saga.store.postgres import PostgresStore
 
 from benchmarks.workload import CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, create, ledger, messages, saga
 from saga import Worker
 from saga.contracts.topics import lane_of, saga_topics
+from saga.store.postgres import PostgresStore
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 

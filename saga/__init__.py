@@ -16,6 +16,7 @@ Importing this package opens nothing and loads neither Kafka, Avro nor a databas
 from saga.clock import Clock, SystemClock
 from saga.contracts.event import Event
 from saga.contracts.saga import Saga
+from saga.engine.worker import Worker
 from saga.errors import (
     BrokerError,
     ContractError,
@@ -31,7 +32,6 @@ from saga.errors import (
 from saga.participant.handler import ExternalCall, Pending
 from saga.participant.participant import Participant
 from saga.participant.retry import Retry
-from saga.participant.worker import Worker
 from saga.store.port import Transaction
 
 __all__ = [

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from saga.engine.worker import Worker
 from saga.errors import DefinitionError
 from saga.participant.participant import Participant
-from saga.participant.worker import Worker
 from saga.settings import Settings
 from saga.store.port import Store, Tables
 from saga.transport.port import Broker

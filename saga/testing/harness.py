@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 from saga.contracts.event import Event
 from saga.contracts.topics import saga_topics
+from saga.engine.loop import Loop
 from saga.errors import LaneStopped, LifecycleError
-from saga.participant.loop import Loop
 from saga.participant.participant import Participant
 from saga.protocol.facts import StepStatus
 from saga.store.memory import MemoryStore

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from saga import Refused
-from saga.participant.relay import SCAN_ROWS
+from saga.engine.relay import SCAN_ROWS
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
 from tests.travel import Script, TripBooked, effects, harness

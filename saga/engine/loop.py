@@ -8,12 +8,12 @@ from threading import Event as Flag
 
 from saga.clock import Clock
 from saga.contracts.topics import group
+from saga.engine.lanes import Lanes, Owned
+from saga.engine.processor import Processor
+from saga.engine.relay import Relay
 from saga.errors import BrokerError, LaneFenced, LaneStopped, OffsetOutOfRange, RegistryUnavailable, StoreError
 from saga.failpoints import Failpoint, failpoint
-from saga.participant.lanes import Lanes, Owned
 from saga.participant.participant import Participant
-from saga.participant.processor import Processor
-from saga.participant.relay import Relay
 from saga.store.port import Lane, Store
 from saga.transport.port import Broker, Consumer, Partition, Record
 

@@ -13,9 +13,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from saga.contracts.topics import saga_topics
+from saga.engine.intake import Counts
+from saga.engine.loop import Loop
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
-from saga.participant.intake import Counts
-from saga.participant.loop import Loop
 from saga.participant.participant import Participant
 from saga.store.port import Store
 from saga.transport.port import Broker

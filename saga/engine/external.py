@@ -11,9 +11,9 @@ from typing import Any
 from saga.clock import Clock
 from saga.contracts.event import Event
 from saga.contracts.message import idempotency_key
+from saga.engine.invocation import Answered, HandlerFailure, Invocation
 from saga.failpoints import Failpoint, failpoint
 from saga.participant.handler import Act, ExternalCall, Handler, Pending
-from saga.participant.invocation import Answered, HandlerFailure, Invocation
 
 CONCURRENT_CALLS = 16
 

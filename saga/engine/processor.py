@@ -12,16 +12,16 @@ from dataclasses import replace
 
 from saga.clock import Clock
 from saga.contracts.message import Message
+from saga.engine.decisions import Decisions
+from saga.engine.external import Answer, Externals, Intent
+from saga.engine.intake import Incoming, Intake
+from saga.engine.invocation import Answered, HandlerFailure, Invocation
+from saga.engine.relay import Relay
 from saga.errors import CommitUnknown, LaneStopped, StatementFailed, StoreConflict
 from saga.failpoints import Failpoint, failpoint
-from saga.participant.decisions import Decisions
-from saga.participant.external import Answer, Externals, Intent
 from saga.participant.handler import Act, Pending
-from saga.participant.intake import Incoming, Intake
-from saga.participant.invocation import Answered, HandlerFailure, Invocation
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
-from saga.participant.relay import Relay
 from saga.protocol.decide import Compensate, Run, answer
 from saga.protocol.definition import Step, Undo
 from saga.protocol.facts import FactStatus, StepStatus
