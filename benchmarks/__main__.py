@@ -69,7 +69,7 @@ def run(name: str, servers: str, dsn: str, number: int) -> float:
 def database(dsn: str, name: str) -> str:
     """A new database on the same server."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        connection.execute(f"CREATE DATABASE {name}")
     return psycopg.conninfo.make_conninfo(dsn, dbname=name)
 
 

@@ -67,7 +67,7 @@ def main(name: str, servers: str, dsn: str, saga_name: str, count: str) -> None:
     with psycopg.connect(dsn) as connection:
         [(done,)] = connection.execute("SELECT sum(events) FROM accounts").fetchall()
         outbox = "saga_outbox" if name == "engine" else "outbox"
-        [(published,)] = connection.execute(f"SELECT count(*) FROM {outbox} WHERE published IS NOT NULL").fetchall()  # type: ignore[arg-type]
+        [(published,)] = connection.execute(f"SELECT count(*) FROM {outbox} WHERE published IS NOT NULL").fetchall()
     assert (done, published) == (int(count), int(count)), (done, published)
     sys.stdout.write(orjson.dumps({"seconds": seconds}).decode() + "\n")
 

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from benchmarks.workload import BATCH, BUSINESS, PARTITIONS
 from saga import Saga
+from saga.contracts.avro import AvroCodec
 
 TABLES = """
 CREATE TABLE inbox (id text PRIMARY KEY, received timestamptz NOT NULL DEFAULT now());
@@ -52,7 +53,7 @@ class Loop:
         self.source, self.target = source, target
         self.reader = fastavro.parse_schema(bench.contract("bench.Placed"))
         self.writer = fastavro.parse_schema(bench.contract(TYPE))
-        self.prefix = b"\0" + bench.schema_id(TYPE).to_bytes(4, "big")
+        self.prefix = b"\0" + AvroCodec(bench).schema_id(TYPE).to_bytes(4, "big")
         self.connection = psycopg.connect(dsn, autocommit=True)
         self.consumer = Consumer(
             {
