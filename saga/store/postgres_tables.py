@@ -90,9 +90,10 @@ def technical(address: str, error: Exception) -> StoreError | None:
     return None
 
 
-def store_error(address: str, error: psycopg.Error) -> StoreError:
-    """The driver's error in the words of the port, for statements that are the engine's own."""
-    return technical(address, error) or StoreError(f"{address}: {_sentence(error)} ({error.sqlstate})")
+def store_error(address: str, error: Exception) -> StoreError:
+    """An error in the words of the port, for statements that are the engine's own."""
+    code = getattr(error, "sqlstate", None) or type(error).__name__
+    return technical(address, error) or StoreError(f"{address}: {_sentence(error)} ({code})")
 
 
 class PostgresTables:
@@ -165,7 +166,6 @@ def _recorded(migration: Migration) -> str:
     return migration.sql + "\n" + _RECORD.format(number=migration.number, name=migration.name)
 
 
-def _sentence(error: psycopg.Error) -> str:
-    """The first line of what the driver says, with the server's hint as to which rows or sessions it is about."""
-    first = str(error).strip().partition("\n")[0].rstrip(".")
-    return first or type(error).__name__
+def _sentence(error: Exception) -> str:
+    """The first line of what the driver says; the rest is in the cause."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

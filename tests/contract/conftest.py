@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import psycopg
 import pytest
 
 from saga.store.memory import MemoryStore
 from saga.store.port import Archive, Store
+from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
+from servers import fresh_database
 
 
 class ArchivedStore(Store, Archive, Protocol):
@@ -35,13 +38,13 @@ class Database:
 
 
 @contextmanager
-def memory(folder: Path) -> Iterator[Database]:
+def memory(request: pytest.FixtureRequest, folder: Path) -> Iterator[Database]:
     with closing(MemoryStore()) as store, closing(sqlite3.connect(":memory:", isolation_level=None)) as foreign:
         yield Database(store, store.connection, "BEGIN", foreign, sqlite3.IntegrityError)
 
 
 @contextmanager
-def sqlite(folder: Path) -> Iterator[Database]:
+def sqlite(request: pytest.FixtureRequest, folder: Path) -> Iterator[Database]:
     path = folder / "stock.db"
     with (
         closing(SqliteStore(path, migrate=True)) as store,
@@ -51,10 +54,22 @@ def sqlite(folder: Path) -> Iterator[Database]:
         yield Database(store, own, "BEGIN IMMEDIATE", foreign, sqlite3.IntegrityError)
 
 
-@pytest.fixture(params=[memory, sqlite], ids=lambda make: make.__name__)
+@contextmanager
+def postgres(request: pytest.FixtureRequest, folder: Path) -> Iterator[Database]:
+    server: str = request.getfixturevalue("postgres")
+    with (
+        fresh_database(server) as url,
+        closing(PostgresStore(url, migrate=True)) as store,
+        psycopg.connect(url, autocommit=True) as own,
+        psycopg.connect(server, autocommit=True) as foreign,
+    ):
+        yield Database(store, own, "BEGIN", foreign, psycopg.IntegrityError)
+
+
+@pytest.fixture(params=[memory, sqlite, pytest.param(postgres, marks=pytest.mark.slow)], ids=lambda make: make.__name__)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    make: Callable[[Path], Any] = request.param
-    with make(tmp_path) as database:
+    make: Callable[[pytest.FixtureRequest, Path], Any] = request.param
+    with make(request, tmp_path) as database:
         with database.store.transaction() as tx:
             tx.execute("CREATE TABLE shelf (sku TEXT PRIMARY KEY, pieces INTEGER NOT NULL)")
         yield database

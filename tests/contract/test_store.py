@@ -601,7 +601,7 @@ def test_a_join_wakes_the_owner_of_the_lane(database: Database) -> None:
 
 
 def test_joining_outside_a_transaction_is_refused(database: Database) -> None:
-    with pytest.raises(DefinitionError, match="BEGIN IMMEDIATE"):
+    with pytest.raises(DefinitionError, match=database.begin):
         database.store.join(database.connection)
 
 

@@ -1,13 +1,11 @@
 -- name: configure
-SELECT set_config('lock_timeout', %(lock_timeout)s, false),
+SELECT current_setting('synchronous_commit'),
+       set_config('lock_timeout', %(lock_timeout)s, false),
        set_config('idle_in_transaction_session_timeout', %(idle_timeout)s, false),
        set_config('tcp_keepalives_idle', '5', false),
        set_config('tcp_keepalives_interval', '2', false),
        set_config('tcp_keepalives_count', '3', false),
        set_config('tcp_user_timeout', '10000', false);
-
--- name: durability
-SELECT current_setting('synchronous_commit');
 
 -- name: identity
 SELECT current_database(), to_regclass('saga_outbox')::oid;

@@ -1,0 +1,259 @@
+"""The participant's database in PostgreSQL: one connection per thread, and as few round trips as a unit of work allows.
+
+The lane's epoch is the truth about ownership: any number of processes may open the store. A unit collects its statements, so
+that the engine's part of it costs two round trips, and a fenced owner's COMMIT fails together with the statement before it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+import orjson
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+
+from saga.clock import Clock, SystemClock
+from saga.errors import (
+    DefinitionError,
+    LaneFenced,
+    LifecycleError,
+    PartitionCountChanged,
+    StatementFailed,
+    StoreConflict,
+    StoreError,
+)
+from saga.store.joining import unwrap
+from saga.store.port import Lane, OutboxRow, Transaction, Workflow
+from saga.store.postgres_rows import outbox_row
+from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds
+from saga.store.postgres_unit import PostgresUnit
+
+_HARMLESS = (LaneFenced, StatementFailed, StoreConflict)
+
+
+@dataclass(slots=True)
+class _Session:
+    """One thread's connection; `woken` is None until the thread asks for the first time."""
+
+    connection: Connection
+    busy: bool = False
+    woken: bool | None = None
+
+
+class PostgresStore:
+    """A store in the database that `dsn` (a URL or connection string of libpq) names; `migrate=True` lays its tables (tests).
+
+    A statement waits up to `lock_timeout` seconds for another transaction's rows. The server ends a transaction that does
+    nothing for `idle_timeout` seconds, be it a handler that dawdles or a process that was stopped, and so frees its rows:
+    keep that well below the session timeout of the consumer group, after which a successor wants them.
+
+    Raises DefinitionError where our tables are missing or of another version, and where `synchronous_commit` is off, since
+    a commit that the server forgets was already published; StoreError where the server does not answer.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        migrate: bool = False,
+        lock_timeout: float = 2.0,
+        idle_timeout: float = 4.0,
+        clock: Clock | None = None,
+    ) -> None:
+        if not 0 < lock_timeout <= idle_timeout:
+            raise DefinitionError(
+                f"found lock_timeout={lock_timeout:g} and idle_timeout={idle_timeout:g}; expected 0 < lock_timeout <= "
+                f"idle_timeout, in seconds: 0 would mean no limit to PostgreSQL"
+            )
+        self.address = Address(dsn)
+        self._lock_timeout, self._idle_timeout, self._clock = lock_timeout, idle_timeout, clock or SystemClock()
+        self._sessions: dict[threading.Thread, _Session] = {}
+        self._joined: WeakSet[Any] = WeakSet()
+        self._opening = threading.Lock()
+        self._closed = False
+        tables = PostgresTables(dsn)
+        if migrate:
+            tables.upgrade()
+        tables.require()
+        with engine_statements(self.address):
+            self._identity = self._session().connection.execute(SQL["identity"]).fetchone()
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        return self.unit(eager=True)
+
+    @contextmanager
+    def unit(self, *, eager: bool = False) -> Iterator[PostgresUnit]:
+        session = self._idle()
+        unit = PostgresUnit(session.connection, str(self.address), self._clock, eager=eager)
+        session.busy = True
+        try:
+            yield unit
+            unit.commit()
+        except StoreError as error:
+            if not isinstance(error, _HARMLESS):
+                session.connection.close()
+            raise
+        finally:
+            unit.pipeline.end()
+            self._rest(session)
+
+    def join(self, connection: Any) -> PostgresUnit:
+        """As the port says: a psycopg connection, or a SQLAlchemy session or connection on `postgresql+psycopg`.
+
+        Of asynchronous ones the synchronous side is joined: `await session.run_sync(lambda s: start(event, store.join(s)))`.
+        """
+        driver = unwrap(connection)
+        self._require_ours(driver, connection)
+        return PostgresUnit(driver, str(self.address), self._clock, eager=True, own=False)
+
+    def claim(self, saga: str, lane: int, partitions: int) -> Lane:
+        with self.unit() as unit:
+            place = {"saga": saga, "lane": lane}
+            self._wait_patiently(unit)
+            unit.pipeline.add("end_overstayed", {**place, "idle": f"{self._idle_timeout} s"})
+            unit.pipeline.add("record_partitions", {"saga": saga, "partitions": partitions})
+            before = unit.pipeline.add("lane", place)
+            claimed = unit.pipeline.add("claim", place)
+            recorded = unit.partitions(saga)
+            if recorded is not None and recorded != partitions:
+                raise PartitionCountChanged(saga, recorded, partitions)
+            epoch, batch, offsets = claimed.cursor.fetchone()
+            former = before.cursor.fetchone()
+            return Lane(saga, lane, epoch, batch, orjson.loads(offsets), former is None or former[2])
+
+    def committed(self, lane: Lane) -> bool:
+        with self.unit() as unit:
+            self._wait_patiently(unit)
+            rows = unit.pipeline.rows("lane", saga=lane.saga, lane=lane.number)
+            return bool(rows) and rows[0][0] == lane.epoch and rows[0][1] >= lane.batch
+
+    def release(self, lane: Lane) -> None:
+        with self.unit() as unit:
+            unit.pipeline.add("release", {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch})
+
+    def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
+        session = self._idle()
+        with engine_statements(self.address), session.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
+            place = {"saga": saga, "lane": lane, "limit": limit}
+            return [outbox_row(row) for row in cursor.execute(SQL["pending"], place, prepare=True)]
+
+    def woken(self) -> bool:
+        """As the port says. The first call of a thread makes it listen; a lost connection counts as a wake."""
+        try:
+            session = self._session()
+            if session.busy:
+                return True
+            session.connection.pgconn.consume_input()
+            if session.woken is None:
+                session.connection.add_notify_handler(lambda _: setattr(session, "woken", True))
+                session.connection.execute(SQL["listen"])
+                session.woken = False
+                return True
+            while session.connection.pgconn.notifies() is not None:
+                session.woken = True
+        except (psycopg.Error, StoreError):
+            return True
+        woken, session.woken = session.woken, False
+        return woken
+
+    def find(self, workflow_id: str) -> list[tuple[str, Workflow, list[OutboxRow]]]:
+        with self.unit() as unit:
+            sagas = [saga for (saga,) in unit.pipeline.rows("sagas_of_workflow", id=workflow_id)]
+            loaded = ((saga, unit.load(saga, [workflow_id], lock=False).get(workflow_id)) for saga in sagas)
+            return [(saga, workflow, unit.outbox_of(saga, workflow_id)) for saga, workflow in loaded if workflow]
+
+    def close(self) -> None:
+        """Close all threads' connections; open transactions are rolled back."""
+        with self._opening:
+            self._closed = True
+            for session in self._sessions.values():
+                session.connection.close()
+            self._sessions.clear()
+
+    def _wait_patiently(self, unit: PostgresUnit) -> None:
+        """Wait as long as a transaction that nobody goes on with can last, and not only for those that are at work."""
+        patience = milliseconds(self._idle_timeout + self._lock_timeout)
+        unit.pipeline.add("wait_up_to", {"milliseconds": patience, "locally": True})
+
+    def _idle(self) -> _Session:
+        """This thread's session, on a connection that was alive when it was last heard of."""
+        session = self._session()
+        if session.busy:
+            raise LifecycleError("this thread has a transaction open on this store; hand it on instead of opening another")
+        with suppress(psycopg.Error):
+            session.connection.pgconn.consume_input()
+        return self._session() if session.connection.closed else session
+
+    def _session(self) -> _Session:
+        session = self._sessions.get(threading.current_thread())
+        return session if session is not None and not session.connection.closed else self._open()
+
+    def _open(self) -> _Session:
+        with self._opening:
+            if self._closed:
+                raise LifecycleError(f"the store on {self.address} is closed")
+            for thread in [t for t in self._sessions if not t.is_alive()]:
+                self._sessions.pop(thread).connection.close()
+        session = _Session(self._connect())
+        with self._opening:
+            self._sessions[threading.current_thread()] = session
+        return session
+
+    def _connect(self) -> Connection:
+        connection = self.address.connect()
+        with engine_statements(self.address):
+            limits = {"lock_timeout": milliseconds(self._lock_timeout), "idle_timeout": milliseconds(self._idle_timeout)}
+            row = connection.execute(SQL["configure"], limits).fetchone()
+        assert row is not None
+        if row[0] == "off":
+            connection.close()
+            raise DefinitionError(
+                f"{self.address} has synchronous_commit=off: PostgreSQL may forget a commit whose events are on their topics. "
+                f"Set it to on for this user or database: ALTER ROLE ... SET synchronous_commit = on"
+            )
+        return connection
+
+    def _rest(self, session: _Session) -> None:
+        """Leave the session without a transaction, or closed."""
+        session.busy = False
+        connection = session.connection
+        with suppress(psycopg.Error):
+            if connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
+                connection.execute("ROLLBACK")
+        if connection.info.transaction_status is not TransactionStatus.IDLE:
+            connection.close()
+        connection.row_factory = tuple_row  # a handler may have set another
+
+    def _require_ours(self, driver: Any, given: Any) -> None:
+        asynchronous = isinstance(getattr(driver, "driver_connection", None), psycopg.AsyncConnection)
+        if not (isinstance(driver, psycopg.Connection) or asynchronous):
+            raise DefinitionError(
+                f"join expects a psycopg.Connection, or a SQLAlchemy session or connection on postgresql+psycopg://, found "
+                f"{_kind(given)}{'' if driver is given else f' over {_kind(driver)}'}"
+            )
+        if driver.autocommit and driver.info.transaction_status is TransactionStatus.IDLE:
+            raise DefinitionError(
+                "join expects a connection inside a transaction, and this one commits every statement by itself: "
+                "BEGIN first, or wrap the business statements and this call in connection.transaction()"
+            )
+        if driver in self._joined:
+            return
+        cursor = driver.cursor()
+        cursor.execute(SQL["identity"])
+        found = tuple(cursor.fetchone())
+        if found != self._identity:
+            raise DefinitionError(
+                f"the connection is on database {found[0]!r}, which lacks this store's tables: they are in {self.address}. "
+                f"Connect to that database and schema, so that one transaction holds business rows and events"
+            )
+        self._joined.add(driver)
+
+
+def _kind(thing: Any) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"

@@ -1,0 +1,168 @@
+"""One open PostgreSQL transaction: what handlers execute in it, and what the engine loads and saves set-based.
+
+Statements of the engine fail with StoreError. Statements of handlers fail with the driver's own errors where it is certain
+whose statement failed, else with StatementFailed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import orjson
+import psycopg
+
+from saga.clock import Clock
+from saga.errors import LaneFenced, StoreConflict, StoreError
+from saga.store.port import Changes, Lane, OutboxRow, Published, Workflow
+from saga.store.postgres_pipeline import Answer, Pipeline
+from saga.store.postgres_rows import (
+    fence_columns,
+    fence_of,
+    iso,
+    outbox_columns,
+    outbox_row,
+    received_columns,
+    received_of,
+    workflow_columns,
+    workflow_of,
+)
+from saga.store.postgres_tables import technical
+
+
+class PostgresUnit:
+    """A transaction on `connection`: one that the store began there, or with `own=False` one that its caller will end.
+
+    `eager`: a handler's statement is answered before `execute` returns.
+    """
+
+    def __init__(self, connection: Any, address: str, clock: Clock, *, eager: bool, own: bool = True) -> None:
+        self.workflow_id: str | None = None
+        self.pipeline = Pipeline(connection, address, own=own)
+        self._address, self._clock, self._eager, self._own = address, clock, eager, own
+        self._unknown: set[tuple[str, str]] = set()
+        self._unannounced: set[tuple[str, int]] = set()
+
+    @property
+    def connection(self) -> Any:
+        return self.pipeline.direct()
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Answer:
+        answer = self.pipeline.handle(sql, parameters)
+        if self._eager:
+            self.pipeline.send(asked=True)
+        return answer
+
+    def partitions(self, saga: str) -> int | None:
+        rows = self.pipeline.rows("partitions", saga=saga)
+        return rows[0][0] if rows else None
+
+    def load(self, saga: str, ids: Collection[str], *, lock: bool = True) -> dict[str, Workflow]:
+        """As the port says; without `lock` for those who only read."""
+        wanted = {"saga": saga, "ids": [*ids]}
+        if not ids:
+            return {}
+        if lock and len(ids) == 1:
+            self.pipeline.add("lock_name", {"saga": saga, "id": wanted["ids"][0]})
+        workflows = self.pipeline.add("load_workflows", wanted, more="locked" if lock else "")
+        fences, inbox, unpublished = (
+            self.pipeline.add(name, wanted) for name in ("load_fences", "load_inbox", "load_unpublished")
+        )
+        self.pipeline.send()
+        found = {row[0]: workflow_of(row) for row in workflows.cursor.fetchall()}
+        # what was not there to be locked may have been committed since: `save` will hear of it
+        for id_, *fence in fences.cursor.fetchall():
+            if id_ in found:
+                found[id_].fences[fence[0]] = fence_of(fence)
+        for id_, *received in inbox.cursor.fetchall():
+            if id_ in found:
+                found[id_].inbox[received[0]] = received_of(received)
+        for workflow_id, id_ in unpublished.cursor.fetchall():
+            if workflow_id in found:
+                found[workflow_id].unpublished.add(id_)
+        self._unknown.update((saga, id_) for id_ in ids if id_ not in found)
+        return found
+
+    def running(self, saga: str, lane: int) -> list[str]:
+        return [id_ for (id_,) in self.pipeline.rows("running", saga=saga, lane=lane)]
+
+    def save(self, saga: str, changes: Changes) -> None:
+        workflows = {w.id: w for w in (*changes.workflows, *changes.closed)}
+        closed = {w.id for w in changes.closed} | {w.id for w in changes.workflows if w.closed}
+        self._save_workflows(saga, workflows, closed)
+        fences = {(id_, f.step): (id_, f) for id_, f in changes.fences if id_ not in closed}
+        inbox = {(id_, r.id): (id_, r) for id_, r in changes.inbox if id_ not in closed}
+        outbox = {row.id: row for row in changes.outbox}
+        if fences:
+            self.pipeline.add("save_fence", {"saga": saga, **fence_columns(fences.values())})
+        if inbox:
+            self.pipeline.add("save_received", {"saga": saga, **received_columns(inbox.values())})
+        if outbox:
+            self.pipeline.add("save_outbox", outbox_columns(outbox.values()))
+        if closed:
+            self.pipeline.add("drop_fences", {"saga": saga, "ids": [*closed]})
+            self.pipeline.add("drop_inbox", {"saga": saga, "ids": [*closed]})
+        self._unannounced.update((row.saga, row.lane) for row in changes.outbox)
+        self._end_of_verb()
+
+    def mark(self, published: Sequence[Published]) -> None:
+        if published:
+            ids, offsets = [report.id for report in published], [report.offset for report in published]
+            self.pipeline.add("mark", {"published": iso(self._clock.now()), "id": ids, "offset": offsets})
+            self._end_of_verb()
+
+    def technical(self, error: Exception) -> StoreError | None:
+        return error if isinstance(error, StoreError) else technical(self._address, error)
+
+    def advance(self, lane: Lane) -> None:
+        """As the port says, only that a fenced owner may hear of it as late as at the end."""
+        # whoever advances a lane publishes what was written for it from memory
+        self._unannounced.discard((lane.saga, lane.number))
+        offsets = orjson.dumps(lane.offsets).decode()
+        place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch, "batch": lane.batch, "offsets": offsets}
+
+        def fenced(error: Exception) -> StoreError | None:
+            is_ours = not isinstance(error, psycopg.errors.DivisionByZero)
+            return None if is_ours else LaneFenced(lane.saga, lane.number, lane.epoch)
+
+        self.pipeline.add("advance", place, excuse=fenced)
+        self._end_of_verb()
+
+    def commit(self) -> None:
+        """End the transaction, with word to the owners of those lanes for which it wrote events."""
+        self._announce()
+        self.pipeline.commit()
+
+    def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
+        return [outbox_row(row) for row in self.pipeline.rows("outbox_of_workflow", saga=saga, id=workflow_id)]
+
+    def _save_workflows(self, saga: str, workflows: Mapping[str, Workflow], closed: set[str]) -> None:
+        new = [w for id_, w in workflows.items() if (saga, id_) in self._unknown]
+        old = [w for id_, w in workflows.items() if (saga, id_) not in self._unknown]
+        if new:
+            columns = {"saga": saga, **workflow_columns(new, closed)}
+            self.pipeline.add("open_workflow", columns, excuse=self._opened_elsewhere)
+            self._unknown.difference_update((saga, w.id) for w in new)
+        if old:
+            self.pipeline.add("open_workflow", {"saga": saga, **workflow_columns(old, closed)}, more="or_replace")
+
+    def _opened_elsewhere(self, error: Exception) -> StoreError | None:
+        if not isinstance(error, psycopg.errors.UniqueViolation):
+            return None
+        return StoreConflict(f"{self._address}: another transaction opened the same workflow ({error.diag.message_detail})")
+
+    def _announce(self) -> None:
+        """Tell other processes of the outbox.
+
+        NOTIFY takes a lock of the whole server at COMMIT, so it is left to the few transactions whose events are not published
+        by the very thread that commits them: those of `start` and of operators.
+        """
+        for saga, lane in sorted(self._unannounced):
+            self.pipeline.add("notify", {"saga": saga, "lane": lane})
+        self._unannounced.clear()
+
+    def _end_of_verb(self) -> None:
+        """In a transaction that its caller ends, nothing may be left behind."""
+        if not self._own:
+            self._announce()
+            self.pipeline.send()
