@@ -19,6 +19,18 @@ from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound
 
 MAX_EVENT_BYTES = 900_000
 
+_INT32 = "saga-int32"
+
+
+def _in_range(value: Any, *_: object) -> Any:
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        raise ValueError(f"{value} is beyond the 32 bits of an int; let the contract say long")
+    return value
+
+
+# fastavro writes such a value as the long that it is, which no other Avro library reads back.
+fastavro.write.LOGICAL_WRITERS[f"int-{_INT32}"] = _in_range
+
 
 class AvroCodec:
     """Encodes and decodes the types of one saga.
@@ -68,7 +80,7 @@ class AvroCodec:
         """First bytes and schema of a type."""
         if (known := self._writers.get(name)) is None:
             prefix = b"\0" + self.schema_id(name).to_bytes(4, "big")
-            known = self._writers[name] = prefix, fastavro.parse_schema(self.saga.contract(name))
+            known = self._writers[name] = prefix, fastavro.parse_schema(_guarded(self.saga.contract(name)))
         return known
 
     def schema_id(self, name: str) -> int:
@@ -94,3 +106,19 @@ class AvroCodec:
                 raise DecodeError(f"event {name} was written with schema {id}, in which {hazard}: it is not decoded")
             self._others[id] = fastavro.parse_schema(schema)
         return self._others[id]
+
+
+def _guarded(schema: Any) -> Any:
+    """The same schema, each plain int of which is looked at before it is written."""
+    match schema:
+        case "int":
+            return {"type": "int", "logicalType": _INT32}
+        case list():
+            return [_guarded(branch) for branch in schema]
+        case {"fields": fields}:
+            return {**schema, "fields": [{**field, "type": _guarded(field["type"])} for field in fields]}
+        case {"type": "int"} if "logicalType" not in schema:
+            return {**schema, "logicalType": _INT32}
+        case dict():
+            return {**schema, **{key: _guarded(schema[key]) for key in ("items", "values") if key in schema}}
+    return schema
