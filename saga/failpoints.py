@@ -45,14 +45,18 @@ def _parse(text: str) -> dict[str, _Arm]:
     armed = {}
     for part in filter(None, text.split(",")):
         name, _, rest = part.partition(":")
-        action, _, nth = rest.partition(":")
-        action, _, seconds = action.partition("=")
-        if name not in list(Failpoint) or action not in {"kill", "raise", "delay"}:
+        words, _, nth = rest.partition(":")
+        action, _, seconds = words.partition("=")
+        try:
+            arm = _Arm(action, int(nth or 1), float(seconds or 0))
+        except ValueError:
+            arm = _Arm("", 0)
+        if name not in list(Failpoint) or arm.action not in {"kill", "raise", "delay"} or arm.nth < 1:
             raise DefinitionError(
                 f"SAGA_FAILPOINTS has {part!r}; expected NAME:kill|raise|delay=SECONDS[:NTH], "
                 f"NAME one of {', '.join(Failpoint)}"
             )
-        armed[name] = _Arm(action, int(nth or 1), float(seconds or 0))
+        armed[name] = arm
     return armed
 
 

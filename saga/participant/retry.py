@@ -29,4 +29,5 @@ class Retry:
         """Seconds to wait after the failure of `attempt` (from 1), None when it was the last; `chance` is in [0, 1)."""
         if attempt >= self.attempts:
             return None
-        return chance * min(self.longest, self.first * 2.0 ** (attempt - 1))
+        doublings = min(attempt - 1, 1000)  # the next power of two that a float holds is not far
+        return chance * min(self.longest, self.first * 2.0**doublings)
