@@ -18,19 +18,20 @@ def unwrap(given: Any) -> Any:
     """
     if callable(getattr(given, "run_sync", None)):
         raise DefinitionError(
-            f"join cannot wait for {_kind(given)}; join inside its run_sync, which hands over the synchronous side: "
+            f"join cannot wait for {kind(given)}; join inside its run_sync, which hands over the synchronous side: "
             f"await session.run_sync(lambda session: orders.start(event, store.join(session)))"
         )
     if not (callable(getattr(given, "in_transaction", None)) and callable(getattr(given, "begin_nested", None))):
         return given
     if not given.in_transaction():
         raise DefinitionError(
-            f"join expects {_kind(given)} inside a transaction, and this one is in none: open one with begin() around the "
+            f"join expects {kind(given)} inside a transaction, and this one is in none: open one with begin() around the "
             f"business statements and this call"
         )
     connection = given.connection() if callable(getattr(given, "get_bind", None)) else given
     return connection.connection.dbapi_connection
 
 
-def _kind(given: Any) -> str:
-    return f"{type(given).__module__.partition('.')[0]}'s {type(given).__qualname__}"
+def kind(thing: Any) -> str:
+    """What it is, for whoever handed it over."""
+    return f"{type(thing).__module__.partition('.')[0]}.{type(thing).__qualname__}"

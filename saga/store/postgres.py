@@ -28,7 +28,7 @@ from saga.errors import (
     StoreConflict,
     StoreError,
 )
-from saga.store.joining import unwrap
+from saga.store.joining import kind, unwrap
 from saga.store.port import Lane, OutboxRow, Transaction, Workflow
 from saga.store.postgres_rows import outbox_row
 from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds
@@ -235,7 +235,7 @@ class PostgresStore:
         if not (isinstance(driver, psycopg.Connection) or asynchronous):
             raise DefinitionError(
                 f"join expects a psycopg.Connection, or a SQLAlchemy session or connection on postgresql+psycopg://, found "
-                f"{_kind(given)}{'' if driver is given else f' over {_kind(driver)}'}"
+                f"{kind(given)}{'' if driver is given else f' over {kind(driver)}'}"
             )
         if driver.autocommit and driver.info.transaction_status is TransactionStatus.IDLE:
             raise DefinitionError(
@@ -253,7 +253,3 @@ class PostgresStore:
                 f"Connect to that database and schema, so that one transaction holds business rows and events"
             )
         self._joined.add(driver)
-
-
-def _kind(thing: Any) -> str:
-    return f"{type(thing).__module__}.{type(thing).__qualname__}"

@@ -19,6 +19,7 @@ import orjson
 
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict, StoreError
+from saga.store.joining import kind, unwrap
 from saga.store.port import Lane, OutboxRow, Transaction, Workflow
 from saga.store.sqlite_tables import SqliteTables, connect, engine_statements
 from saga.store.sqlite_unit import SqliteUnit, outbox_row
@@ -77,12 +78,17 @@ class SqliteStore:
             self._writing.release()
 
     def join(self, connection: Any) -> SqliteUnit:
-        if not isinstance(connection, sqlite3.Connection):
-            raise DefinitionError(f"join expects a sqlite3.Connection, found {type(connection).__qualname__}")
-        if not connection.in_transaction:
+        """As the port says: a sqlite3 connection, or a SQLAlchemy session or connection on `sqlite`."""
+        driver = unwrap(connection)
+        if not isinstance(driver, sqlite3.Connection):
+            raise DefinitionError(
+                f"join expects a sqlite3.Connection, or a SQLAlchemy session or connection on sqlite://, found "
+                f"{kind(connection)}{'' if driver is connection else f' over {kind(driver)}'}"
+            )
+        if not driver.in_transaction:
             raise DefinitionError("join expects a connection inside a transaction: execute 'BEGIN IMMEDIATE' on it first")
-        self._require_our_file(connection)
-        unit = SqliteUnit(connection, self.path, self._clock)
+        self._require_our_file(driver)
+        unit = SqliteUnit(driver, self.path, self._clock)
         # a deferred transaction either gets the write lock here or is told at once that it never will
         unit.query("take_write_lock")
         return unit

@@ -21,8 +21,10 @@ SELECT workflow_id, id, step, status, type, payload, state, cause, traceparent, 
 FROM saga_inbox WHERE workflow_id = ANY(%(ids)b::text[]) AND saga = %(saga)s;
 
 -- name: load_unpublished
+-- Spelt so that the index of pending rows does not qualify: with many of them pending, it would be read whole.
 SELECT aggregateid, id
-FROM saga_outbox WHERE aggregateid = ANY(%(ids)b::text[]) AND saga = %(saga)s AND published IS NULL;
+FROM saga_outbox
+WHERE aggregateid = ANY(%(ids)b::text[]) AND saga = %(saga)s AND coalesce(published, '-infinity') = '-infinity';
 
 -- name: running
 SELECT w.workflow_id
