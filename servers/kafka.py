@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import uuid
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -40,6 +39,8 @@ SETTINGS: Mapping[str, str] = {
     "group.consumer.min.heartbeat.interval.ms": "1000",
     "group.min.session.timeout.ms": "6000",
     "group.initial.rebalance.delay.ms": "0",
+    "broker.session.timeout.ms": "6000",  # for so long a crashed broker's successor is refused
+    "broker.heartbeat.interval.ms": "1000",
     "log.retention.hours": "168",
     "log.segment.bytes": "67108864",
     "log.cleaner.dedupe.buffer.size": "8388608",  # its default is a third of the heap we give
@@ -70,11 +71,10 @@ def local(report: Report, *, tethered: bool = True) -> LocalServer:
     classes = jars(f"kafka-{VERSION}", ARTIFACTS, report)
     program = [str(java(report)), *_JVM, "-cp", f"{classes}/*"]
     home, address = workspace("kafka"), f"{LOOPBACK}:{free_port()}"
-    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     properties = {**SETTINGS, **_listening(address, f"{LOOPBACK}:{free_port()}"), "log.dirs": str(home / "data")}
     (home / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     (home / "log4j2.yaml").write_text(_LOGGING)
-    tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--standalone", "--config", "server.properties"]
+    tool = f"kafka.tools.StorageTool format --cluster-id {uuid.uuid4().hex} --standalone --config server.properties".split()
     run("formatting the storage of kafka", [*program, *tool], cwd=home)
     return LocalServer("kafka", address, home, [*program, "kafka.Kafka", "server.properties"], answers, tethered=tethered)
 

@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from servers import LocalServer, ServerFailed, fresh_database, kafka, postgres, registry
+from servers.__main__ import main
 from servers.programs import Report
 from servers.standing import StandingSet
 from tests.serving import missing_is_told
@@ -230,3 +231,37 @@ def test_a_process_that_has_got_the_id_of_one_of_ours_is_left_alone(tmp_path: Pa
 
     assert ours.alive
     os.kill(ours.pid, signal.SIGKILL)
+
+
+def test_the_commands_print_what_a_shell_can_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = {"kafka": lambda _report, tethered: sleeper(tmp_path / "home", tethered=tethered)}
+    monkeypatch.setattr("servers.__main__.StandingSet", lambda: StandingSet(tmp_path / "state", start))
+
+    codes = [main([verb]) for verb in ("up", "status", "down", "status")]
+
+    told = capsys.readouterr().out.splitlines()
+    assert codes == [0, 1, 0, 1]
+    assert told[0] == "export SAGA_BROKER=nowhere"
+    assert [line.split()[:2] for line in told[1:]] == [
+        ["kafka", "nowhere"],
+        ["postgres", "down"],
+        ["registry", "down"],
+        ["kafka", "down"],
+        ["postgres", "down"],
+        ["registry", "down"],
+    ]
+
+
+def test_a_command_that_fails_says_why_and_leaves_standard_output_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = {"kafka": lambda _report, tethered: sleeper(tmp_path / "home", "echo no; exit 3", answers=False, tethered=tethered)}
+    monkeypatch.setattr("servers.__main__.StandingSet", lambda: StandingSet(tmp_path / "state", start))
+
+    code = main(["up"])
+
+    told = capsys.readouterr()
+    assert (code, told.out) == (1, "")
+    assert "sleeper ended with code 3" in told.err
