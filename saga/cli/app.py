@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from saga.cli import output
+from saga.cli.broker import broker
 from saga.cli.check import check, diagram
 from saga.cli.db import db
 from saga.cli.doctor import doctor
@@ -70,6 +71,7 @@ app.command()(run)
 app.command()(show)
 app.command()(doctor)
 app.command()(check)
+app.command()(broker)
 app.command()(diagram)
 app.add_typer(topics, name="topics")
 app.add_typer(schemas, name="schemas")
