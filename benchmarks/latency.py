@@ -8,7 +8,7 @@ from contextlib import closing
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from benchmarks.workload import CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, create, ledger, messages, saga
+from benchmarks.workload import CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, Headers, create, ledger, messages, saga
 from saga import Worker
 from saga.contracts.topics import lane_of, saga_topics
 from saga.store.postgres import PostgresStore
@@ -38,7 +38,7 @@ def latencies(servers: str, dsn: str, name: str, count: int, per_second: float) 
 
 
 def _measure(
-    producer: Producer, consumer: Consumer, orders: list[tuple[str, bytes, list[tuple[str, bytes]]]], topic: str, pause: float
+    producer: Producer, consumer: Consumer, orders: list[tuple[str, bytes, Headers]], topic: str, pause: float
 ) -> list[float]:
     """Milliseconds of each order; the first ones warm everything up."""
     sent: dict[bytes, float] = {}

@@ -24,7 +24,7 @@ CREATE_ACCOUNTS = "CREATE TABLE accounts (id integer PRIMARY KEY, events integer
 FILL_ACCOUNTS = "INSERT INTO accounts (id) SELECT * FROM generate_series(0, 9999)"
 BUSINESS = "UPDATE accounts SET events = events + 1 WHERE id = %s"
 
-Headers = list[tuple[str, bytes]]
+Headers = list[tuple[str, str]]
 
 
 class Placed(Event):

@@ -75,7 +75,7 @@ def fresh_topics() -> tuple[str, str]:
 
 
 def outbound(topic: str, number: int, value: str, token: str = "") -> Outbound:
-    return Outbound(token or value, topic, number, b"w-1", value.encode(), [("ce_id", value.encode())])
+    return Outbound(token or value, topic, number, b"w-1", value.encode(), [("ce_id", value)])
 
 
 def publish(producer: Producer, *records: Outbound) -> list[Delivery]:

@@ -91,7 +91,7 @@ def account(
     saga: str, workflow: Workflow, outbox: Sequence[OutboxRow], now: datetime, contracts: Saga | None, codec: AvroCodec | None
 ) -> Account:
     """Tell what is known. With the saga's `contracts` also what is awaited, with a `codec` what the results were."""
-    stated = [from_headers(dict(row.headers), row.payload, topic=row.topic, partition=row.lane) for row in outbox]
+    stated = [from_headers(_raw(row), row.payload, topic=row.topic, partition=row.lane) for row in outbox]
     fences = workflow.fences.values()
     participant = next((message.kind.source for message in stated), None)
     if participant is None and contracts is not None:
@@ -114,6 +114,10 @@ def account(
         taken=[_taken(received) for received in sorted(workflow.inbox.values(), key=_arrival)],
         stated=[_stated(message, message.id not in workflow.unpublished) for message in stated],
     )
+
+
+def _raw(row: OutboxRow) -> dict[str, bytes | None]:
+    return {name: value.encode() for name, value in row.headers}
 
 
 def _trouble(workflow: Workflow, stated: Sequence[Message], now: datetime) -> Iterator[str]:

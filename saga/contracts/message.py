@@ -16,7 +16,8 @@ from uuid import UUID
 from saga.errors import DecodeError
 from saga.protocol.facts import Fact, FactStatus, stated
 
-Headers = list[tuple[str, bytes]]
+Headers = list[tuple[str, str]]
+"""What is written; UTF-8 on the wire."""
 CONTENT_TYPE = "application/avro"
 
 _NAMESPACE = UUID("6f1a53c5-7b0c-5f2e-9a4e-2d1f3b6c8e90").bytes
@@ -94,20 +95,20 @@ RawHeaders = Mapping[str, bytes | None]
 def to_headers(message: Message) -> Headers:
     """The message's attributes as Kafka headers, absent ones left out."""
     headers = [
-        ("ce_id", message.id.encode()),
-        ("ce_subject", message.workflow_id.encode()),
+        ("ce_id", message.id),
+        ("ce_subject", message.workflow_id),
         ("ce_time", _moment(message.time)),
-        ("ce_sequence", b"%d" % message.sequence),
+        ("ce_sequence", str(message.sequence)),
         *_kind_headers(message.kind),
     ]
     if message.cause:
-        headers.append(("ce_causationid", message.cause.encode()))
+        headers.append(("ce_causationid", message.cause))
     if message.deadline:
         headers.append(("ce_deadline", _moment(message.deadline)))
     if message.traceparent:
-        headers.append(("traceparent", message.traceparent.encode()))
+        headers.append(("traceparent", message.traceparent))
     if message.tracestate:
-        headers.append(("tracestate", message.tracestate.encode()))
+        headers.append(("tracestate", message.tracestate))
     return headers
 
 
@@ -195,12 +196,12 @@ def _kind_headers(kind: Kind) -> Headers:
         "ce_status": kind.status.value,
         "ce_attempt": str(kind.attempt),
     }
-    return [(name, text.encode()) for name, text in texts.items() if text]
+    return [(name, text) for name, text in texts.items() if text]
 
 
 @lru_cache(maxsize=1024)
-def _moment(moment: datetime) -> bytes:
-    return moment.isoformat().replace("+00:00", "Z").encode()
+def _moment(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 @lru_cache(maxsize=1024)

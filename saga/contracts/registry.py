@@ -35,8 +35,8 @@ _NOT_FOUND = 404
 class Registry:
     """Inert until first used; safe to use from any thread.
 
-    `url` is the root of the compatible API (Apicurio: `http://host:8080/apis/ccompat/v7`), `cache` a folder for what
-    was learnt of it (None: this process only), `timeout` in seconds, `client` further settings of confluent-kafka's registry client.
+    `url` is the root of the compatible API (Apicurio: `http://host:8080/apis/ccompat/v7`), `cache` a folder for what was
+    learnt of it (None: this process only), `timeout` in seconds, `client` more settings of confluent-kafka's client.
     Every method raises RegistryUnavailable where the registry does not answer and the cache does not know.
     """
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 
 from saga.contracts.message import Kind, Message, from_headers, kind_of, unreadable
 from saga.contracts.saga import Saga
@@ -18,8 +19,7 @@ from saga.transport.port import Record
 log = logging.getLogger("saga.intake")
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """A consumed record; `message` is None where its header says that it is none of this participant's business."""
 
     record: Record

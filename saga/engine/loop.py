@@ -10,7 +10,7 @@ from saga.clock import Clock
 from saga.contracts.topics import group
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import Processor
-from saga.engine.relay import Relay
+from saga.engine.relay import MARK_AFTER, Relay
 from saga.errors import BrokerError, LaneFenced, LaneStopped, OffsetOutOfRange, RegistryUnavailable, StoreError
 from saga.failpoints import Failpoint, failpoint
 from saga.participant.participant import Participant
@@ -39,10 +39,11 @@ class Loop:
         chance: Callable[[], float],
         clock: Clock | None = None,
         idle_wait: float = IDLE_WAIT,
+        mark_after: float = MARK_AFTER,
     ) -> None:
         self.participant, self.store, self.broker, self.stopping, self.batch = participant, store, broker, stopping, batch
         self.clock, self.idle_wait = clock or participant.clock, idle_wait
-        self.relay = Relay(store, broker, self.clock)
+        self.relay = Relay(store, broker, self.clock, mark_after=mark_after)
         self.processor = Processor(participant, store, self.relay, self.clock, chance)
         self.lanes = Lanes(
             participant.saga.name,
@@ -74,6 +75,7 @@ class Loop:
         """Become a member of the participant's group."""
         name = group(self.participant.saga.name, self.participant.name)
         self._consumer = self.broker.consumer(name, self.lanes.topics, self.lanes)
+        self.relay.open()
 
     def leave(self) -> None:
         """Give the lanes up in an orderly way and end."""
@@ -175,7 +177,7 @@ class Loop:
                 self.relay.waiting.update(self.lanes.owned)
             self.relay.scan(self.lanes.running())
             if quiet:
-                self.relay.mark()
+                self.relay.mark_in_time()
         except StoreError as error:
             log.warning("the outbox cannot be read or marked (%s); trying again", error)
             self.relay.waiting.update(self.lanes.owned)

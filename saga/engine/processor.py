@@ -135,7 +135,7 @@ class Processor:
             with self.store.unit(eager=len(items) == 1) as unit:
                 ledger = self._ledger(unit)
                 ledger.load({id for item in items if (id := _workflow_of(item)) is not None})
-                unpublished = {id: set(workflow.unpublished) for id, workflow in ledger.workflows.items()}
+                unpublished = {id: set(w.unpublished) for id, w in ledger.workflows.items() if w.unpublished}
                 for item in items:
                     intents += self._apply(ledger, lane, item)
                 ledger.write()
@@ -148,8 +148,7 @@ class Processor:
         failpoint(Failpoint.UNIT_COMMITTED)
         lane.batch, lane.offsets = ahead.batch, ahead.offsets
         self.relay.marked(marks)
-        for workflow_id, rows in ledger.outbox.items():
-            self.relay.publish(lane, rows, unpublished.get(workflow_id, ()))
+        self.relay.publish(lane, ledger.outbox, unpublished)
         return intents
 
     def _apply(self, ledger: Ledger, lane: Lane, item: Item) -> list[Intent]:

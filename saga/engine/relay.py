@@ -8,7 +8,7 @@ hole behind which later records pass, so after one the producer is thrown away a
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from saga.clock import Clock
 from saga.errors import BrokerError
@@ -21,21 +21,27 @@ log = logging.getLogger("saga.relay")
 SCAN_ROWS = 1000
 MAX_IN_FLIGHT = 10_000
 RESTART_PAUSE = 1.0
+MARK_AFTER = 0.2
 
 
 class Relay:
     """Publishes, and keeps the delivery reports until a transaction has marked their rows.
 
-    Belongs to one thread. `waiting` holds the lanes whose pending rows must be read from the store.
+    Belongs to one thread. `waiting` holds the lanes whose pending rows must be read from the store. Reports are marked
+    with the next batch, or alone when none has come for `mark_after` seconds.
     """
 
-    def __init__(self, store: Store, broker: Broker, clock: Clock) -> None:
-        self.store, self.broker, self.clock = store, broker, clock
+    def __init__(self, store: Store, broker: Broker, clock: Clock, *, mark_after: float = MARK_AFTER) -> None:
+        self.store, self.broker, self.clock, self.mark_after = store, broker, clock, mark_after
         self.waiting: set[int] = set()
         self._producer: Producer | None = None
         self._in_flight: set[str] = set()
         self._delivered: dict[str, int] = {}
-        self._not_before = 0.0
+        self._not_before = self._marked_at = 0.0
+
+    def open(self) -> None:
+        """Have a producer before the first event: an idempotent one takes half a second to get its id."""
+        self._producer = self._producer or self.broker.producer()
 
     @property
     def delivered(self) -> list[Published]:
@@ -48,15 +54,20 @@ class Relay:
 
     def marked(self, published: Iterable[Published]) -> None:
         """These marks are committed."""
+        self._marked_at = self.clock.monotonic()
         for row in published:
             self._delivered.pop(row.id, None)
 
-    def publish(self, lane: Lane, rows: Sequence[OutboxRow], before: Collection[str]) -> None:
-        """Send what was committed for one workflow; `before` are ids of its earlier rows that the store has as unpublished."""
-        if lane.number in self.waiting or not all(map(self._known, before)):
-            self.waiting.add(lane.number)
-        else:
-            self._send(rows)
+    def publish(self, lane: Lane, rows: Mapping[str, Sequence[OutboxRow]], before: Mapping[str, Collection[str]]) -> None:
+        """Send what was committed just now, by workflow; `before` are ids of earlier rows that the store has as unpublished."""
+        ready: list[OutboxRow] = []
+        for workflow_id, committed in rows.items():
+            if all(map(self._known, before.get(workflow_id, ()))):
+                ready += committed
+            else:
+                self.waiting.add(lane.number)
+        if lane.number not in self.waiting:
+            self._send(ready)
 
     def scan(self, lanes: Iterable[Lane]) -> None:
         """Send the pending rows of those lanes that wait for it; where more remain, the lane goes on waiting."""
@@ -87,8 +98,13 @@ class Relay:
         if self._delivered:
             failpoint(Failpoint.RELAY_ACKNOWLEDGED)
 
+    def mark_in_time(self) -> None:
+        """In a quiet moment: a transaction of its own, once the delivered have waited long enough for a batch."""
+        if self._delivered and self.clock.monotonic() >= self._marked_at + self.mark_after:
+            self.mark()
+
     def mark(self) -> None:
-        """Mark what is delivered in a transaction of its own: for quiet moments."""
+        """Mark what is delivered in a transaction of its own."""
         if published := self.delivered:
             with self.store.unit() as unit:
                 unit.mark(published)
@@ -113,8 +129,8 @@ class Relay:
     def _send(self, rows: Sequence[OutboxRow]) -> None:
         if not rows:
             return
-        if self._producer is None:
-            self._producer = self.broker.producer()
+        self.open()
+        assert self._producer is not None
         self._in_flight.update(row.id for row in rows)
         try:
             self._producer.send(

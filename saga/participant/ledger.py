@@ -19,6 +19,8 @@ from saga.store.port import Changes, Fence, OutboxRow, Received, Unit, Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
+_UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING})
+
 
 class Ledger:
     """The changes of one unit of work of `participant`.
@@ -109,7 +111,8 @@ class Ledger:
         """The action ended with this event: done, or failed."""
         failed = event == step.fails
         status = StepStatus.FAILED if failed else StepStatus.DONE
-        self.move(workflow, step.name, status, event=event, result=payload, pending=False, error=None)
+        result = payload if step.name in self.saga.undoable else None
+        self.move(workflow, step.name, status, event=event, result=result, pending=False, error=None)
         self.state(workflow, step.name, FactStatus.FAILED if failed else FactStatus.DONE, event, payload)
 
     def undo(self, workflow: Workflow, step: Step, payload: bytes | None = None) -> None:
@@ -179,6 +182,9 @@ class Ledger:
     def write(self) -> None:
         """Hand all changes to the store."""
         closed = {id for id, workflow in self._touched.items() if workflow.closed}
+        for id, received in self._inbox:
+            if received.payload is not None and self._is_spent(self._touched[id], received):
+                received.payload = None
         self.unit.save(
             self.saga.name,
             Changes(
@@ -189,6 +195,12 @@ class Ledger:
                 closed=[self._touched[id] for id in closed],
             ),
         )
+
+    def _is_spent(self, workflow: Workflow, received: Received) -> bool:
+        """Whether every own step that this event may trigger has had its outcome, so that nobody reads it again."""
+        steps = self.saga.triggered_by.get(received.type, ())
+        fences = (workflow.fences.get(name) for name in steps if self.saga[name].by == self.participant)
+        return all(fence is not None and fence.status not in _UNDECIDED for fence in fences)
 
     def _remember(self, workflow: Workflow) -> Workflow:
         self.workflows[workflow.id] = self._touched[workflow.id] = workflow

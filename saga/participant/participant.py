@@ -18,7 +18,7 @@ from saga.participant.ledger import Ledger
 from saga.participant.retry import Retry
 from saga.protocol.decide import Close, Refuse, decide
 from saga.protocol.definition import Step
-from saga.protocol.facts import FactStatus, StepStatus
+from saga.protocol.facts import StepStatus
 from saga.store.port import Transaction, Unit, Workflow
 
 if TYPE_CHECKING:
@@ -135,11 +135,9 @@ class Participant:
         if workflow_id in ledger.load([workflow_id]):
             return workflow_id
         payload = self.codec.encode(name, event.model_dump())
-        workflow = ledger.open(
-            workflow_id, lane_of(workflow_id, self._partitions(tx)), traceparent=traceparent, deadline=self.saga.deadline
-        )
-        ledger.move(workflow, root.name, StepStatus.DONE, event=name, result=payload)
-        ledger.state(workflow, root.name, FactStatus.DONE, name, payload)
+        lane = lane_of(workflow_id, self._partitions(tx))
+        workflow = ledger.open(workflow_id, lane, traceparent=traceparent, deadline=self.saga.deadline)
+        ledger.finish(workflow, root, name, payload)
         self._settle(ledger, workflow)
         return workflow_id
 

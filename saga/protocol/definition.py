@@ -154,6 +154,12 @@ class Definition:
         return frozenset(found)
 
     @cached_property
+    def undoable(self) -> frozenset[str]:
+        """Steps with a compensation that may run: what they did must be remembered."""
+        fixed = self.pivots | self.after_pivot
+        return frozenset(s.name for s in self.steps if isinstance(s.compensated, str) and s.name not in fixed)
+
+    @cached_property
     def awaited_reports(self) -> Mapping[str, frozenset[str]]:
         """Step to the direct successors that must have reported before it may be compensated."""
         return {name: frozenset(after) - self.after_pivot for name, after in self.successors.items()}

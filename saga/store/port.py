@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from saga.contracts.message import Headers
 from saga.errors import StoreError
@@ -125,8 +125,7 @@ class Workflow:
         return [received.fact for received in self.inbox.values()]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxRow:
+class OutboxRow(NamedTuple):
     """One event to be published: key `workflow_id`, explicit partition `lane` of `topic`, in order of `sequence`."""
 
     id: str
@@ -141,8 +140,7 @@ class OutboxRow:
     created: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(NamedTuple):
     """A delivery report: outbox row `id` stands at `offset` of its topic and partition."""
 
     id: str

@@ -71,7 +71,7 @@ def outbox_columns(rows: Iterable[OutboxRow]) -> Columns:
     return _columns(_OUTBOX_COLUMNS, [
         (
             row.id, row.topic, row.workflow_id, row.type, row.payload, row.saga, row.lane, row.sequence,
-            orjson.dumps([(name, value.decode()) for name, value in row.headers]).decode(), iso(row.created),
+            orjson.dumps(row.headers).decode(), iso(row.created),
         )
         for row in rows
     ])  # fmt: skip
@@ -145,7 +145,7 @@ def outbox_row(row: Sequence[Any]) -> OutboxRow:
         workflow_id=workflow_id,
         type=type_,
         sequence=sequence,
-        headers=[(name, value.encode()) for name, value in orjson.loads(headers)],
+        headers=[(name, value) for name, value in orjson.loads(headers)],
         payload=payload,
         created=created.astimezone(UTC),
     )

@@ -221,7 +221,7 @@ def _received(row: Sequence[Any]) -> Received:
 
 
 def _outbox_row(row: OutboxRow) -> tuple[Any, ...]:
-    headers = orjson.dumps([(name, value.decode()) for name, value in row.headers]).decode()
+    headers = orjson.dumps(row.headers).decode()
     return (
         row.id, row.topic, row.workflow_id, row.type, row.payload, row.saga, row.lane, row.sequence, headers,
         iso(row.created),
@@ -239,7 +239,7 @@ def outbox_row(row: Sequence[Any]) -> OutboxRow:
         workflow_id=workflow_id,
         type=type_,
         sequence=sequence,
-        headers=[(name, value.encode()) for name, value in orjson.loads(headers)],
+        headers=[(name, value) for name, value in orjson.loads(headers)],
         payload=payload,
         created=datetime.fromisoformat(created),
     )

@@ -117,6 +117,7 @@ class Harness:
             chance=self.chance,
             clock=self.clock,
             idle_wait=0.0,
+            mark_after=0.0,
         )
         loop.join()
         return loop

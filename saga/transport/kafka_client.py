@@ -72,14 +72,13 @@ def partition_of(message: Message) -> Partition:
 
 
 def record_of(message: Message) -> Record:
-    """The record, without headers that have no value."""
+    """The record as it is."""
     topic, number, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None
     assert number is not None
     assert offset is not None
-    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-    present = [(name, value) for name, value in headers if value is not None]
-    return Record(topic, number, offset, message.key(), message.value(), present)
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or ())
+    return Record(topic, number, offset, message.key(), message.value(), headers)
 
 
 def kafka_partition(partition: Partition, offset: int | None = None) -> TopicPartition:

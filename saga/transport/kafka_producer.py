@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from functools import partial
 from typing import cast
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import Producer as Client
 
 from saga.errors import BrokerError, LifecycleError
-from saga.transport.kafka_client import broker_error, log, opened, translated
+from saga.transport.kafka_client import broker_error, log, opened
 from saga.transport.kafka_settings import KafkaSettings
 from saga.transport.port import Delivery, Outbound
 
@@ -29,8 +29,11 @@ class KafkaProducer:
     def send(self, records: Iterable[Outbound]) -> None:
         self._refuse_ended()
         for record in records:
-            with translated(f"cannot publish {record.token} to {record.topic}/{record.partition}"):
+            try:
                 self._produce(record)
+            except KafkaException as error:
+                doing = f"cannot publish {record.token} to {record.topic}/{record.partition}"
+                raise broker_error(error.args[0], doing) from error
 
     def reports(self) -> list[Delivery]:
         self._refuse_ended()

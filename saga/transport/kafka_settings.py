@@ -32,7 +32,7 @@ _WRITE: Mapping[str, str] = {
     "enable.idempotence": "true",
     "acks": "all",
     "partitioner": "murmur2_random",
-    "linger.ms": "5",
+    "linger.ms": "1",  # a batch is handed over in one go, so waiting for more costs latency and gains nothing
     "compression.type": "lz4",
     "message.max.bytes": str(MIN_RECORD_BYTES),
 }

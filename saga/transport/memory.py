@@ -76,7 +76,7 @@ class MemoryBroker:
                 return Delivery(outbound.token, error=error)
             records = self.logs[partition]
             offset = len(records)
-            headers = list(outbound.headers)
+            headers = [(name, value.encode()) for name, value in outbound.headers]
             records.append(Record(partition.topic, partition.number, offset, outbound.key, outbound.value, headers))
             self.changed.notify_all()
             return Delivery(outbound.token, offset)

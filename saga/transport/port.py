@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from saga.contracts.message import Headers
 from saga.errors import BrokerError, OffsetOutOfRange
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(NamedTuple):
     """One partition of one topic."""
 
     topic: str
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record as consumed: bytes, nothing interpreted."""
 
     topic: str
@@ -27,11 +25,10 @@ class Record:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: Headers = field(default_factory=list)
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Outbound:
+class Outbound(NamedTuple):
     """One record to be published to an explicit partition; `token` comes back with its delivery report."""
 
     token: str

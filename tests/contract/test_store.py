@@ -40,7 +40,7 @@ def outbox(workflow_id: str, sequence: int, *, lane: int = 0, saga: str = "check
         workflow_id=workflow_id,
         type="checkout.StockReserved",
         sequence=sequence,
-        headers=[("ce_id", b"e1"), ("ce_subject", "Bestellung Ü".encode()), ("ce_id", b"again")],
+        headers=[("ce_id", "e1"), ("ce_subject", "Bestellung Ü"), ("ce_id", "again")],
         payload=b"\x00\x00\x00\x00\x01\xff",
         created=LATER,
     )

@@ -65,7 +65,7 @@ class Deed:
             workflow_id=self.workflow_id,
             type="t",
             sequence=sequence,
-            headers=[("ce_id", b"1")],
+            headers=[("ce_id", "1")],
             payload=b"",
             created=self.at,
         )

@@ -52,7 +52,7 @@ class Verbatim(Format):
 
 
 def headers(message: Message = MESSAGE) -> dict[str, bytes]:
-    return dict(to_headers(message))
+    return {name: value.encode() for name, value in to_headers(message)}
 
 
 @pytest.mark.parametrize("message", [MESSAGE, ABORT], ids=["with everything", "an abort of the whole workflow"])

@@ -68,7 +68,7 @@ def one_event() -> Changes:
         workflow_id="w1",
         type="checkout.StockReserved",
         sequence=1,
-        headers=[("ce_id", b"e1")],
+        headers=[("ce_id", "e1")],
         payload=b"\x00",
         created=NOW,
     )
