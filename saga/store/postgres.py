@@ -187,7 +187,8 @@ class PostgresStore:
         if session.busy:
             raise LifecycleError("this thread has a transaction open on this store; hand it on instead of opening another")
         with suppress(psycopg.Error):
-            session.connection.pgconn.consume_input()
+            for _ in range(2):  # the server's last words, then the end
+                session.connection.pgconn.consume_input()
         return self._session() if session.connection.closed else session
 
     def _session(self) -> _Session:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -89,6 +89,8 @@ class Pipeline:
         self._native = isinstance(connection, psycopg.Connection)
         self._collected: list[_Statement] = []
         self._guarded = self._open = True
+        self._leaving = ExitStack()
+        self._mode: psycopg.Pipeline | None = None
         if own:
             self._collected += [_Statement("BEGIN", prepare=False), _Statement(SQL["begin_unit"])]
 
@@ -130,12 +132,16 @@ class Pipeline:
         """The driver's connection, with nothing of ours on its way."""
         self._require_open()
         self.send()
+        if self._mode is not None:
+            self._leave()
+            self._connection.execute("SELECT")  # see there
         self._guarded = False
         return self._connection
 
     def end(self) -> None:
         """Forget what was not sent, and refuse more."""
         self._collected, self._open = [], False
+        self._leave()
 
     def send(self, *, asked: bool = False, ending: bool = False) -> None:
         """Send what was collected and wait until all of it is answered.
@@ -146,7 +152,7 @@ class Pipeline:
         statements, self._collected = self._collected, []
         if not statements:
             return
-        error = self._exchange(statements)
+        error = self._exchange(statements, ending=ending)
         for statement in statements:
             if statement.answer is not None and (answer := statement.answer()) is not None and statement.answered:
                 answer.cursor = statement.cursor
@@ -172,19 +178,41 @@ class Pipeline:
             self._guarded = True
             self._collect(_Statement(SQL["still_open"], excuse=self._at_guard))
 
-    def _exchange(self, statements: list[_Statement]) -> Exception | None:
+    def _exchange(self, statements: list[_Statement], *, ending: bool) -> Exception | None:
         """Execute all; answers the first error, after which the server has executed nothing."""
-        first: Exception | None = None
+        first: Exception | None = self._parted() if self._own else None
+        if first is not None:
+            return first
         try:
-            with self._connection.pipeline() if self._native and len(statements) > 1 else nullcontext():
-                try:
-                    for _, alike in groupby(statements, key=lambda statement: statement.kind):
-                        self._execute(list(alike))
-                except Exception as error:
-                    first = error  # leaving the pipeline waits for the answers that come before it
-        except psycopg.Error as error:
-            return first or error
+            mode = self._enter() if self._own else None
+            for _, alike in groupby(statements, key=lambda statement: statement.kind):
+                self._execute(list(alike))
+            if mode is not None and not ending:
+                mode.sync()
+        except Exception as error:
+            first = error
+        if ending or first is not None:
+            first = self._leave(first)
         return first
+
+    def _parted(self) -> StoreError | None:
+        """Whether the server has ended the session already; what is sent then is known not to have been executed."""
+        heard: list[str] = []
+
+        def hear(notice: psycopg.errors.Diagnostic) -> None:
+            heard.append(notice.message_primary or "")
+
+        self._connection.add_notice_handler(hear)
+        try:
+            for _ in range(2):  # its last words, then the end
+                self._connection.pgconn.consume_input()
+                self._connection.pgconn.is_busy()  # reads what has arrived
+        except psycopg.OperationalError as error:
+            said = "; ".join(heard) or str(error)
+            return StoreError(f"{self._address}: the server has ended the session, nothing was committed: {said}")
+        finally:
+            self._connection.remove_notice_handler(hear)
+        return None
 
     def _execute(self, alike: list[_Statement]) -> None:
         one = alike[0]
@@ -199,8 +227,28 @@ class Pipeline:
             self._connection.cursor().executemany(one.sql, [statement.parameters for statement in alike])
         one.executed = True
 
+    def _enter(self) -> psycopg.Pipeline:
+        if self._mode is None:
+            self._mode = self._leaving.enter_context(self._connection.pipeline())
+        return self._mode
+
+    def _leave(self, first: Exception | None = None) -> Exception | None:
+        """Leave the driver's pipeline mode, which waits for what is still to be answered; the error that came first.
+
+        The driver's last message is then a flush, after which the server forgets its timeout for idle transactions, so a
+        transaction that goes on must not end its exchanges by leaving.
+        """
+        self._mode = None
+        try:
+            self._leaving.close()
+        except psycopg.Error as error:
+            return first or error
+        return first
+
     def _verdict(self, error: Exception, statements: list[_Statement], asked: bool, ending: bool) -> Exception:
         """What the failure of one of these statements is called."""
+        if isinstance(error, StoreError):
+            return error
         if ending and self._connection.closed:
             return CommitUnknown(f"{self._address}: the connection was lost before COMMIT was answered ({error})")
         culprit = _culprit(statements, error)

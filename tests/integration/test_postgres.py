@@ -1,0 +1,366 @@
+"""The PostgreSQL store where only the real server can judge it: order, fences, conflicts, lost answers, stopped owners."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from threading import Barrier
+from typing import LiteralString
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from saga.errors import LaneFenced, StoreConflict, StoreError
+from saga.store.port import Changes, OutboxRow, Unit, Workflow
+from saga.store.postgres import PostgresStore
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+OWNER = """
+import sys
+from saga.store.postgres import PostgresStore
+from saga.errors import StoreError
+store = PostgresStore(sys.argv[1], lock_timeout=0.3, idle_timeout=0.5)
+lane = store.claim("checkout", 0, 1)
+try:
+    with store.unit() as unit:
+        unit.load("checkout", ["w1"])
+        print("inside", flush=True)
+        sys.stdin.readline()
+        unit.execute("UPDATE shelf SET pieces = 0")
+        unit.advance(lane)
+except StoreError as error:
+    print(type(error).__name__, flush=True)
+store.close()
+"""
+
+
+def opened(database: str, *, migrate: bool = False) -> PostgresStore:
+    """The store with little patience."""
+    return PostgresStore(database, migrate=migrate, lock_timeout=0.3, idle_timeout=0.5)
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[PostgresStore]:
+    with closing(opened(database, migrate=True)) as store:
+        with store.transaction() as tx:
+            tx.execute("CREATE TABLE shelf (sku TEXT PRIMARY KEY, pieces INTEGER NOT NULL)")
+            tx.execute("INSERT INTO shelf VALUES ('rice', 5), ('tea', 5)")
+        yield store
+
+
+@pytest.fixture
+def other(database: str, store: PostgresStore) -> Iterator[PostgresStore]:
+    """The store as another process has it."""
+    with closing(opened(database)) as other:
+        yield other
+
+
+def event(workflow_id: str, sequence: int = 1) -> Changes:
+    row = OutboxRow(
+        id=f"{workflow_id}/{sequence}",
+        saga="checkout",
+        lane=0,
+        topic="checkout.events",
+        workflow_id=workflow_id,
+        type="checkout.StockReserved",
+        sequence=sequence,
+        headers=[],
+        payload=b"\x00",
+        created=NOW,
+    )
+    known = Workflow(id=workflow_id, version=1, lane=0, opened=NOW, sequence=sequence)
+    return Changes(workflows=[known], outbox=[row])
+
+
+def add_event(unit: Unit, workflow_id: str) -> None:
+    """What `start` and the ledger do: the next sequence number under the workflow's lock."""
+    known = unit.load("checkout", [workflow_id]).get(workflow_id)
+    unit.save("checkout", event(workflow_id, known.sequence + 1 if known else 1))
+
+
+def pending(store: PostgresStore) -> list[str]:
+    return [row.id for row in store.pending("checkout", 0, 100)]
+
+
+def pieces(store: PostgresStore) -> dict[str, int]:
+    with store.transaction() as tx:
+        return dict(tx.execute("SELECT sku, pieces FROM shelf").fetchall())
+
+
+def sessions(database: str, condition: LiteralString) -> int:
+    """How many other sessions of the database there are of which this is true."""
+    with psycopg.connect(database, autocommit=True) as administrator:
+        row = administrator.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' "
+            "AND pid <> pg_backend_pid() AND " + condition
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def open_transactions(database: str) -> int:
+    return sessions(database, "xact_start IS NOT NULL")
+
+
+def waiting_sessions(database: str) -> int:
+    return sessions(database, "wait_event_type = 'Lock'")
+
+
+@contextmanager
+def killing(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Leave no stopped process behind, however the block ends."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
+# --- order
+
+
+def test_transactions_that_commit_in_reverse_order_lose_nothing(store: PostgresStore, database: str) -> None:
+    with psycopg.connect(database) as early, psycopg.connect(database) as late:
+        add_event(store.join(early), "w1")
+        add_event(store.join(late), "w2")
+
+        late.commit()
+        first = pending(store)
+        early.commit()
+
+    assert first == ["w2/1"]
+    assert pending(store) == ["w1/1", "w2/1"]
+
+
+def test_the_lane_waits_for_a_start_and_goes_on_with_the_next_number(store: PostgresStore, database: str) -> None:
+    def lane() -> None:
+        with store.unit() as unit:
+            add_event(unit, "w1")
+
+    with psycopg.connect(database) as web, ThreadPoolExecutor(1) as worker:
+        add_event(store.join(web), "w1")
+        done = worker.submit(lane)
+        until(lambda: waiting_sessions(database) == 1, what="the lane to wait")
+        before = pending(store)
+        web.commit()
+        done.result()
+
+    assert before == []
+    assert pending(store) == ["w1/1", "w1/2"]
+
+
+def test_a_workflow_opened_twice_at_once_is_a_conflict_for_the_second(store: PostgresStore, other: PostgresStore) -> None:
+    def open_both() -> None:
+        with store.unit() as unit:
+            known = unit.load("checkout", ["w1", "w2"])
+            with other.unit() as quicker:
+                quicker.save("checkout", event("w2"))
+            assert known == {}
+            unit.save("checkout", event("w2"))
+
+    with pytest.raises(StoreConflict, match="opened the same workflow"):
+        open_both()
+
+    assert pending(store) == ["w2/1"]
+
+
+def test_an_event_of_another_process_wakes_and_the_own_lanes_does_not(store: PostgresStore, other: PostgresStore) -> None:
+    lane = other.claim("checkout", 0, 1)
+    store.woken()
+
+    with other.unit() as unit:
+        unit.save("checkout", event("w1"))
+        unit.advance(replace(lane, batch=1))
+    after_own = store.woken()
+    with other.transaction() as tx:
+        assert isinstance(tx, Unit)
+        tx.save("checkout", event("w2"))
+
+    assert not after_own
+    until(store.woken, what="the notification")
+
+
+def test_a_lost_connection_wakes_and_is_replaced(store: PostgresStore, other: PostgresStore) -> None:
+    store.woken()
+    quiet = store.woken()
+
+    with other.transaction() as tx:
+        tx.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    assert not quiet
+    until(store.woken, what="the loss to be noticed")
+    assert pending(store) == []
+
+
+# --- fences
+
+
+def test_a_fenced_owner_fails_at_commit_with_all_that_it_did(store: PostgresStore, other: PostgresStore) -> None:
+    lane = store.claim("checkout", 0, 1)
+
+    def go_on() -> None:
+        with store.unit() as unit:
+            add_event(unit, "w1")
+            unit.execute("UPDATE shelf SET pieces = 0")
+            other.claim("checkout", 0, 1)
+            unit.advance(replace(lane, batch=1))
+
+    with pytest.raises(LaneFenced):
+        go_on()
+
+    assert pending(store) == []
+    assert pieces(store) == {"rice": 5, "tea": 5}
+
+
+def test_a_claim_waits_for_a_commit_that_is_under_way(store: PostgresStore, other: PostgresStore, database: str) -> None:
+    lane = replace(store.claim("checkout", 0, 1), batch=7)
+
+    with ThreadPoolExecutor(1) as thread, store.unit() as unit:
+        unit.advance(lane)
+        unit.execute("SELECT 1").fetchone()
+        claimed = thread.submit(other.claim, "checkout", 0, 1)
+        until(lambda: waiting_sessions(database) == 1, what="the claim to wait")
+
+    assert claimed.result().batch == 7
+
+
+# --- conflicts
+
+
+def test_a_serialization_failure_at_commit_is_a_conflict_and_the_same_work_succeeds(
+    store: PostgresStore, database: str
+) -> None:
+    options = {**psycopg.conninfo.conninfo_to_dict(database), "options": "-c default_transaction_isolation=serializable"}
+    strict = PostgresStore(psycopg.conninfo.make_conninfo(**options))
+
+    def move(sku: str, of: str, meanwhile: PostgresStore | None = None) -> None:
+        with strict.unit(eager=True) as unit:
+            (count,) = unit.execute("SELECT pieces FROM shelf WHERE sku = %s", [of]).fetchone()
+            unit.execute("UPDATE shelf SET pieces = %s WHERE sku = %s", [count + 1, sku])
+            if meanwhile is not None:
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(move, of, sku).result()
+
+    with closing(strict):
+        with pytest.raises(StoreConflict) as conflict:
+            move("tea", "rice", meanwhile=strict)
+        move("tea", "rice")
+
+    assert isinstance(conflict.value.__cause__, psycopg.errors.SerializationFailure)
+    assert pieces(store) == {"rice": 6, "tea": 7}
+
+
+def test_a_row_that_another_transaction_holds_too_long_is_a_conflict(store: PostgresStore, database: str) -> None:
+    with psycopg.connect(database) as holder:
+        holder.execute("SELECT * FROM shelf FOR UPDATE")
+
+        with pytest.raises(StoreConflict, match="lock timeout"), store.unit() as unit:
+            unit.execute("UPDATE shelf SET pieces = 0")
+
+    assert pieces(store) == {"rice": 5, "tea": 5}
+
+
+def test_a_deadlock_is_a_conflict_for_one_of_two(store: PostgresStore, other: PostgresStore, database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as administrator:
+        name = sql.Identifier(administrator.info.dbname)
+        administrator.execute(sql.SQL("ALTER DATABASE {} SET deadlock_timeout = '20ms'").format(name))
+
+    def cross(first: str, second: str, crossing: PostgresStore) -> str:
+        try:
+            with crossing.unit(eager=True) as unit:
+                unit.execute("UPDATE shelf SET pieces = 0 WHERE sku = %s", [first])
+                meeting.wait()
+                unit.execute("UPDATE shelf SET pieces = 0 WHERE sku = %s", [second])
+        except psycopg.errors.DeadlockDetected as error:
+            with crossing.unit() as unit:
+                return type(unit.technical(error)).__name__
+        return "committed"
+
+    meeting = Barrier(2)
+    with closing(PostgresStore(database, lock_timeout=5, idle_timeout=5)) as one, ThreadPoolExecutor(2) as threads:
+        ends = [threads.submit(cross, "tea", "rice", one), threads.submit(cross, "rice", "tea", one)]
+        found = sorted(end.result() for end in ends)
+
+    assert found == ["StoreConflict", "committed"]
+
+
+# --- stopped owners
+
+
+def test_a_transaction_that_does_nothing_is_cut_and_the_store_goes_on(store: PostgresStore, database: str) -> None:
+    with store.unit() as unit:
+        add_event(unit, "w1")
+
+    def dawdle() -> None:
+        with store.unit() as unit:
+            unit.load("checkout", ["w1"])
+            unit.execute("UPDATE shelf SET pieces = 0")
+            until(lambda: open_transactions(database) == 0, what="the server to end the transaction")
+
+    with pytest.raises(StoreError, match=r"idle.in.transaction"):
+        dawdle()
+
+    assert pieces(store) == {"rice": 5, "tea": 5}
+
+
+def test_a_stopped_owner_blocks_nobody_and_commits_nothing(store: PostgresStore, database: str) -> None:
+    with store.unit() as unit:
+        add_event(unit, "w1")
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process, killing(process):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "inside\n"
+        os.kill(process.pid, signal.SIGSTOP)
+
+        successor = store.claim("checkout", 0, 1)
+        until(lambda: open_transactions(database) == 0, what="the server to end the transaction")
+        with store.unit() as unit:
+            add_event(unit, "w1")
+            unit.advance(replace(successor, batch=1))
+        os.kill(process.pid, signal.SIGCONT)
+        output, _ = process.communicate("go on\n", timeout=20)
+
+    assert output == "StoreError\n"
+    assert pending(store) == ["w1/1", "w1/2"]
+    assert pieces(store) == {"rice": 5, "tea": 5}
+
+
+def test_a_claim_ends_the_former_owners_session_that_the_server_believes_to_be_at_work(
+    store: PostgresStore, other: PostgresStore, database: str
+) -> None:
+    with store.unit() as unit:
+        add_event(unit, "w1")
+
+    def run_away() -> None:
+        lane = other.claim("checkout", 0, 1)
+        with other.unit() as unit:
+            unit.load("checkout", ["w1"])
+            unit.execute("SELECT pg_sleep(600)")
+            unit.advance(lane)
+
+    overstayed: LiteralString = "wait_event = 'PgSleep' AND xact_start < clock_timestamp() - interval '0.5 s'"
+    with ThreadPoolExecutor(1) as thread:
+        former = thread.submit(run_away)
+        until(lambda: sessions(database, overstayed) == 1, what="the statement to overstay")
+        store.claim("checkout", 0, 1)
+
+        with pytest.raises(StoreError, match="terminat"):
+            former.result(20)
+    with store.unit() as unit:
+        add_event(unit, "w1")
+    assert pending(store) == ["w1/1", "w1/2"]
