@@ -8,10 +8,14 @@ from contextlib import ExitStack
 import pytest
 
 from saga import Refused
+from saga.contracts.topics import lane_of
 from saga.engine.relay import SCAN_ROWS
+from saga.errors import EventTooLarge, PartitionCountChanged
 from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.store.memory import MemoryStore
 from saga.testing.harness import Harness
-from tests.travel import Script, TripBooked, effects, harness
+from saga.transport.port import Partition
+from tests.travel import CREATE_EFFECTS, Script, TripBooked, effects, harness
 
 ALL = ("agency", "hotels", "airline", "bank")
 Travel = Callable[..., Harness]
@@ -180,3 +184,92 @@ def test_only_the_workflow_that_fails_is_blamed_in_a_batch_of_two_hundred(travel
     assert "hotel (action of step 'hotel') failed for workflow w117: RuntimeError: hotel is unlucky" in str(stopped)
     done = {workflow for workflow, step, _ in effects(fleet) if step == "hotel"}
     assert done == set(workflows[:117])
+
+
+def test_an_event_that_could_never_be_published_is_refused_before_anything_is_committed(travel: Travel) -> None:
+    fleet = travel(Script())
+
+    with pytest.raises(EventTooLarge, match=r"travel\.TripBooked is 9\d\d\d\d\d bytes encoded, the limit is 900000"):
+        fleet.start(TripBooked(trip="x" * 900_000), workflow_id="w1")
+
+    assert fleet.workflow("agency", "w1") is None
+
+
+def test_a_handler_that_returns_such_an_event_commits_nothing_and_is_not_tried_again(travel: Travel) -> None:
+    trip = "rome and home again"
+    fleet = travel(Script(), partitions=1)
+    read = len(fleet.participants["agency"].codec.encode("travel.TripBooked", {"trip": trip}))
+    fleet.participants["hotels"].codec.max_bytes = read  # its answer names a room as well
+
+    workflow = fleet.start(TripBooked(trip=trip))
+    fleet.settle()
+
+    [[stopped]] = fleet.stopped().values()
+    assert "EventTooLarge: event travel.HotelBooked is 28 bytes encoded, the limit is 25" in str(stopped)
+    assert (workflow, "hotel", "action") not in effects(fleet)
+
+
+def test_a_lane_that_stopped_keeps_no_other_lane_from_its_work(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "trip 0"): 99}), partitions=4)
+
+    workflows = [fleet.start(TripBooked(trip=f"trip {number}"), workflow_id=f"w{number}") for number in range(40)]
+    fleet.settle()
+
+    lane = {workflow: lane_of(workflow, 4) for workflow in workflows}
+    done = {workflow for workflow in workflows if set(fleet.steps(workflow).values()) == {StepStatus.DONE}}
+    assert {w for w in workflows if lane[w] != lane["w0"]} <= done
+    assert "w0" not in done
+
+
+def test_a_partition_count_that_changed_is_refused(travel: Travel) -> None:
+    fleet = travel(Script(), partitions=2)
+    fleet.partitions = 3
+
+    fleet.crash("hotels")
+
+    with pytest.raises(PartitionCountChanged, match="have 3 partitions, but this store recorded 2: workflows would change"):
+        fleet.turn("hotels")
+
+
+def test_a_fact_of_a_step_that_its_source_does_not_own_changes_nothing(travel: Travel) -> None:
+    fleet = travel(Script(), partitions=1)
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.turn("agency")
+    log = fleet.broker.logs[Partition("travel.events", 0)]
+    forged = [(name, b"airline" if name == "ce_source" else value) for name, value in log[0].headers]
+    log[0] = log[0]._replace(headers=forged)
+
+    fleet.settle()
+
+    assert fleet.loops["hotels"].processor.intake.counts.refused == 1
+    assert fleet.workflow("hotels", workflow) is None
+
+
+def test_a_record_that_cannot_be_read_stops_its_lane_with_the_place(travel: Travel) -> None:
+    fleet = travel(Script(), partitions=1)
+    fleet.start(TripBooked(trip="rome"))
+    fleet.turn("agency")
+    log = fleet.broker.logs[Partition("travel.events", 0)]
+    log[0] = log[0]._replace(headers=[])
+
+    fleet.turn("hotels")
+
+    [[stopped]] = fleet.stopped().values()
+    assert "lane travel/0 stopped: record travel.events/0@0 has no header 'ce_type'" in str(stopped)
+
+
+def test_a_store_that_lost_what_it_had_published_stops_before_it_does_anything_twice(travel: Travel) -> None:
+    fleet = travel(Script(), partitions=1)
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+    fleet.stores["hotels"].close()
+    fleet.stores["hotels"] = MemoryStore()
+    with fleet.transaction("hotels") as tx:
+        tx.execute(CREATE_EFFECTS)
+
+    fleet.crash("hotels")
+    fleet.settle()
+
+    [[stopped]] = fleet.stopped().values()
+    assert f"holds fact 1 of 'hotels' about workflow {workflow}, but this database knows 0" in str(stopped)
+    assert (workflow, "hotel", "action") not in effects(fleet)
