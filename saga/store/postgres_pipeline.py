@@ -105,11 +105,22 @@ class Pipeline:
             self.send()
         return answer
 
-    def add(self, name: str, parameters: Mapping[str, Any], *, more: str = "", excuse: Excuse | None = None) -> _Statement:
-        """One of the engine's statements, its text extended by that of `more`; its cursor has rows once it was sent."""
+    def add(
+        self,
+        name: str,
+        parameters: dict[str, Any],
+        *,
+        more: str = "",
+        excuse: Excuse | None = None,
+        form: Callable[[str, dict[str, Any]], str] | None = None,
+    ) -> _Statement:
+        """One of the engine's statements, its text extended by that of `more`; its cursor has rows once it was sent.
+
+        `form` makes the text fit the parameters.
+        """
         self._guard()
         text = f"{SQL[name]}\n{SQL[more]}" if more else SQL[name]
-        statement = _Statement(text, parameters, excuse=excuse)
+        statement = _Statement(form(text, parameters) if form else text, parameters, excuse=excuse)
         self._collect(statement)
         return statement
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,7 +14,8 @@ from saga.errors import StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Fence, OutboxRow, Received, Workflow
 
-Columns = dict[str, list[Any] | None]
+Columns = dict[str, Any]
+"""Parameters by name: `rows` counts them, each column is an array, None for one that holds nothing."""
 
 # a look-up is four times faster than calling the enumeration, and rows come by the thousand
 _FACT = {status.value: status for status in FactStatus}
@@ -168,12 +170,26 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.astimezone(UTC)
 
 
+def spread(sql: str, columns: Columns) -> str:
+    """The statement for columns of which some say the same in every row: those travel once, the server repeats them."""
+    once = frozenset(name for name, column in columns.items() if type(column) is list and len(column) < columns["rows"])
+    return _spread(sql, once) if once else sql
+
+
+@lru_cache(maxsize=256)
+def _spread(sql: str, once: frozenset[str]) -> str:
+    array = rf"%\(({'|'.join(sorted(once))})\)b::(\w+)\[\]"
+    return re.sub(array, r"array_fill((%(\1)b::\2[])[1], ARRAY[%(rows)s::integer])", sql)
+
+
 def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Columns:
     """The rows by column. `unnest` fills a missing array up with NULLs, so that columns which hold nothing cost nothing."""
-    return {
-        name: None if column.count(None) == len(column) else [*column]
-        for name, column in zip(names, zip(*rows, strict=True), strict=True)
-    }
+    count = len(rows)
+    columns: Columns = {"rows": count}
+    for name, column in zip(names, zip(*rows, strict=True), strict=True):
+        alike = column.count(column[0])
+        columns[name] = [*column] if alike < count else None if column[0] is None else [column[0]]
+    return columns
 
 
 def _folding(workflow: Workflow) -> str:

@@ -24,6 +24,7 @@ from saga.store.postgres_rows import (
     outbox_row,
     received_columns,
     received_of,
+    spread,
     workflow_columns,
     workflow_of,
 )
@@ -94,11 +95,11 @@ class PostgresUnit:
         inbox = {(id_, r.id): (id_, r) for id_, r in changes.inbox if id_ not in closed}
         outbox = {row.id: row for row in changes.outbox}
         if fences:
-            self.pipeline.add("save_fence", {"saga": saga, **fence_columns(fences.values())})
+            self.pipeline.add("save_fence", {"saga": saga, **fence_columns(fences.values())}, form=spread)
         if inbox:
-            self.pipeline.add("save_received", {"saga": saga, **received_columns(inbox.values())})
+            self.pipeline.add("save_received", {"saga": saga, **received_columns(inbox.values())}, form=spread)
         if outbox:
-            self.pipeline.add("save_outbox", outbox_columns(outbox.values()))
+            self.pipeline.add("save_outbox", outbox_columns(outbox.values()), form=spread)
         if closed:
             self.pipeline.add("drop_fences", {"saga": saga, "ids": [*closed]})
             self.pipeline.add("drop_inbox", {"saga": saga, "ids": [*closed]})
@@ -141,10 +142,11 @@ class PostgresUnit:
         old = [w for id_, w in workflows.items() if (saga, id_) not in self._unknown]
         if new:
             columns = {"saga": saga, **workflow_columns(new, closed)}
-            self.pipeline.add("open_workflow", columns, excuse=self._opened_elsewhere)
+            self.pipeline.add("open_workflow", columns, excuse=self._opened_elsewhere, form=spread)
             self._unknown.difference_update((saga, w.id) for w in new)
         if old:
-            self.pipeline.add("open_workflow", {"saga": saga, **workflow_columns(old, closed)}, more="or_replace")
+            columns = {"saga": saga, **workflow_columns(old, closed)}
+            self.pipeline.add("open_workflow", columns, more="or_replace", form=spread)
 
     def _opened_elsewhere(self, error: Exception) -> StoreError | None:
         if not isinstance(error, psycopg.errors.UniqueViolation):
