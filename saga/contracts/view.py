@@ -24,8 +24,8 @@ _PYTHON: Mapping[str, tuple[type, ...]] = {
     "float": (float,),
     "double": (float,),
     "bytes": (bytes,),
-    "string": (str, Enum),
-    "uuid": (UUID, str),
+    "string": (str,),
+    "uuid": (UUID,),
     "decimal": (Decimal,),
     "date": (date,),
     "time-millis": (time,),
@@ -94,7 +94,7 @@ def _fits(kind: Any, schema: Any, place: str, writes: bool, named: dict[str, Sch
             return origin is dict and _nested(arguments[1], schema["values"], place, writes, named)
         case "enum":
             named[full_name(schema, "")] = schema
-            return kind is str or origin is Literal or (isinstance(kind, type) and issubclass(kind, Enum))
+            return _names_symbols(kind, set(schema["symbols"]), writes)
         case "fixed":
             return kind is bytes
         case _ if isinstance(schema, dict) and name not in _PYTHON:
@@ -102,6 +102,17 @@ def _fits(kind: Any, schema: Any, place: str, writes: bool, named: dict[str, Sch
     if origin is Literal:
         return name == "string"
     return isinstance(kind, type) and issubclass(kind, _PYTHON[name]) and not (kind is bool and name != "boolean")
+
+
+def _names_symbols(kind: Any, symbols: set[str], writes: bool) -> bool:
+    """Any text will do, else what is read must be among the view's values, and what is written among the contract's."""
+    if get_origin(kind) is Literal:
+        values = set(get_args(kind))
+    elif isinstance(kind, type) and issubclass(kind, str):
+        values = {member.value for member in kind} if issubclass(kind, Enum) else symbols
+    else:
+        return False
+    return values <= symbols if writes else symbols <= values
 
 
 def _nested(annotation: Any, schema: Any, place: str, writes: bool, named: dict[str, Schema]) -> bool:
@@ -120,6 +131,8 @@ def _branches(annotation: Any) -> list[Any]:
 def _spell(schema: Any) -> str:
     if isinstance(schema, list):
         return " | ".join(_spell(branch) for branch in schema)
+    if isinstance(schema, dict) and schema["type"] == "enum":
+        return f"{schema['name']} of {', '.join(schema['symbols'])}"
     if isinstance(schema, dict):
         return str(schema.get("logicalType") or schema.get("name") or schema["type"])
     return str(schema)

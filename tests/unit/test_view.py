@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -13,11 +13,16 @@ import pytest
 from pydantic import BaseModel, Field, create_model
 
 from saga import DefinitionError, Event, Saga
+from saga.contracts.avro import AvroCodec
 from saga.contracts.view import check_view
 
 
 class Size(StrEnum):
     LARGE = "LARGE"
+
+
+class Colour(Enum):
+    RED = "red"
 
 
 class Line(BaseModel):
@@ -29,6 +34,7 @@ class Blank(BaseModel):
 
 
 LINE = {"type": "record", "name": "Line", "fields": [{"name": "sku", "type": "string"}]}
+COLOUR = {"type": "enum", "name": "Colour", "symbols": ["red"]}
 ENUM = {"type": "enum", "name": "Size", "symbols": ["LARGE"]}
 
 
@@ -71,6 +77,7 @@ AGREEING: Mapping[str, tuple[Any, Any]] = {
     "enum": (ENUM, Size),
     "enum as text": (ENUM, str),
     "enum as literals": (ENUM, Literal["LARGE"]),
+    "text of an enum": ("string", Size),
     "uuid": ({"type": "string", "logicalType": "uuid"}, UUID),
     "decimal": ({"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}, Decimal),
     "date": ({"type": "int", "logicalType": "date"}, date),
@@ -89,6 +96,9 @@ DISAGREEING: Mapping[str, tuple[Any, Any]] = {
     "one for many": ({"type": "array", "items": "long"}, int),
     "many of another type": ({"type": "array", "items": "long"}, list[str]),
     "another record": (LINE, str),
+    "an enum that is no text": (COLOUR, Colour),
+    "text that is an enum and no text": ("string", Colour),
+    "text for a uuid": ({"type": "string", "logicalType": "uuid"}, str),
     "a binary fraction for a decimal": ({"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}, float),
 }
 
@@ -108,6 +118,54 @@ def test_types_that_disagree_are_refused_in_both_directions(case: str, writes: b
 
     with pytest.raises(DefinitionError, match=r"Sold\.thing.*: found .*; the contract says .*\. Make them agree\."):
         check_view(view(thing=kind), of(schema), "shop.Sold", writes=writes)
+
+
+VALUES: Mapping[str, Any] = {
+    "text": "a",
+    "flag": True,
+    "int": 1,
+    "long": 1,
+    "double": 0.5,
+    "bytes": b"a",
+    "optional": None,
+    "array": [1],
+    "array as tuple": (1,),
+    "map": {"a": "b"},
+    "record": Line(sku="a"),
+    "array of records": [Line(sku="a")],
+    "enum": Size.LARGE,
+    "enum as text": "LARGE",
+    "enum as literals": "LARGE",
+    "text of an enum": Size.LARGE,
+    "uuid": UUID(int=1),
+    "decimal": Decimal("0.10"),
+    "date": date(2026, 3, 1),
+    "moment": datetime(2026, 3, 1, tzinfo=UTC),
+    "unknown logical type": "red",
+    "constrained": "a",
+    "anything": "a",
+}
+
+
+@pytest.mark.parametrize("case", AGREEING)
+def test_what_is_accepted_survives_the_way_over_the_wire(case: str) -> None:
+    schema, kind = AGREEING[case]
+    codec, sold = AvroCodec(of(schema)), view(thing=kind)
+    event = sold(thing=VALUES[case])
+
+    read = sold.model_validate(codec.decode("shop.Sold", codec.encode("shop.Sold", event.model_dump())))
+
+    assert read == event
+
+
+def test_an_enum_must_know_every_symbol_that_is_read_and_no_other_may_be_written() -> None:
+    one, two = of(ENUM), of({**ENUM, "symbols": ["LARGE", "SMALL"]})
+
+    with pytest.raises(DefinitionError, match=r"the contract says Size of LARGE, SMALL\."):
+        check_view(view(thing=Size), two, "shop.Sold", writes=False)
+    assert not refused(view(thing=Size), two, writes=True)
+    assert refused(view(thing=Literal["LARGE", "HUGE"]), one, writes=True)
+    assert not refused(view(thing=Literal["LARGE", "HUGE"]), one, writes=False)
 
 
 def test_what_may_be_null_must_be_optional_where_it_is_read() -> None:
