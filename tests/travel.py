@@ -74,8 +74,8 @@ def _step(name: str, **step: Any) -> dict[str, Any]:
     return {"name": name, "type": ["null", *events], "default": None, "step": step}
 
 
-def saga(*, external: bool = False) -> Saga:
-    """The saga; with `external`, the hotel is booked outside of the transaction."""
+def saga(*, external: bool = False, on_error: str = "park", on_stuck: str = "wait") -> Saga:
+    """The saga; with `external`, the hotel is booked outside of the transaction. The other two are the hotel's as well."""
     return Saga.of(
         _record("TripBooked"),
         _record("TripCancelled"),
@@ -97,7 +97,7 @@ def saga(*, external: bool = False) -> Saga:
                 _step("book", by="agency", emits=["TripBooked"], compensated="TripCancelled"),
                 _step(
                     "hotel", by="hotels", on=["TripBooked"], emits=["HotelBooked"], fails="HotelFull",
-                    compensated="HotelFreed", external=external,
+                    compensated="HotelFreed", external=external, on_error=on_error, on_stuck=on_stuck,
                 ),
                 _step(
                     "flight", by="airline", on=["TripBooked"], emits=["FlightBooked"], fails="FlightFull",
@@ -138,12 +138,12 @@ def note(tx: Transaction, step: str, act: str, key: str = "") -> None:
     tx.execute(ADD_EFFECT, (tx.workflow_id, step, act, key))
 
 
-def fleet(script: Script, *, external: bool = False, retry: Retry | None = None) -> list[Participant]:
-    """Four participants that follow the script."""
-    travel = saga(external=external)
+def fleet(script: Script, *, retry: Retry | None = None, **options: Any) -> list[Participant]:
+    """Four participants that follow the script; `options` are those of the saga."""
+    travel, external = saga(**options), options.get("external", False)
     agency, hotels = Participant("agency", travel), Participant("hotels", travel)
     airline, bank = Participant("airline", travel), Participant("bank", travel)
-    patience = retry or Retry(attempts=3)
+    patience = retry or Retry()
 
     @agency.compensation(of="book")
     def cancel(booked: TripBooked, tx: Transaction) -> TripCancelled:
@@ -183,6 +183,7 @@ def fleet(script: Script, *, external: bool = False, retry: Retry | None = None)
         @hotels.compensation(of=hotel, retry=patience)
         def free_hotel(booked: HotelBooked, tx: Transaction) -> HotelFreed:
             note(tx, "hotel", "compensation")
+            script.reach("free_hotel", booked.trip)
             return HotelFreed(trip=booked.trip)
 
     @airline.step(retry=patience)
@@ -203,9 +204,9 @@ def fleet(script: Script, *, external: bool = False, retry: Retry | None = None)
     return [agency, hotels, airline, bank]
 
 
-def harness(script: Script, *, external: bool = False, partitions: int = 2) -> Harness:
-    """The fleet in one thread, with its tables of effects."""
-    running = Harness(*fleet(script, external=external), partitions=partitions)
+def harness(script: Script, *, partitions: int = 2, **options: Any) -> Harness:
+    """The fleet in one thread, with its tables of effects; `options` are those of `fleet`."""
+    running = Harness(*fleet(script, **options), partitions=partitions)
     for name in running.stores:
         with running.transaction(name) as tx:
             tx.execute(CREATE_EFFECTS)

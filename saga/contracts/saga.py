@@ -21,7 +21,9 @@ from saga.protocol.definition import Compensated, Definition, Step, Undo
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-_CONTROL = frozenset({"saga.AbortRequested", "saga.Refused", "saga.StepCompensated", "saga.StepSkipped"})
+_CONTROL = frozenset(
+    f"saga.{name}" for name in ("AbortRequested", "Refused", "StepCompensated", "StepFailed", "StepSkipped", "StepStuck")
+)
 
 
 class _SagaAttributes(BaseModel):

@@ -16,17 +16,22 @@ from saga.failpoints import Failpoint, failpoint
 from saga.participant.handler import Act, ExternalCall, Handler, Pending
 
 CONCURRENT_CALLS = 16
+QUICK_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A committed intent: the fence of `step` says `running` (action) or `compensating`; the world may know or not."""
+    """A committed intent: the fence of `step` says `running` (action) or `compensating`; the world may know or not.
+
+    `tried` counts earlier tries.
+    """
 
     workflow_id: str
     step: str
     act: Act
     handler: Handler
     arguments: list[Event | None]
+    tried: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class Externals:
         self._pool = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="saga-external")
 
     def carry_out(self, intents: Iterable[Intent]) -> tuple[list[Answer], list[HandlerFailure]]:
-        """Call the world for each intent; those whose retries are exhausted come back as failures."""
+        """Call the world for each intent, with its quick retries; those that still fail come back as failures."""
         failpoint(Failpoint.EXTERNAL_INTENDED)
         coroutines = [intent for intent in intents if intent.handler.asynchronous]
         futures = [self._pool.submit(self._blocking, intent) for intent in intents if not intent.handler.asynchronous]
@@ -70,27 +75,27 @@ class Externals:
         return list(await asyncio.gather(*(one(intent) for intent in intents)))
 
     def _blocking(self, intent: Intent) -> Answer | HandlerFailure:
-        attempt = 1
+        attempt = intent.tried + 1
         while True:
             try:
                 return self._answer(intent, intent.handler.function(*intent.arguments, self._call(intent, attempt)))
             except Exception as error:
-                failure, delay = self._judge(intent, attempt, error)
-            if delay is None:
+                failure = self._failure(intent, attempt, error)
+            if not self._again(failure, attempt):
                 return failure
-            self.clock.sleep(delay)
+            self.clock.sleep(self.chance() * QUICK_PAUSE)
             attempt += 1
 
     async def _awaiting(self, intent: Intent) -> Answer | HandlerFailure:
-        attempt = 1
+        attempt = intent.tried + 1
         while True:
             try:
                 return self._answer(intent, await intent.handler.function(*intent.arguments, self._call(intent, attempt)))
             except Exception as error:
-                failure, delay = self._judge(intent, attempt, error)
-            if delay is None:
+                failure = self._failure(intent, attempt, error)
+            if not self._again(failure, attempt):
                 return failure
-            await asyncio.sleep(delay)
+            await asyncio.sleep(self.chance() * QUICK_PAUSE)
             attempt += 1
 
     def _call(self, intent: Intent, attempt: int) -> ExternalCall:
@@ -101,9 +106,13 @@ class Externals:
         outcome = self.invocation.encode(intent.handler, intent.workflow_id, returned)
         return Answer(intent.workflow_id, intent.step, intent.act, outcome)
 
-    def _judge(self, intent: Intent, attempt: int, error: Exception) -> tuple[HandlerFailure, float | None]:
+    def _failure(self, intent: Intent, attempt: int, error: Exception) -> HandlerFailure:
         failure = error
         if not isinstance(failure, HandlerFailure):
             failure = self.invocation.failure(intent.handler, intent.workflow_id, error)
             failure.__cause__ = error
-        return failure, None if failure.final else intent.handler.retry.delay(attempt, self.chance())
+        failure.tried = attempt - 1
+        return failure
+
+    def _again(self, failure: HandlerFailure, attempt: int) -> bool:
+        return not failure.final and failure.handler.retry.is_quick(attempt)

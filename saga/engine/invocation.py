@@ -21,11 +21,11 @@ Answered = tuple[str, bytes]
 class HandlerFailure(SagaError):
     """A handler raised, or returned what it must not; the cause is what it raised.
 
-    `final`: the same input will fail again, so that trying again is a waste.
+    `final`: the same input will fail again, so that trying again is a waste. `tried` counts the tries before this one.
     """
 
     def __init__(self, handler: Handler, workflow_id: str, why: str, *, final: bool) -> None:
-        self.handler, self.workflow_id, self.final = handler, workflow_id, final
+        self.handler, self.workflow_id, self.why, self.final, self.tried = handler, workflow_id, why, final, 0
         super().__init__(f"{handler.title} failed for workflow {workflow_id}: {why}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Event as Flag
 
 from saga.clock import Clock
@@ -22,6 +23,7 @@ log = logging.getLogger("saga.worker")
 IDLE_WAIT = 0.02
 FLUSH_PATIENCE = 5.0
 TROUBLE_PAUSE = 1.0
+DUE_EVERY = 0.25
 
 
 class Loop:
@@ -40,9 +42,10 @@ class Loop:
         clock: Clock | None = None,
         idle_wait: float = IDLE_WAIT,
         mark_after: float = MARK_AFTER,
+        due_every: float = DUE_EVERY,
     ) -> None:
         self.participant, self.store, self.broker, self.stopping, self.batch = participant, store, broker, stopping, batch
-        self.clock, self.idle_wait = clock or participant.clock, idle_wait
+        self.clock, self.idle_wait, self.due_every = clock or participant.clock, idle_wait, due_every
         self.relay = Relay(store, broker, self.clock, mark_after=mark_after)
         self.processor = Processor(participant, store, self.relay, self.clock, chance)
         self.lanes = Lanes(
@@ -56,6 +59,7 @@ class Loop:
         )
         self._consumer: Consumer | None = None
         self._told: dict[Partition, int] = {}
+        self._look_again = 0.0
 
     @property
     def consumer(self) -> Consumer:
@@ -98,6 +102,7 @@ class Loop:
         self._greet()
         for number, batch in self.lanes.split(records).items():
             self._process(self.lanes.owned[number], batch)
+        self._take_up()
         self._publish(quiet=not records)
         self._tell_offsets()
         self._wake()
@@ -169,6 +174,23 @@ class Loop:
                 for twin in self.lanes.twins(number):
                     self.consumer.seek(twin, owned.lane.offsets.get(twin.topic))
                 self.consumer.resume(self.lanes.twins(number))
+
+    def _take_up(self) -> None:
+        """Try those parked workflows again whose time has come."""
+        now = self.clock.monotonic()
+        lanes = [n for n, owned in self.lanes.owned.items() if owned.stopped is None and owned.resume_at is None]
+        if not lanes or now < self._look_again:
+            return
+        self._look_again = now + self.due_every
+        try:
+            with self.store.unit() as unit:
+                due = unit.due(self.participant.saga.name, lanes, self.clock.now(), self.batch)
+        except StoreError as error:
+            log.warning("parked workflows cannot be looked up (%s); trying again", error)
+            return
+        for number in dict.fromkeys(lane for lane, _ in due):
+            owned, ids = self.lanes.owned[number], [id for lane, id in due if lane == number]
+            self._guard(owned, partial(self.processor.retry, owned.lane, ids))
 
     def _publish(self, *, quiet: bool) -> None:
         try:

@@ -11,15 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from saga.clock import Clock
+from saga.contracts.event import Event
 from saga.contracts.message import Message
 from saga.engine.decisions import Decisions
-from saga.engine.external import Answer, Externals, Intent
+from saga.engine.external import QUICK_PAUSE, Answer, Externals, Intent
 from saga.engine.intake import Incoming, Intake
 from saga.engine.invocation import Answered, HandlerFailure, Invocation
+from saga.engine.parking import Resume, Setback, next_act, park, unpark
 from saga.engine.relay import Relay
-from saga.errors import CommitUnknown, LaneStopped, StatementFailed, StoreConflict
+from saga.errors import CommitUnknown, StatementFailed, StoreConflict
 from saga.failpoints import Failpoint, failpoint
-from saga.participant.handler import Act, Pending
+from saga.participant.handler import Act, Handler, Pending
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
 from saga.protocol.decide import Compensate, Run, answer
@@ -34,7 +36,7 @@ CONFLICT_ATTEMPTS = 10
 CONFLICT_PAUSE = 0.05
 
 
-Item = Incoming | Answer
+Item = Incoming | Answer | Resume | Setback
 
 
 class Processor:
@@ -53,7 +55,7 @@ class Processor:
     def process(self, lane: Lane, records: Sequence[Record]) -> None:
         """Take the records in, in order; `lane` is advanced as transactions commit.
 
-        Raises LaneStopped for what cannot be read or handled (nothing of it is committed), LaneFenced and StoreError.
+        A handler that fails parks its workflow. Raises LaneStopped for a record that cannot be read, LaneFenced, StoreError.
         """
         readable, unreadable = self.intake.read(lane, records)
         self._carry_on(lane, self._commit(lane, readable) if readable else [])
@@ -69,7 +71,7 @@ class Processor:
                 self._intent(workflow, fence)
                 for workflow in workflows.values()
                 for fence in workflow.fences.values()
-                if fence.status in {StepStatus.RUNNING, StepStatus.COMPENSATING} and not fence.pending
+                if _is_in_the_air(fence) and fence.error is None
             ]
         self._carry_on(lane, intents)
 
@@ -77,13 +79,17 @@ class Processor:
         self.externals.close()
         self.invocation.close()
 
+    def retry(self, lane: Lane, workflow_ids: Sequence[str]) -> None:
+        """Try parked workflows again whose time has come."""
+        self._carry_on(lane, self._commit(lane, [Resume(id) for id in workflow_ids]))
+
     def _carry_on(self, lane: Lane, intents: list[Intent]) -> None:
         """Call the world for committed intents and commit its answers, until nothing is in the air."""
         while intents:
             answers, failures = self.externals.carry_out(intents)
             intents = self._commit(lane, answers) if answers else []
-            if failures:
-                raise self._stopped(lane, failures[0])
+            for failure in failures:
+                intents += self._park(lane, Setback(failure, failure.tried + 1))
 
     def _commit(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
         """Commit the items together, or, if one of them fails, in halves."""
@@ -99,17 +105,22 @@ class Processor:
         return self._commit(lane, items[:middle]) + self._commit(lane, items[middle:])
 
     def _retry(self, lane: Lane, item: Item, failure: HandlerFailure) -> list[Intent]:
-        """A batch of one: its handler is to blame, and gets its quick retries here."""
-        attempt = 1
-        while not failure.final and (delay := failure.handler.retry.delay(attempt, self.chance())) is not None:
-            log.warning("attempt %d of %s; trying again", attempt, failure)
-            self.clock.sleep(delay)
+        """A batch of one: its handler is to blame, gets its quick retries here, and then parks its workflow."""
+        attempt = failure.tried + 1
+        while not failure.final and failure.handler.retry.is_quick(attempt):
+            log.info("attempt %d: %s; trying again", attempt, failure)
+            self.clock.sleep(self.chance() * QUICK_PAUSE)
             attempt += 1
             try:
                 return self._persist(lane, [item])
             except HandlerFailure as again:
                 failure = again
-        raise self._stopped(lane, failure)
+        return self._park(lane, Setback(failure, attempt, item if isinstance(item, Incoming) else None))
+
+    def _park(self, lane: Lane, setback: Setback) -> list[Intent]:
+        first = setback.failure.__cause__ if setback.failure.tried == 0 else None
+        log.warning("parked after attempt %d: %s", setback.attempt, setback.failure, exc_info=first)
+        return self._persist(lane, [setback])
 
     def _persist(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
         """One unit, done again whole if it got into another transaction's way."""
@@ -120,11 +131,6 @@ class Processor:
                 log.info("lane %s/%d: %s; trying again", lane.saga, lane.number, conflict)
                 self.clock.sleep(self.chance() * CONFLICT_PAUSE * attempt)
         return self._unit(lane, items)
-
-    def _stopped(self, lane: Lane, failure: HandlerFailure) -> LaneStopped:
-        stopped = LaneStopped(lane.saga, lane.number, f"{failure}. Repair the cause and restart: it will be tried again.")
-        stopped.__cause__ = failure.__cause__ or failure
-        return stopped
 
     def _unit(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
         """One transaction; the lane's own row is its last statement, so a fenced owner commits nothing."""
@@ -154,6 +160,10 @@ class Processor:
     def _apply(self, ledger: Ledger, lane: Lane, item: Item) -> list[Intent]:
         if isinstance(item, Answer):
             return self._settle(ledger, item)
+        if isinstance(item, Resume):
+            return self._resume(ledger, item)
+        if isinstance(item, Setback):
+            return self._set_back(ledger, lane, item)
         if item.message is not None:
             return self._take(ledger, lane, item.message)
         self.intake.counts.ignored += 1
@@ -162,17 +172,41 @@ class Processor:
     def _take(self, ledger: Ledger, lane: Lane, message: Message) -> list[Intent]:
         """Take one fact in, and do what follows from it."""
         workflow = ledger.meet(message, lane.number)
+        return self._decide(ledger, workflow) if self._is_news(ledger, workflow, message) else []
+
+    def _is_news(self, ledger: Ledger, workflow: Workflow, message: Message) -> bool:
         ledger.cause = message
         if message.id in workflow.inbox:
             self.intake.counts.duplicates += 1
-            return []
+            return False
         if workflow.closed:
             if (refusal := answer(self.saga, self.participant.name, message.fact, workflow.fences)) is not None:
                 ledger.carry_out(workflow, refusal)
-            return []
+            return False
         ledger.receive(workflow, message)
         self.intake.counts.handled += 1
+        return True
+
+    def _set_back(self, ledger: Ledger, lane: Lane, item: Setback) -> list[Intent]:
+        """Take the fact in whose handler failed, and park the workflow; what needs no handler goes on."""
+        incoming = item.incoming
+        if incoming is not None and incoming.message is not None:
+            workflow = ledger.meet(incoming.message, lane.number)
+            if not self._is_news(ledger, workflow, incoming.message):
+                return []
+        else:
+            workflow = ledger.workflows[item.workflow_id]
+        park(ledger, workflow, item, self.chance())
         return self._decide(ledger, workflow)
+
+    def _resume(self, ledger: Ledger, item: Resume) -> list[Intent]:
+        """Take a parked workflow up again, with the call to the world that was committed, if one was."""
+        workflow = ledger.workflows.get(item.workflow_id)
+        if workflow is None or workflow.closed:
+            return []
+        taken_up = unpark(ledger, workflow)
+        intents = [self._intent(workflow, fence) for fence in taken_up if _is_in_the_air(fence)]
+        return intents + self._decide(ledger, workflow)
 
     def _settle(self, ledger: Ledger, item: Answer) -> list[Intent]:
         """Commit what the world answered, unless a previous owner's answer was committed first."""
@@ -184,7 +218,7 @@ class Processor:
         if isinstance(item.outcome, Pending):
             ledger.move(workflow, step.name, StepStatus.RUNNING, pending=True)
         else:
-            self._record(ledger, workflow, step, item.outcome)
+            self._record(ledger, workflow, fence, item.outcome)
             self._finish(ledger, workflow, step, item.act, item.outcome)
         return self._decide(ledger, workflow)
 
@@ -192,14 +226,14 @@ class Processor:
         intents: list[Intent] = []
         while not workflow.closed:
             acts, workflow.status = self.decisions(workflow)
-            if not acts:
+            if (act := next_act(acts, workflow)) is None:
                 break
-            match acts[0]:
+            match act:
                 case Run(step, trigger):
                     intents += self._begin(ledger, workflow, self.saga[step], Act.ACTION, self._triggers(workflow, trigger))
                 case Compensate(step):
                     intents += self._compensate(ledger, workflow, self.saga[step])
-                case act:
+                case _:
                     ledger.carry_out(workflow, act)
         return intents
 
@@ -215,19 +249,30 @@ class Processor:
     ) -> list[Intent]:
         """Run the handler in this transaction, or, for an external step, commit the intent in it."""
         handler = self.participant.handlers[step.name, act]
-        arguments = self.invocation.arguments(handler, workflow.id, events)
-        if step.external:
-            status = StepStatus.RUNNING if act is Act.ACTION else StepStatus.COMPENSATING
-            ledger.move(workflow, step.name, status, pending=False)
-            return [Intent(workflow.id, step.name, act, handler, arguments)]
-        ledger.unit.workflow_id = workflow.id
-        returned = self.invocation.call(handler, workflow.id, arguments, ledger.unit)
-        outcome = self.invocation.encode(handler, workflow.id, returned)
+        fence = workflow.fences.get(step.name)
+        tried = fence.attempt if fence else 0
+        try:
+            arguments = self.invocation.arguments(handler, workflow.id, events)
+            if step.external:
+                status = StepStatus.RUNNING if act is Act.ACTION else StepStatus.COMPENSATING
+                ledger.move(workflow, step.name, status, pending=False, attempt=tried)
+                return [Intent(workflow.id, step.name, act, handler, arguments, tried)]
+            outcome = self._call(ledger, workflow, handler, arguments)
+        except HandlerFailure as failure:
+            failure.tried = tried
+            raise
         if isinstance(outcome, Pending):
             ledger.move(workflow, step.name, StepStatus.RUNNING, pending=True)
         else:
             self._finish(ledger, workflow, step, act, outcome)
         return []
+
+    def _call(
+        self, ledger: Ledger, workflow: Workflow, handler: Handler, arguments: list[Event | None]
+    ) -> Answered | Pending:
+        ledger.unit.workflow_id = workflow.id
+        returned = self.invocation.call(handler, workflow.id, arguments, ledger.unit)
+        return self.invocation.encode(handler, workflow.id, returned)
 
     def _finish(self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, outcome: Answered) -> None:
         if act is Act.ACTION:
@@ -235,11 +280,15 @@ class Processor:
         else:
             ledger.undo(workflow, step, outcome[1])
 
-    def _record(self, ledger: Ledger, workflow: Workflow, step: Step, outcome: Answered) -> None:
-        if (handler := self.participant.handlers.get((step.name, Act.RECORDING))) is not None:
+    def _record(self, ledger: Ledger, workflow: Workflow, fence: Fence, outcome: Answered) -> None:
+        if (handler := self.participant.handlers.get((fence.step, Act.RECORDING))) is not None:
             ledger.unit.workflow_id = workflow.id
-            arguments = self.invocation.arguments(handler, workflow.id, dict([outcome]))
-            self.invocation.call(handler, workflow.id, arguments, ledger.unit)
+            try:
+                arguments = self.invocation.arguments(handler, workflow.id, dict([outcome]))
+                self.invocation.call(handler, workflow.id, arguments, ledger.unit)
+            except HandlerFailure as failure:
+                failure.tried = fence.attempt
+                raise
 
     def _intent(self, workflow: Workflow, fence: Fence) -> Intent:
         """What a running fence was about, from the store alone."""
@@ -252,7 +301,8 @@ class Processor:
             if act is Act.ACTION
             else _recorded(fence)
         )
-        return Intent(workflow.id, step.name, act, handler, self.invocation.arguments(handler, workflow.id, events))
+        arguments = self.invocation.arguments(handler, workflow.id, events)
+        return Intent(workflow.id, step.name, act, handler, arguments, fence.attempt)
 
     def _triggers(self, workflow: Workflow, trigger: frozenset[str]) -> dict[str, bytes | None]:
         return {r.type: r.payload for r in workflow.inbox.values() if r.type in trigger and r.status is FactStatus.DONE}
@@ -261,19 +311,25 @@ class Processor:
         return Ledger(self.saga, self.participant.name, self.participant.codec, unit, self.clock.now())
 
 
+def _is_in_the_air(fence: Fence) -> bool:
+    """Whether a call to the world is committed, and its answer is not."""
+    return fence.status in {StepStatus.RUNNING, StepStatus.COMPENSATING} and not fence.pending
+
+
 def _recorded(fence: Fence) -> dict[str, bytes | None]:
     return {fence.event: fence.result} if fence.event else {}
 
 
 def _workflow_of(item: Item) -> str | None:
-    if isinstance(item, Answer):
-        return item.workflow_id
-    return item.message.workflow_id if item.message else None
+    if isinstance(item, Incoming):
+        return item.message.workflow_id if item.message else None
+    return item.workflow_id
 
 
 def _offsets_after(lane: Lane, items: Sequence[Item]) -> dict[str, int]:
     offsets = dict(lane.offsets)
     for item in items:
-        if isinstance(item, Incoming):
-            offsets[item.record.topic] = item.record.offset + 1
+        incoming = item.incoming if isinstance(item, Setback) else item
+        if isinstance(incoming, Incoming):
+            offsets[incoming.record.topic] = incoming.record.offset + 1
     return offsets

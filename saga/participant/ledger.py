@@ -19,7 +19,7 @@ from saga.store.port import Changes, Fence, OutboxRow, Received, Unit, Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
-_UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING})
+_UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
 
 
 class Ledger:
@@ -100,24 +100,41 @@ class Ledger:
         fence = workflow.fences.get(step)
         if fence is None:
             fence = workflow.fences[step] = Fence(step=step, status=status)
-        fence.status, fence.changed = status, self.now
+        fence.status, fence.changed, fence.due, fence.error = status, self.now, None, None
         for name, value in changes.items():
             setattr(fence, name, value)
         self._fences[workflow.id, step] = fence
         self._touched[workflow.id] = workflow
         return fence
 
+    def park(self, workflow: Workflow, step: str, *, attempt: int, due: datetime | None, error: str) -> None:
+        """A try of the step failed: note it on the fence, whose status stays; `due` None waits for an operator."""
+        fence = workflow.fences.get(step)
+        self.move(workflow, step, fence.status if fence else StepStatus.IDLE, attempt=attempt, due=due, error=error)
+
+    def fail(self, workflow: Workflow, step: Step, reason: str) -> None:
+        """The action failed for technical reasons, all tries spent."""
+        self.move(workflow, step.name, StepStatus.FAILED, pending=False)
+        self._control(workflow, step.name, FactStatus.FAILED, "saga.StepFailed", {"step": step.name, "reason": reason})
+
+    def stick(self, workflow: Workflow, step: Step, reason: str) -> None:
+        """All tries of a step that may not fail are spent; superseded by `done` or `compensated`."""
+        fence = workflow.fences[step.name]
+        attempt, fields = fence.attempt, {"step": step.name, "reason": reason}
+        self.move(workflow, step.name, StepStatus.STUCK, error=reason)
+        self._control(workflow, step.name, FactStatus.STUCK, "saga.StepStuck", fields, index=attempt)
+
     def finish(self, workflow: Workflow, step: Step, event: str, payload: bytes) -> None:
         """The action ended with this event: done, or failed."""
         failed = event == step.fails
         status = StepStatus.FAILED if failed else StepStatus.DONE
         result = payload if step.name in self.saga.undoable else None
-        self.move(workflow, step.name, status, event=event, result=result, pending=False, error=None)
+        self.move(workflow, step.name, status, event=event, result=result, pending=False, attempt=0)
         self.state(workflow, step.name, FactStatus.FAILED if failed else FactStatus.DONE, event, payload)
 
     def undo(self, workflow: Workflow, step: Step, payload: bytes | None = None) -> None:
         """The step is compensated; `payload` is its compensating event, None where there was nothing to undo."""
-        self.move(workflow, step.name, StepStatus.COMPENSATED, pending=False, error=None)
+        self.move(workflow, step.name, StepStatus.COMPENSATED, pending=False)
         if payload is not None and isinstance(step.compensated, str):
             self.state(workflow, step.name, FactStatus.COMPENSATED, step.compensated, payload)
         else:

@@ -169,6 +169,20 @@ class Participant:
         ledger.finish(workflow, owned, name, self.codec.encode(name, event.model_dump()))
         self._settle(ledger, workflow)
 
+    def retry(self, workflow_id: str, tx: Transaction) -> None:
+        """Ask, in the caller's transaction, that a parked workflow is tried again now, its attempts counted anew.
+
+        Raises Refused if it is not parked here.
+        """
+        ledger = self._ledger(tx)
+        workflow = self._open_workflow(ledger, workflow_id, "retry")
+        parked = [fence for fence in workflow.fences.values() if fence.error is not None]
+        if not parked:
+            raise Refused(f"workflow {workflow_id} is not parked here: nothing of it waits for another try")
+        for fence in parked:
+            ledger.park(workflow, fence.step, attempt=0, due=ledger.now, error=fence.error or "")
+        ledger.write()
+
     def check(self) -> None:
         """Refuse (DefinitionError) to run while a step lacks its handler or its compensation."""
         for step in self.saga.owned(self.name):

@@ -131,6 +131,9 @@ class _Knowledge:
         self.statuses = {(f.step, f.status) for f in facts}
         self.done = {f.event for f in facts if f.status is FactStatus.DONE}
         self.reported = {f.step for f in facts if f.status in REPORTS}
+        self.reported.update(
+            f.step for f in facts if f.status is FactStatus.STUCK and saga[f.step].on_stuck == "continue"
+        )
         self.reported.update(name for name, fence in fences.items() if fence.status in _UNDONE)
         self.aborted = (
             bool(self.reported)

@@ -12,6 +12,7 @@ from collections import ChainMap
 from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from typing import Any
 
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
@@ -85,6 +86,11 @@ class MemoryUnit:
         found = (w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane == lane and not w.closed)
         busy = [w for w in found if any(fence.status in _BUSY for fence in w.fences.values())]
         return [w.id for w in sorted(busy, key=lambda w: (w.opened, w.id))]
+
+    def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
+        found = (w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane in lanes)
+        waiting = [(f.due, w.lane, w.id) for w in found for f in w.fences.values() if f.due is not None and f.due <= now]
+        return list(dict.fromkeys((lane, id_) for _, lane, id_ in sorted(waiting)))[:limit]
 
     def save(self, saga: str, changes: Changes) -> None:
         for workflow in (*changes.workflows, *changes.closed):

@@ -198,6 +198,10 @@ class Unit(Transaction, Protocol):
         """Ids of the lane's open workflows with an own step `running` or `compensating`, oldest first."""
         ...
 
+    def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
+        """(lane, id) of parked workflows of these lanes with a fence that is `due`, the longest waiting first."""
+        ...
+
     def save(self, saga: str, changes: Changes) -> None: ...
 
     def mark(self, published: Sequence[Published]) -> None:

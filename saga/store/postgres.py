@@ -30,6 +30,7 @@ from saga.errors import (
 )
 from saga.store.joining import kind, unwrap
 from saga.store.port import Lane, OutboxRow, Transaction, Workflow
+from saga.store.postgres_pipeline import AT_ONCE
 from saga.store.postgres_rows import outbox_row
 from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds
 from saga.store.postgres_unit import PostgresUnit
@@ -141,7 +142,7 @@ class PostgresStore:
         session = self._idle()
         with engine_statements(self.address), session.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
             place = {"saga": saga, "lane": lane, "limit": limit}
-            return [outbox_row(row) for row in cursor.execute(SQL["pending"], place, prepare=True)]
+            return [outbox_row(row) for row in cursor.execute(SQL["pending"], place)]
 
     def woken(self) -> bool:
         """As the port says. The first call of a thread makes it listen; a lost connection counts as a wake."""
@@ -226,7 +227,9 @@ class PostgresStore:
         connection = session.connection
         with suppress(psycopg.Error):
             if connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
+                connection.prepare_threshold = AT_ONCE  # on a ROLLBACK that it knows, the driver forgets all that it prepared
                 connection.execute("ROLLBACK")
+                connection.prepare_threshold = None
         if connection.info.transaction_status is not TransactionStatus.IDLE:
             connection.close()
         connection.row_factory = tuple_row  # a handler may have set another

@@ -24,6 +24,8 @@ Excuse = Callable[[Exception], StoreError | None]
 
 _ENDED = "this transaction has ended; use the one that is handed to the handler, while the handler runs"
 _NOT_OPEN = "the transaction was ended inside its block"  # as in session.sql
+# after a failure the driver knows what the server has really prepared only if it has never executed a statement unprepared
+AT_ONCE = 0
 _MOST = 1000  # a handler may write without ever asking, but not without end
 
 
@@ -71,6 +73,15 @@ class _Statement:
         """Neighbours of one kind go as one: nobody will ask what the single one answered."""
         forgotten = self.answer is not None and self.answer() is None and self.parameters is not None
         return (self.sql, type(self.parameters)) if forgotten else id(self)
+
+    @property
+    def forgets(self) -> bool:
+        """After it the driver takes nothing for prepared any more, and says so to the server at its next exchange.
+
+        In a pipeline that would come too late, behind statements that were prepared since.
+        """
+        done = self.cursor.statusmessage if self.answer is not None and self.cursor is not None else None
+        return done is not None and done.startswith(("ALTER", "DEALLOCATE", "DISCARD", "DROP", "ROLLBACK"))
 
     @property
     def answered(self) -> bool:
@@ -144,8 +155,7 @@ class Pipeline:
         self._require_open()
         self.send()
         if self._mode is not None:
-            self._leave()
-            self._connection.execute("SELECT")  # see there
+            self._stand_still()
         self._guarded = False
         return self._connection
 
@@ -200,6 +210,8 @@ class Pipeline:
                 self._execute(list(alike))
             if mode is not None and not ending:
                 mode.sync()
+                if any(statement.forgets for statement in statements):
+                    self._stand_still()
         except Exception as error:
             first = error
         if ending or first is not None:
@@ -241,7 +253,15 @@ class Pipeline:
     def _enter(self) -> psycopg.Pipeline:
         if self._mode is None:
             self._mode = self._leaving.enter_context(self._connection.pipeline())
+            self._connection.prepare_threshold = AT_ONCE
         return self._mode
+
+    def _stand_still(self) -> None:
+        """Leave pipeline mode inside the transaction, with an exchange of the plain kind as the last one."""
+        if (error := self._leave()) is None:
+            self._connection.execute("SELECT")
+        else:
+            raise error
 
     def _leave(self, first: Exception | None = None) -> Exception | None:
         """Leave the driver's pipeline mode, which waits for what is still to be answered; the error that came first.
@@ -251,6 +271,8 @@ class Pipeline:
         """
         self._mode = None
         try:
+            if self._own:
+                self._connection.prepare_threshold = None
             self._leaving.close()
         except psycopg.Error as error:
             return first or error

@@ -28,7 +28,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "tcp_user_timeout": 10_000,
 }
 
-_CONFLICTS = {"40001", "40P01", "55P03"}
+# 26000: what the driver takes for prepared is not; it begins anew after the ROLLBACK
+_CONFLICTS = {"40001", "40P01", "55P03", "26000"}
 # classes of SQLSTATE that tell of the server or of the way to it, and single codes of other classes that do
 _CLASSES_OF_THE_SERVER = {"08", "53", "58", "F0", "XX"}
 _CODES_OF_THE_SERVER = {"25006", "25P03", "25P04", "57P01", "57P02", "57P03", "57P05"}
@@ -60,7 +61,7 @@ class Address:
     def connect(self) -> Connection:
         """A new connection that begins nothing by itself; raises StoreError that names the server."""
         try:
-            return psycopg.connect(**{**_DEFAULTS, **self.parameters}, autocommit=True)
+            return psycopg.connect(**{**_DEFAULTS, **self.parameters}, autocommit=True, prepare_threshold=None)
         except psycopg.OperationalError as error:
             raise StoreError(
                 f"{self} cannot be reached: {_sentence(error)}. Check that PostgreSQL runs there and lets this user in; "

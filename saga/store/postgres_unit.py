@@ -7,6 +7,7 @@ whose statement failed, else with StatementFailed.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -86,6 +87,9 @@ class PostgresUnit:
 
     def running(self, saga: str, lane: int) -> list[str]:
         return [id_ for (id_,) in self.pipeline.rows("running", saga=saga, lane=lane)]
+
+    def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
+        return self.pipeline.rows("due", saga=saga, lanes=[*lanes], now=iso(now), limit=limit)
 
     def save(self, saga: str, changes: Changes) -> None:
         workflows = {w.id: w for w in (*changes.workflows, *changes.closed)}

@@ -74,6 +74,9 @@ class SqliteUnit:
     def running(self, saga: str, lane: int) -> list[str]:
         return [id_ for (id_,) in self.query("running", saga, lane)]
 
+    def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
+        return [*self.query("due", saga, orjson.dumps([*lanes]).decode(), iso(now), limit)]
+
     def save(self, saga: str, changes: Changes) -> None:
         workflows = {w.id: w for w in (*changes.workflows, *changes.closed)}
         closed = {w.id for w in changes.closed} | {w.id for w in changes.workflows if w.closed}

@@ -23,7 +23,7 @@ from saga.transport.memory import MemoryBroker, MemoryConsumer
 
 
 class Harness:
-    """Runs participants of one saga; `chance` in [0, 1) stands for the jitter of retries.
+    """Runs participants of one saga; `chance` in [0, 1) stands for the jitter of retries. The clock stands still until told.
 
     `broker`, `stores` (by participant) and `clock` may be looked into and tampered with.
     """
@@ -66,6 +66,11 @@ class Harness:
             if not any([self.turn(name) for name in self.loops]):
                 return
         raise LifecycleError(f"after {rounds} rounds the fleet is still busy")
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once, then turn all until nothing moves."""
+        self.clock.advance(seconds)
+        self.settle()
 
     def crash(self, participant: str) -> None:
         """Let its process die where it stands and start another one on the same store."""
@@ -118,6 +123,7 @@ class Harness:
             clock=self.clock,
             idle_wait=0.0,
             mark_after=0.0,
+            due_every=0.0,
         )
         loop.join()
         return loop

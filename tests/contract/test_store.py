@@ -339,6 +339,24 @@ def test_folding_a_workflow_that_is_open_is_refused(store: ArchivedStore) -> Non
     assert load(store, "w1") == {}
 
 
+def test_parked_workflows_are_due_by_lane_and_time_the_longest_waiting_first(store: ArchivedStore) -> None:
+    def parked(id_: str, lane: int, due: datetime | None) -> Workflow:
+        return workflow(id_, lane=lane, fences={"reserve": fence(status=StepStatus.IDLE, attempt=2, due=due, error="no")})
+
+    ready = [parked("later", 0, NOW + timedelta(seconds=1)), parked("now", 0, NOW), parked("twin", 1, NOW)]
+    waiting = [parked("early", 0, NOW + timedelta(seconds=5)), parked("operator", 0, None), parked("elsewhere", 2, NOW)]
+    save(store, changes_of(*ready, *waiting))
+
+    with store.unit() as unit:
+        due = unit.due("checkout", [0, 1], NOW + timedelta(seconds=1), 10)
+        first = unit.due("checkout", [0], NOW + timedelta(seconds=1), 1)
+        nothing = unit.due("other", [0, 1], NOW + timedelta(seconds=1), 10)
+
+    assert sorted(map(tuple, due)) == [(0, "later"), (0, "now"), (1, "twin")]
+    assert [tuple(row) for row in first] == [(0, "now")]
+    assert nothing == []
+
+
 def test_running_workflows_are_listed_oldest_first(store: ArchivedStore) -> None:
     busy = [
         workflow("young", opened=LATER, fences={"reserve": fence(status=StepStatus.RUNNING)}),

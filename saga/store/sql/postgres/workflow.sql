@@ -32,6 +32,12 @@ FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)
 WHERE f.saga = %(saga)s AND f.status IN ('running', 'compensating') AND w.lane = %(lane)s
 GROUP BY w.workflow_id, w.opened ORDER BY w.opened, w.workflow_id;
 
+-- name: due
+SELECT w.lane, w.workflow_id
+FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)
+WHERE f.saga = %(saga)s AND f.due <= %(now)s::timestamptz AND w.lane = ANY(%(lanes)s::integer[])
+GROUP BY w.lane, w.workflow_id ORDER BY min(f.due), w.workflow_id LIMIT %(limit)s;
+
 -- name: sagas_of_workflow
 SELECT saga FROM saga_workflow WHERE workflow_id = %(id)s ORDER BY saga;
 

@@ -23,6 +23,12 @@ FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AN
 WHERE f.saga = ?1 AND f.status IN ('running', 'compensating') AND w.lane = ?2
 GROUP BY w.workflow_id ORDER BY w.opened, w.workflow_id;
 
+-- name: due
+SELECT w.lane, w.workflow_id
+FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AND w.saga = f.saga
+WHERE f.saga = ?1 AND f.due <= ?3 AND w.lane IN (SELECT value FROM json_each(?2))
+GROUP BY w.lane, w.workflow_id ORDER BY min(f.due), w.workflow_id LIMIT ?4;
+
 -- name: sagas_of_workflow
 SELECT saga FROM saga_workflow WHERE workflow_id = ?1 ORDER BY saga;
 

@@ -61,6 +61,8 @@ CREATE TABLE saga_fence (
     PRIMARY KEY (workflow_id, saga, step)
 ) WITH (fillfactor = 80);
 
+CREATE INDEX saga_fence_due ON saga_fence (saga, due) WHERE due IS NOT NULL;
+
 CREATE INDEX saga_fence_running ON saga_fence (saga, workflow_id) WHERE status IN ('running', 'compensating');
 
 CREATE TABLE saga_inbox (

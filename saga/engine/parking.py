@@ -1,0 +1,88 @@
+"""What becomes of a workflow whose handler failed: it alone is parked, and its facts are taken in and decided upon all the same.
+
+A parked workflow has a fence with an `error`: of the step that failed, with the number of attempts and the time of the next
+one, or none if an operator must act. While it is there no handler of this workflow runs here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from saga.engine.intake import Incoming
+from saga.engine.invocation import HandlerFailure
+from saga.participant.handler import Act
+from saga.participant.ledger import Ledger
+from saga.protocol.decide import Action, Compensate, Run
+from saga.protocol.definition import Step
+from saga.protocol.facts import StepStatus
+from saga.store.port import Fence, Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A parked workflow whose time has come."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """A try that failed, with the record that led to it if it has not been taken in; `attempt` counts all tries so far."""
+
+    failure: HandlerFailure
+    attempt: int
+    incoming: Incoming | None = None
+
+    @property
+    def workflow_id(self) -> str:
+        return self.failure.workflow_id
+
+
+def is_parked(workflow: Workflow) -> bool:
+    """Whether its handlers are suspended here."""
+    return any(fence.error is not None for fence in workflow.fences.values())
+
+
+def next_act(acts: tuple[Action, ...], workflow: Workflow) -> Action | None:
+    """The first action that may be carried out now: those of handlers wait while the workflow is parked."""
+    if not is_parked(workflow):
+        return acts[0] if acts else None
+    return next((act for act in acts if not isinstance(act, Run | Compensate)), None)
+
+
+def park(ledger: Ledger, workflow: Workflow, setback: Setback, chance: float) -> None:
+    """Commit that a try failed: wait for the next one, or, when they are spent, fail the step or wait for an operator.
+
+    A compensation, or an action that may not fail any more, is stuck then, and those before it hear of it.
+    """
+    failure, step = setback.failure, ledger.saga[setback.failure.handler.step]
+    delay = None if failure.final else failure.handler.retry.delay(setback.attempt, chance)
+    if delay is not None:
+        due = ledger.now + timedelta(seconds=delay)
+        ledger.park(workflow, step.name, attempt=setback.attempt, due=due, error=failure.why)
+    elif failure.handler.act is Act.ACTION and _may_fail(ledger, step):
+        ledger.fail(workflow, step, failure.why)
+    else:
+        ledger.park(workflow, step.name, attempt=setback.attempt, due=None, error=failure.why)
+        if failure.handler.act is Act.COMPENSATION or step.name in ledger.saga.after_pivot:
+            ledger.stick(workflow, step, failure.why)
+
+
+def unpark(ledger: Ledger, workflow: Workflow) -> list[Fence]:
+    """Take up what is due; answers the fences that had failed."""
+    due = [f for f in workflow.fences.values() if f.error is not None and f.due is not None and f.due <= ledger.now]
+    for fence in due:
+        ledger.move(workflow, fence.step, _before_stuck(fence))
+    return due
+
+
+def _may_fail(ledger: Ledger, step: Step) -> bool:
+    return step.on_error == "fail" and step.name not in ledger.saga.after_pivot
+
+
+def _before_stuck(fence: Fence) -> StepStatus:
+    """A stuck step goes back to where it was: done if there is something to undo, else not begun."""
+    if fence.status is not StepStatus.STUCK:
+        return fence.status
+    return StepStatus.DONE if fence.event else StepStatus.IDLE

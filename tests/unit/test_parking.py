@@ -1,0 +1,158 @@
+"""A workflow whose handler fails is parked, and only it: it still hears what happens, and goes on when it may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+
+import pytest
+
+from saga import Refused, Retry
+from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.store.port import Fence
+from saga.testing.harness import Harness
+from tests.travel import Script, TripBooked, effects, harness
+
+ALL = ("agency", "hotels", "airline", "bank")
+PATIENT = Retry(attempts=6, quick=1, first=10, longest=60)
+Travel = Callable[..., Harness]
+
+
+@pytest.fixture
+def travel() -> Iterator[Travel]:
+    """Makes fleets that are closed at the end of the test."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(harness(*arguments, **options))
+
+
+def fence(fleet: Harness, participant: str, workflow: str, step: str) -> Fence:
+    found = fleet.workflow(participant, workflow)
+    assert found is not None
+    return found.fences[step]
+
+
+def outcome(fleet: Harness, workflow: str) -> set[WorkflowStatus | None]:
+    found = (fleet.workflow(name, workflow) for name in ALL)
+    return {end.status if end and end.closed else None for end in found}
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["local", "external"])
+def test_tries_are_counted_durably_and_wait_longer_each_time(travel: Travel, external: bool) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 4}), external=external, retry=PATIENT)
+    workflow = fleet.start(TripBooked(trip="rome"))
+
+    seen = []
+    fleet.settle()
+    while (waiting := fence(fleet, "hotels", workflow, "hotel")).due is not None:
+        seen.append((waiting.attempt, waiting.due - fleet.clock.now()))
+        fleet.crash("hotels")
+        fleet.advance((waiting.due - fleet.clock.now()).total_seconds())
+
+    assert seen == [(2, timedelta(seconds=5)), (3, timedelta(seconds=10)), (4, timedelta(seconds=20))]
+    assert outcome(fleet, workflow) == {WorkflowStatus.COMPLETED}
+    assert effects(fleet).count((workflow, "hotel", "action")) == 1
+
+
+def test_nothing_is_tried_before_its_time(travel: Travel) -> None:
+    script = Script(raising={("hotel", "rome"): 99})
+    fleet = travel(script, retry=PATIENT)
+    fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+    tried = script.raising["hotel", "rome"]
+
+    fleet.advance(4.9)
+    assert script.raising["hotel", "rome"] == tried
+
+    fleet.advance(0.2)
+    assert script.raising["hotel", "rome"] == tried - 1
+
+
+def test_an_abort_turns_a_parked_action_into_a_tombstone_and_the_workflow_unwinds_at_once(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}), retry=PATIENT)
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    fleet.abort(workflow, by="agency")
+    fleet.settle()
+
+    assert fleet.steps(workflow)["hotel"] is StepStatus.SKIPPED
+    assert outcome(fleet, workflow) == {WorkflowStatus.COMPENSATED}
+
+
+def test_a_failure_elsewhere_unwinds_a_parked_workflow(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}, failing={("flight", "rome")}), retry=PATIENT)
+
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    assert outcome(fleet, workflow) == {WorkflowStatus.COMPENSATED}
+    assert (workflow, "hotel", "action") not in effects(fleet)
+
+
+def test_when_all_tries_are_spent_an_operator_is_waited_for_and_can_have_it_tried_again(travel: Travel) -> None:
+    script = Script(raising={("hotel", "rome"): 99})
+    fleet = travel(script, retry=Retry(attempts=2, quick=1))
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+    fleet.advance(10_000)
+    assert (fence(fleet, "hotels", workflow, "hotel").attempt, fence(fleet, "hotels", workflow, "hotel").due) == (2, None)
+
+    script.raising.clear()
+    with fleet.transaction("hotels") as tx:
+        fleet.participants["hotels"].retry(workflow, tx)
+    fleet.settle()
+
+    assert outcome(fleet, workflow) == {WorkflowStatus.COMPLETED}
+
+
+def test_what_is_not_parked_cannot_be_retried(travel: Travel) -> None:
+    fleet = travel(Script())
+    workflow = fleet.start(TripBooked(trip="rome"))
+
+    with fleet.transaction("agency") as tx, pytest.raises(Refused, match="is not parked here"):
+        fleet.participants["agency"].retry(workflow, tx)
+
+
+def test_a_step_that_may_fail_does_so_when_its_tries_are_spent(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}), retry=Retry(attempts=2, quick=1), on_error="fail")
+
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    assert fleet.steps(workflow)["hotel"] is StepStatus.FAILED
+    assert outcome(fleet, workflow) == {WorkflowStatus.COMPENSATED}
+    types = {dict(r.headers)["ce_type"] for log in fleet.broker.logs.values() for r in log}
+    assert b"saga.StepFailed" in types
+
+
+@pytest.mark.parametrize("on_stuck", ["wait", "continue"])
+def test_a_compensation_that_spends_its_tries_is_stuck_until_an_operator_acts(travel: Travel, on_stuck: str) -> None:
+    script = Script(failing={("pay", "rome")}, raising={("free_hotel", "rome"): 99})
+    fleet = travel(script, retry=Retry(attempts=3, quick=2), on_stuck=on_stuck)
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+    assert fleet.steps(workflow)["hotel"] is StepStatus.STUCK
+    agency = fleet.workflow("agency", workflow)
+    assert agency is not None
+    assert (agency.closed is not None) == (on_stuck == "continue")
+
+    script.raising.clear()
+    with fleet.transaction("hotels") as tx:
+        if on_stuck == "wait":
+            fleet.participants["hotels"].retry(workflow, tx)
+    fleet.settle()
+
+    assert outcome(fleet, workflow) == {WorkflowStatus.COMPENSATED}
+    assert ((workflow, "hotel", "compensation") in effects(fleet)) == (on_stuck == "wait")
+
+
+def test_parked_workflows_hold_up_nobody_else(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", f"trip {n}"): 99 for n in range(0, 60, 10)}), partitions=2, retry=PATIENT)
+
+    workflows = [fleet.start(TripBooked(trip=f"trip {number}"), workflow_id=f"w{number:02}") for number in range(60)]
+    fleet.settle()
+
+    open_ = {workflow for workflow in workflows if outcome(fleet, workflow) != {WorkflowStatus.COMPLETED}}
+    assert open_ == {f"w{number:02}" for number in range(0, 60, 10)}
+    assert not fleet.stopped()
