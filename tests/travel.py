@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from saga import Event, ExternalCall, Participant, Retry, Saga, Transaction
+from saga import Clock, Event, ExternalCall, Participant, Retry, Saga, Transaction
 from saga.testing.harness import Harness
 
 CREATE_EFFECTS = "CREATE TABLE IF NOT EXISTS effects (workflow TEXT, step TEXT, act TEXT, key TEXT)"
@@ -138,10 +138,12 @@ def note(tx: Transaction, step: str, act: str, key: str = "") -> None:
     tx.execute(ADD_EFFECT, (tx.workflow_id, step, act, key))
 
 
-def fleet(script: Script, *, retry: Retry | None = None, **options: Any) -> list[Participant]:
+def fleet(
+    script: Script, *, retry: Retry | None = None, max_backlog: int = 1000, clock: Clock | None = None, **options: Any
+) -> list[Participant]:
     """Four participants that follow the script; `options` are those of the saga."""
     travel, external = saga(**options), options.get("external", False)
-    agency, hotels = Participant("agency", travel), Participant("hotels", travel)
+    agency, hotels = Participant("agency", travel, max_backlog=max_backlog, clock=clock), Participant("hotels", travel)
     airline, bank = Participant("airline", travel), Participant("bank", travel)
     patience = retry or Retry()
 

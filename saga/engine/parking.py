@@ -1,4 +1,4 @@
-"""What becomes of a workflow whose handler failed: it alone is parked, and its facts are taken in and decided upon all the same.
+"""What becomes of a workflow whose handler failed: it alone is parked; its facts are taken in and decided upon all the same.
 
 A parked workflow has a fence with an `error`: of the step that failed, with the number of attempts and the time of the next
 one, or none if an operator must act. While it is there no handler of this workflow runs here.

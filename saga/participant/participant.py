@@ -11,7 +11,7 @@ from saga.contracts import ids
 from saga.contracts.event import Event
 from saga.contracts.saga import Saga
 from saga.contracts.topics import lane_of
-from saga.errors import DefinitionError, LifecycleError, Refused
+from saga.errors import DefinitionError, LifecycleError, Overloaded, Refused
 from saga.participant import handler
 from saga.participant.handler import Act, Handler, Pending
 from saga.participant.ledger import Ledger
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
     from saga.contracts.registry import Registry
 
+MAX_BACKLOG = 100_000
+COUNT_EVERY = 1.0
+
 Outcome = Event | Pending | None
 Function = TypeVar("Function", bound=Callable[..., Outcome | Awaitable[Outcome]])
 
@@ -32,12 +35,18 @@ Function = TypeVar("Function", bound=Callable[..., Outcome | Awaitable[Outcome]]
 class Participant:
     """A service's part in one saga.
 
-    `name` is the `by` of its steps in the saga schema, its Kafka consumer group is `<saga>.<name>`. `clock` and `ids` (of new
-    workflows) are arguments for tests.
+    `name` is the `by` of its steps in the saga schema, its Kafka consumer group is `<saga>.<name>`. `max_backlog` bounds the
+    unpublished events, beyond which `start` refuses. `clock` and `ids` (of new workflows) are arguments for tests.
     """
 
     def __init__(
-        self, name: str, saga: Saga, *, clock: Clock | None = None, ids: Callable[[], str] = ids.workflow_id
+        self,
+        name: str,
+        saga: Saga,
+        *,
+        max_backlog: int = MAX_BACKLOG,
+        clock: Clock | None = None,
+        ids: Callable[[], str] = ids.workflow_id,
     ) -> None:
         if not saga.owned(name):
             raise DefinitionError(
@@ -48,7 +57,8 @@ class Participant:
         self.clock = clock or SystemClock()
         self.registry: Registry | None = None
         self.handlers: dict[tuple[str, Act], Handler] = {}
-        self._ids = ids
+        self._ids, self._max_backlog = ids, max_backlog
+        self._backlog, self._count_again = 0, 0.0
 
     def __repr__(self) -> str:
         return f"<Participant {self.name} of {self.saga.name}>"
@@ -121,7 +131,8 @@ class Participant:
         """Begin a workflow in the caller's transaction: it exists if and only if that commits. Answers its id.
 
         With a `workflow_id` that is known already nothing happens, so a repeated request is harmless. Raises DefinitionError
-        if the event is not the first of the saga, ContractError if it does not fit its contract.
+        if the event is not the first of the saga, ContractError if it does not fit its contract, Overloaded if too many
+        events wait to be published.
         """
         root = self.saga.root
         name = self.saga.event(event.event_name)
@@ -135,6 +146,7 @@ class Participant:
         if workflow_id in ledger.load([workflow_id]):
             return workflow_id
         payload = self.codec.encode(name, event.model_dump())
+        self._refuse_overload(ledger.unit)
         lane = lane_of(workflow_id, self._partitions(tx))
         workflow = ledger.open(workflow_id, lane, traceparent=traceparent, deadline=self.saga.deadline)
         ledger.finish(workflow, root, name, payload)
@@ -203,6 +215,18 @@ class Participant:
             if isinstance(act, Close | Refuse):
                 ledger.carry_out(workflow, act)
         ledger.write()
+
+    def _refuse_overload(self, unit: Unit) -> None:
+        """Counted at most once a second: so many are let in beyond the bound as begin within one."""
+        if self.clock.monotonic() >= self._count_again:
+            self._count_again = self.clock.monotonic() + COUNT_EVERY
+            self._backlog = unit.backlog(self.saga.name, self._max_backlog + 1)
+        if self._backlog > self._max_backlog:
+            raise Overloaded(
+                f"more than {self._max_backlog} events of {self.name!r} wait to be published: Kafka is away, or no worker of "
+                f"{self.name!r} runs. Nothing was begun; try again later.",
+                retry_after=COUNT_EVERY,
+            )
 
     def _ledger(self, tx: Transaction) -> Ledger:
         if not isinstance(tx, Unit):

@@ -82,6 +82,10 @@ class MemoryUnit:
     def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
         return {id_: w for id_ in ids if (w := self.tables.workflow(saga, id_))}
 
+    def backlog(self, saga: str, limit: int) -> int:
+        rows = (row for (of, _), rows in self.tables.outbox.items() if of == saga for row in rows.values())
+        return min(limit, sum(self.tables.offsets[row.id] is None for row in rows))
+
     def running(self, saga: str, lane: int) -> list[str]:
         found = (w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane == lane and not w.closed)
         busy = [w for w in found if any(fence.status in _BUSY for fence in w.fences.values())]

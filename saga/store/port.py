@@ -194,6 +194,10 @@ class Unit(Transaction, Protocol):
         """What is known of these workflows, their rows locked; unknown ones are absent."""
         ...
 
+    def backlog(self, saga: str, limit: int) -> int:
+        """How many outbox rows of the saga are not published; counts no further than `limit`."""
+        ...
+
     def running(self, saga: str, lane: int) -> list[str]:
         """Ids of the lane's open workflows with an own step `running` or `compensating`, oldest first."""
         ...

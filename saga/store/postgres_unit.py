@@ -85,6 +85,9 @@ class PostgresUnit:
         self._unknown.update((saga, id_) for id_ in ids if id_ not in found)
         return found
 
+    def backlog(self, saga: str, limit: int) -> int:
+        return int(self.pipeline.rows("backlog", saga=saga, limit=limit)[0][0])
+
     def running(self, saga: str, lane: int) -> list[str]:
         return [id_ for (id_,) in self.pipeline.rows("running", saga=saga, lane=lane)]
 

@@ -71,6 +71,9 @@ class SqliteUnit:
             found[workflow_id].unpublished.add(id_)
         return found
 
+    def backlog(self, saga: str, limit: int) -> int:
+        return int(self.query("backlog", saga, limit).fetchone()[0])
+
     def running(self, saga: str, lane: int) -> list[str]:
         return [id_ for (id_,) in self.query("running", saga, lane)]
 

@@ -339,6 +339,18 @@ def test_folding_a_workflow_that_is_open_is_refused(store: ArchivedStore) -> Non
     assert load(store, "w1") == {}
 
 
+def test_the_backlog_counts_what_is_not_published_and_no_further_than_asked(store: ArchivedStore) -> None:
+    rows = [outbox("w1", number) for number in range(1, 4)]
+    save(store, changes_of(workflow("w1"), outbox=[*rows, outbox("w1", 1, saga="other")]))
+
+    with store.unit() as unit:
+        before = unit.backlog("checkout", 10), unit.backlog("checkout", 2), unit.backlog("nothing", 10)
+        unit.mark([Published(rows[0].id, 7)])
+        after = unit.backlog("checkout", 10)
+
+    assert (before, after) == ((3, 2, 0), 2)
+
+
 def test_parked_workflows_are_due_by_lane_and_time_the_longest_waiting_first(store: ArchivedStore) -> None:
     def parked(id_: str, lane: int, due: datetime | None) -> Workflow:
         return workflow(id_, lane=lane, fences={"reserve": fence(status=StepStatus.IDLE, attempt=2, due=due, error="no")})

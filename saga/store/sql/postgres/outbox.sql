@@ -15,6 +15,9 @@ UPDATE saga_outbox AS o SET published = %(published)s::timestamptz, record_offse
 FROM unnest(%(id)b::text[], %(offset)b::bigint[]) AS report (id, record_offset)
 WHERE o.id = report.id;
 
+-- name: backlog
+SELECT count(*) FROM (SELECT FROM saga_outbox WHERE saga = %(saga)s AND published IS NULL LIMIT %(limit)s) AS pending;
+
 -- name: pending
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers::text, payload, created
 FROM saga_outbox

@@ -9,6 +9,9 @@ ON CONFLICT (id) DO UPDATE SET
 -- name: mark
 UPDATE saga_outbox SET published = ?1, record_offset = ?2 WHERE id = ?3;
 
+-- name: backlog
+SELECT count(*) FROM (SELECT 1 FROM saga_outbox WHERE saga = ?1 AND published IS NULL LIMIT ?2);
+
 -- name: pending
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
 FROM saga_outbox WHERE saga = ?1 AND lane = ?2 AND published IS NULL ORDER BY aggregateid, sequence LIMIT ?3;
