@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("store",),
     ("transport",),
     ("participant",),
+    ("engine",),
     ("assembly",),
     ("replay", "observe", "testing", "cli"),
 )
