@@ -243,8 +243,7 @@ def test_a_claim_waits_for_a_commit_that_is_under_way(store: PostgresStore, othe
 def test_a_serialization_failure_at_commit_is_a_conflict_and_the_same_work_succeeds(
     store: PostgresStore, database: str
 ) -> None:
-    options = {**psycopg.conninfo.conninfo_to_dict(database), "options": "-c default_transaction_isolation=serializable"}
-    strict = PostgresStore(psycopg.conninfo.make_conninfo(**options))
+    strict = PostgresStore(f"{database}?options=-c%20default_transaction_isolation%3Dserializable")
 
     def move(sku: str, of: str, meanwhile: PostgresStore | None = None) -> None:
         with strict.unit(eager=True) as unit:

@@ -1,0 +1,301 @@
+"""The engine on PostgreSQL: who is blamed for a statement that failed late, and what becomes of a COMMIT without an answer."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from saga import Participant, Retry, Transaction
+from saga.contracts.topics import events_topic, saga_topics
+from saga.engine.loop import TROUBLE_PAUSE, Loop
+from saga.store.memory import MemoryStore
+from saga.store.port import Store
+from saga.store.postgres import PostgresStore
+from saga.testing.clock import ManualClock
+from saga.transport.memory import MemoryBroker
+from saga.transport.port import Outbound
+from tests.travel import HotelBooked, HotelFreed, HotelFull, TripBooked, TripCancelled, TripConfirmed, TripPaid, saga
+
+pytestmark = pytest.mark.slow
+
+LANES = 1
+
+
+class Hotels:
+    """The agency on a memory store and the hotels on PostgreSQL, turned by hand; `published` is what the latter published."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self.store, self.clock, self.published = store, ManualClock(), list[Outbound]()
+        self.broker = MemoryBroker(saga_topics("travel"), partitions=LANES, fault=self.published.append)
+        self.agency, self.participant, self.agency_store = agency(), Participant("hotels", saga()), MemoryStore()
+
+        @self.participant.step(retry=Retry(quick=1))
+        def hotel(booked: TripBooked, tx: Transaction) -> HotelBooked | HotelFull:
+            tx.execute("INSERT INTO rooms VALUES (%s)", [booked.trip])
+            return HotelBooked(trip=booked.trip)
+
+        @self.participant.compensation(of=hotel)
+        def free_hotel(booked: HotelBooked, tx: Transaction) -> HotelFreed:
+            tx.execute("DELETE FROM rooms WHERE trip = %s", [booked.trip])
+            return HotelFreed(trip=booked.trip)
+
+        self.agency_loop = joined(self.agency, self.agency_store, self.broker, self.clock)
+        self.loop = joined(self.participant, store, self.broker, self.clock)
+
+    def book(self, *trips: str) -> None:
+        """Let the agency publish these trips."""
+        with self.agency_store.transaction() as tx:
+            for trip in trips:
+                self.agency.start(TripBooked(trip=trip), tx, workflow_id=f"trip-{trip}")
+        settle(self.agency_loop)
+        self.published.clear()
+
+    def rest(self) -> None:
+        """Let the lane's pause after trouble pass, and the lane awake."""
+        self.clock.sleep(TROUBLE_PAUSE)
+        self.loop.turn()
+
+    def close(self) -> None:
+        self.loop.abandon()
+        self.agency_loop.abandon()
+
+    def parked(self) -> dict[str, str]:
+        """Why, by workflow."""
+        with self.store.transaction() as tx:
+            return dict(tx.execute("SELECT workflow_id, error FROM saga_fence WHERE error IS NOT NULL").fetchall())
+
+    @property
+    def rooms(self) -> list[str]:
+        with self.store.transaction() as tx:
+            return [trip for (trip,) in tx.execute("SELECT trip FROM rooms ORDER BY trip").fetchall()]
+
+
+def agency() -> Participant:
+    agency = Participant("agency", saga())
+
+    @agency.compensation(of="book")
+    def cancel(booked: TripBooked, tx: Transaction) -> TripCancelled:
+        return TripCancelled(trip=booked.trip)
+
+    @agency.step
+    def confirm(paid: TripPaid, tx: Transaction) -> TripConfirmed:
+        return TripConfirmed(trip=paid.trip)
+
+    return agency
+
+
+def joined(participant: Participant, store: Store, broker: MemoryBroker, clock: ManualClock) -> Loop:
+    """A loop that owns all lanes."""
+    loop = Loop(
+        participant,
+        store,
+        broker,
+        LANES,
+        batch=500,
+        stopping=threading.Event(),
+        chance=lambda: 0.5,
+        clock=clock,
+        idle_wait=0.0,
+        mark_after=0.0,
+    )
+    loop.join()
+    settle(loop)
+    return loop
+
+
+def settle(loop: Loop) -> None:
+    """Turn until nothing moves."""
+    for _ in range(100):
+        if not loop.turn():
+            return
+    pytest.fail("the loop is still busy after 100 turns")
+
+
+class Proxy:
+    """A server's stand-in that cuts the line around the next COMMIT when it is told to.
+
+    `cut="before"`: COMMIT never arrives. `cut="after"`: it is carried out, its answer never arrives.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.target, self.cut, self.cuts = (host, port), "", 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=[client], daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self.target) as server:
+            line = _Line(self, client, server)
+            back = threading.Thread(target=line.answers, daemon=True)
+            back.start()
+            line.requests()
+            back.join(10)
+
+
+class _Line:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self.proxy, self.client, self.server, self.silent = proxy, client, server, False
+
+    def requests(self) -> None:
+        while data := _received(self.client):
+            if b"COMMIT\0" in data and self.proxy.cut:
+                self.proxy.cuts += 1
+                if self.proxy.cut == "before":
+                    break
+                self.silent = True
+            self.server.sendall(data)
+        self.end()
+
+    def answers(self) -> None:
+        heard = b""
+        while data := _received(self.server):
+            if not self.silent:
+                self.client.sendall(data)
+                continue
+            heard += data
+            if b"COMMIT\0" in heard:
+                break
+        self.end()
+
+    def end(self) -> None:
+        self.proxy.cut = "" if self.proxy.cuts else self.proxy.cut
+        for side in (self.client, self.server):
+            with suppress(OSError):  # the other direction was quicker
+                side.shutdown(socket.SHUT_RDWR)
+
+
+def _received(side: socket.socket) -> bytes:
+    try:
+        return side.recv(1 << 16)
+    except OSError:
+        return b""
+
+
+@contextmanager
+def hotels(url: str) -> Iterator[Hotels]:
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(PostgresStore(url, migrate=True)))
+        with store.transaction() as tx:
+            tx.execute("CREATE TABLE rooms (trip TEXT PRIMARY KEY CONSTRAINT trips_are_good CHECK (trip <> 'bad'))")
+        yield stack.enter_context(closing(Hotels(store)))
+
+
+@pytest.fixture
+def proxy(database: str) -> Iterator[Proxy]:
+    url = urlsplit(database)
+    assert url.hostname is not None
+    assert url.port is not None
+    with closing(Proxy(url.hostname, url.port)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied(database: str, proxy: Proxy) -> str:
+    url = urlsplit(database)
+    return url._replace(netloc=f"{url.username}@127.0.0.1:{proxy.port}").geturl()
+
+
+def test_one_bad_statement_in_a_batch_of_200_is_blamed_on_its_own_workflow(database: str) -> None:
+    trips = [f"{n:03}" for n in range(200)]
+    with hotels(database) as running:
+        running.book(*trips[:120], "bad", *trips[120:])
+
+        settle(running.loop)
+        parked, meanwhile = running.parked(), running.rooms
+        with running.store.transaction() as tx:
+            tx.execute("ALTER TABLE rooms DROP CONSTRAINT trips_are_good")
+        running.clock.sleep(3600)
+        settle(running.loop)
+
+        assert list(parked) == ["trip-bad"]
+        assert "trips_are_good" in parked["trip-bad"]
+        assert meanwhile == trips
+        assert running.rooms == sorted([*trips, "bad"])
+        assert sorted(row.key for row in running.published) == sorted(f"trip-{trip}".encode() for trip in [*trips, "bad"])
+        assert running.parked() == {}
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+def test_a_commit_without_an_answer_is_looked_up_and_nothing_happens_twice(proxied: str, proxy: Proxy, cut: str) -> None:
+    with hotels(proxied) as running:
+        running.book("1", "2", "3")
+
+        proxy.cut = cut
+        settle(running.loop)
+        after_the_cut = len(running.published)
+        running.rest()
+        settle(running.loop)
+
+        assert proxy.cuts == 1
+        assert after_the_cut == {"before": 0, "after": 3}[cut]
+        assert running.rooms == ["1", "2", "3"]
+        assert sorted(row.key for row in running.published) == [b"trip-1", b"trip-2", b"trip-3"]
+        assert {row.topic for row in running.published} == {events_topic("travel")}
+        assert running.parked() == {}
+
+
+def test_a_server_that_goes_away_in_the_middle_costs_a_pause_and_nothing_else(database: str) -> None:
+    with hotels(database) as running:
+        settle(running.loop)
+        running.book("1", "2")
+
+        with psycopg.connect(database, autocommit=True) as administrator:
+            administrator.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        settle(running.loop)
+        running.rest()
+        settle(running.loop)
+
+        assert running.rooms == ["1", "2"]
+        assert sorted(row.key for row in running.published) == [b"trip-1", b"trip-2"]
+
+
+def test_events_of_a_web_request_and_of_the_lane_are_published_in_order_of_their_numbers(database: str) -> None:
+    published = list[Outbound]()
+    broker = MemoryBroker(saga_topics("travel"), partitions=LANES, fault=published.append)
+    initiator = agency()
+    with closing(PostgresStore(database, migrate=True)) as store:
+        loop = joined(initiator, store, broker, ManualClock())
+        with psycopg.connect(database) as web:
+            initiator.start(TripBooked(trip="1"), store.join(web), workflow_id="trip-1")
+            with psycopg.connect(database) as quicker:
+                initiator.start(TripBooked(trip="2"), store.join(quicker), workflow_id="trip-2")
+            settle(loop)
+            early = [row.key for row in published]
+        with store.transaction() as tx:
+            initiator.abort("trip-1", tx, reason="changed my mind")
+
+        settle(loop)
+        loop.abandon()
+
+    of_the_first = [dict(row.headers)["ce_sequence"] for row in published if row.key == b"trip-1"]
+    assert early == [b"trip-2"]
+    assert of_the_first[:2] == ["1", "2"]
+    assert of_the_first == sorted(of_the_first)
