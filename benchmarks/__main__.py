@@ -22,7 +22,7 @@ from benchmarks.latency import latencies
 from benchmarks.workload import load, saga
 from servers.ladder import KAFKA, POSTGRES
 
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
+ROUNDS = 5
 EVENTS = {"engine": 20_000, "limit": 20_000, "naive": 300, "naive_async": 300}
 STEPS, STEPS_PER_SECOND = 300, 50
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from saga.protocol.decide import Action, decide, status
+from saga.protocol.decide import Action, decide
+from saga.protocol.decide import status as status_of
 from saga.protocol.definition import Definition
 from saga.protocol.facts import Fact, StepStatus, WorkflowStatus
 from saga.store.port import Workflow
@@ -21,7 +22,7 @@ class Situation(NamedTuple):
     refused: bool
 
 
-Situations = tuple[tuple[str, Situation], ...]
+Key = tuple[str, StepStatus, bool, bool]
 
 
 class Decisions:
@@ -34,9 +35,9 @@ class Decisions:
     def __call__(self, workflow: Workflow) -> tuple[tuple[Action, ...], WorkflowStatus]:
         """The actions in order, of which the first is to be carried out before asking again."""
         facts = tuple([received.fact for received in workflow.inbox.values()])
-        fences = tuple([(f.step, Situation(f.status, f.pending, f.refused)) for f in workflow.fences.values()])
+        fences = tuple([(f.step, f.status, f.pending, f.refused) for f in workflow.fences.values()])
         return self._remembered(facts, fences)
 
-    def _decide(self, facts: tuple[Fact, ...], situations: Situations) -> tuple[tuple[Action, ...], WorkflowStatus]:
-        fences = dict(situations)
-        return decide(self.saga, self.participant, facts, fences), status(self.saga, facts, fences)
+    def _decide(self, facts: tuple[Fact, ...], keys: tuple[Key, ...]) -> tuple[tuple[Action, ...], WorkflowStatus]:
+        fences = {step: Situation(status, pending, refused) for step, status, pending, refused in keys}
+        return decide(self.saga, self.participant, facts, fences), status_of(self.saga, facts, fences)

@@ -38,7 +38,7 @@ class Invocation:
 
     def arguments(self, handler: Handler, workflow_id: str, events: Mapping[str, bytes | None]) -> list[Event | None]:
         """The views of these events (full name to bytes) in the order of the parameters, None for one that is not there."""
-        return [self._argument(handler, workflow_id, input_.views, events) for input_ in handler.inputs]
+        return [self._argument(handler, workflow_id, parameter.views, events) for parameter in handler.inputs]
 
     def call(self, handler: Handler, workflow_id: str, arguments: list[Event | None], last: Transaction | ExternalCall) -> Any:
         """What the function returned; raises HandlerFailure."""

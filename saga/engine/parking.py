@@ -46,8 +46,10 @@ def is_parked(workflow: Workflow) -> bool:
 
 def next_act(acts: tuple[Action, ...], workflow: Workflow) -> Action | None:
     """The first action that may be carried out now: those of handlers wait while the workflow is parked."""
+    if not acts:
+        return None
     if not is_parked(workflow):
-        return acts[0] if acts else None
+        return acts[0]
     return next((act for act in acts if not isinstance(act, Run | Compensate)), None)
 
 

@@ -35,8 +35,8 @@ class Relay:
         self.store, self.broker, self.clock, self.mark_after = store, broker, clock, mark_after
         self.waiting: set[int] = set()
         self._producer: Producer | None = None
-        self._in_flight: set[str] = set()
-        self._delivered: dict[str, int] = {}
+        self._in_flight: dict[str, OutboxRow] = {}
+        self._delivered: dict[str, Published] = {}
         self._not_before = self._marked_at = 0.0
 
     def open(self) -> None:
@@ -46,7 +46,7 @@ class Relay:
     @property
     def delivered(self) -> list[Published]:
         """What the broker has and the store does not know yet: to be marked in the next transaction."""
-        return [Published(id, offset) for id, offset in self._delivered.items()]
+        return [*self._delivered.values()]
 
     @property
     def idle(self) -> bool:
@@ -55,8 +55,8 @@ class Relay:
     def marked(self, published: Iterable[Published]) -> None:
         """These marks are committed."""
         self._marked_at = self.clock.monotonic()
-        for row in published:
-            self._delivered.pop(row.id, None)
+        done = {*published}
+        self._delivered = {id: report for id, report in self._delivered.items() if report not in done}
 
     def publish(self, lane: Lane, rows: Mapping[str, Sequence[OutboxRow]], before: Mapping[str, Collection[str]]) -> None:
         """Send what was committed just now, by workflow; `before` are ids of earlier rows that the store has as unpublished."""
@@ -87,11 +87,10 @@ class Relay:
             return
         failure = None
         for report in self._producer.reports():
-            if report.error is None:
-                self._in_flight.discard(report.token)
-                self._delivered[report.token] = report.offset
-            else:
+            if report.error is not None:
                 failure = report.error
+            elif (row := self._in_flight.pop(report.token, None)) is not None:
+                self._delivered[row.id] = Published(row.saga, row.workflow_id, row.sequence, report.offset)
         if failure is not None:
             self._restart(failure)
             self.waiting.update(owned)
@@ -131,7 +130,7 @@ class Relay:
             return
         self.open()
         assert self._producer is not None
-        self._in_flight.update(row.id for row in rows)
+        self._in_flight.update((row.id, row) for row in rows)
         try:
             self._producer.send(
                 Outbound(row.id, row.topic, row.lane, row.workflow_id.encode(), row.payload, row.headers) for row in rows

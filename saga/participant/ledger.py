@@ -215,9 +215,11 @@ class Ledger:
 
     def _is_spent(self, workflow: Workflow, received: Received) -> bool:
         """Whether every own step that this event may trigger has had its outcome, so that nobody reads it again."""
-        steps = self.saga.triggered_by.get(received.type, ())
-        fences = (workflow.fences.get(name) for name in steps if self.saga[name].by == self.participant)
-        return all(fence is not None and fence.status not in _UNDECIDED for fence in fences)
+        for name in self.saga.triggered_by.get(received.type, ()):
+            fence = workflow.fences.get(name)
+            if self.saga[name].by == self.participant and (fence is None or fence.status in _UNDECIDED):
+                return False
+        return True
 
     def _remember(self, workflow: Workflow) -> Workflow:
         self.workflows[workflow.id] = self._touched[workflow.id] = workflow

@@ -110,7 +110,8 @@ class MemoryUnit:
 
     def mark(self, published: Sequence[Published]) -> None:
         for report in published:
-            self.tables.offsets[report.id] = report.offset
+            rows = self.tables.rows(report.saga, report.workflow_id)
+            self.tables.offsets.update((row.id, report.offset) for row in rows if row.sequence == report.sequence)
 
     def advance(self, lane: Lane) -> None:
         held = self.tables.lanes.get((lane.saga, lane.number))
@@ -139,8 +140,8 @@ class MemoryUnit:
 
     def _put(self, row: OutboxRow) -> None:
         rows = self.tables.outbox.get((row.saga, row.workflow_id), {})
-        if any(other.sequence == row.sequence and other.id != row.id for other in rows.values()):
-            raise StoreError(f"sequence {row.sequence} of workflow {row.workflow_id} is taken by another event")
+        if any(other.sequence == row.sequence for other in rows.values()):
+            raise StoreError(f"sequence {row.sequence} of workflow {row.workflow_id} is taken")
         self.tables.outbox[row.saga, row.workflow_id] = {**rows, row.id: row}
         self.tables.offsets[row.id] = None
 

@@ -141,9 +141,11 @@ class OutboxRow(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A delivery report: outbox row `id` stands at `offset` of its topic and partition."""
+    """A delivery report: the outbox row of this workflow and sequence stands at `offset` of its topic and partition."""
 
-    id: str
+    saga: str
+    workflow_id: str
+    sequence: int
     offset: int
 
 

@@ -12,7 +12,7 @@ import orjson
 
 from saga.errors import StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import Fence, OutboxRow, Received, Workflow
+from saga.store.port import Fence, OutboxRow, Published, Received, Workflow
 
 Columns = dict[str, Any]
 """Parameters by name: `rows` counts them, each column is an array, None for one that holds nothing."""
@@ -77,6 +77,11 @@ def outbox_columns(rows: Iterable[OutboxRow]) -> Columns:
         )
         for row in rows
     ])  # fmt: skip
+
+
+def mark_columns(published: Iterable[Published]) -> Columns:
+    """Arrays for `mark`."""
+    return _columns(("saga", "workflow_id", "sequence", "offset"), [*published])
 
 
 def workflow_of(row: Sequence[Any]) -> Workflow:

@@ -21,6 +21,7 @@ from saga.store.postgres_rows import (
     fence_columns,
     fence_of,
     iso,
+    mark_columns,
     outbox_columns,
     outbox_row,
     received_columns,
@@ -115,8 +116,8 @@ class PostgresUnit:
 
     def mark(self, published: Sequence[Published]) -> None:
         if published:
-            ids, offsets = [report.id for report in published], [report.offset for report in published]
-            self.pipeline.add("mark", {"published": iso(self._clock.now()), "id": ids, "offset": offsets})
+            columns = {"published": iso(self._clock.now()), **mark_columns(published)}
+            self.pipeline.add("mark", columns, form=spread)
             self._end_of_verb()
 
     def technical(self, error: Exception) -> StoreError | None:

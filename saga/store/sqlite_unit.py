@@ -94,7 +94,7 @@ class SqliteUnit:
 
     def mark(self, published: Sequence[Published]) -> None:
         now = iso(self._clock.now())
-        self._write("mark", [(now, report.offset, report.id) for report in published])
+        self._write("mark", [(now, r.offset, r.workflow_id, r.saga, r.sequence) for r in published])
 
     def advance(self, lane: Lane) -> None:
         offsets = orjson.dumps(lane.offsets).decode()

@@ -59,6 +59,7 @@ class KafkaConsumer:
         if self._failure:
             raise self._failure
         records = [record_of(message) for message in messages if not self._set_aside(message)]
+        records = [record for record in records if (record.topic, record.partition) in self._owned]
         if self._errors and not records:
             raise self._errors.popleft()
         return records
@@ -91,18 +92,19 @@ class KafkaConsumer:
             raise self._failure from known
 
     def _fetch(self, limit: int, timeout: float) -> list[Message]:
+        """What has come, without a first record whose partition has gone meanwhile."""
         first = self._client.poll(timeout)
         if first is None:
             return []
         self._gone.clear()
         try:
-            rest = self._client.consume(limit - 1, 0) if limit > 1 else []
+            messages = self._client.consume(limit - 1, 0) if limit > 1 else []
         except KafkaException as error:
             self._errors.append(broker_error(error.args[0], "cannot consume"))
-            rest = []
-        fresh = [m for m in rest if m.error() or partition_of(m) in self._owned]
-        stale = not first.error() and partition_of(first) in self._gone
-        return fresh if stale else [first, *fresh]
+            messages = []
+        if first.error() or partition_of(first) not in self._gone:
+            messages.insert(0, first)
+        return messages
 
     def _set_aside(self, message: Message) -> bool:
         """Keep an error for later; False for a record."""

@@ -54,7 +54,7 @@ class Deed:
         else:
             changes.workflows.append(w)
         unit.save(saga, changes)
-        unit.mark([Published(f"{saga}/{w.id}/{number}", number) for number in range(1, self.publishes + 1)])
+        unit.mark([Published(saga, w.id, number, number) for number in range(1, self.publishes + 1)])
 
     def _event(self, saga: str, sequence: int) -> OutboxRow:
         return OutboxRow(

@@ -75,7 +75,7 @@ def saved(folder: Path, changes: Changes, *published: OutboxRow) -> None:
     store = SqliteStore(folder / "stock.db", migrate=True)
     with store.unit() as unit:
         unit.save("checkout", changes)
-        unit.mark([Published(row.id, 9) for row in published])
+        unit.mark([Published(row.saga, row.workflow_id, row.sequence, 9) for row in published])
     store.close()
 
 

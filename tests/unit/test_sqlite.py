@@ -154,14 +154,15 @@ def test_every_statement_finds_its_tables(store: SqliteStore, caller: sqlite3.Co
 
     plan = caller.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * places).fetchall()
 
-    scans = [step for *_, step in plan if step.startswith("SCAN") and "VIRTUAL TABLE" not in step]
+    fine = ("VIRTUAL TABLE", "(subquery")
+    scans = [step for *_, step in plan if step.startswith("SCAN") and not any(kind in step for kind in fine)]
     assert name == "take_write_lock" or not scans
 
 
 def test_the_outbox_reads_as_the_event_router_of_debezium_expects(store: SqliteStore, caller: sqlite3.Connection) -> None:
     with store.unit() as unit:
         unit.save("checkout", one_event())
-        unit.mark([Published("e1", 41)])
+        unit.mark([Published("checkout", "w1", 1, 41)])
 
     row = caller.execute("SELECT id, aggregatetype, aggregateid, type, payload FROM saga_outbox").fetchone()
     rest = caller.execute("SELECT headers, created, published, record_offset, handled FROM saga_outbox").fetchone()

@@ -1,13 +1,9 @@
 -- name: save_outbox
 INSERT INTO saga_outbox (id, aggregatetype, aggregateid, type, payload, saga, lane, sequence, headers, created)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET
-    aggregatetype = excluded.aggregatetype, aggregateid = excluded.aggregateid, type = excluded.type,
-    payload = excluded.payload, saga = excluded.saga, lane = excluded.lane, sequence = excluded.sequence,
-    headers = excluded.headers, created = excluded.created, published = NULL, record_offset = NULL, handled = NULL;
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: mark
-UPDATE saga_outbox SET published = ?1, record_offset = ?2 WHERE id = ?3;
+UPDATE saga_outbox SET published = ?1, record_offset = ?2 WHERE aggregateid = ?3 AND saga = ?4 AND sequence = ?5;
 
 -- name: backlog
 SELECT count(*) FROM (SELECT 1 FROM saga_outbox WHERE saga = ?1 AND published IS NULL LIMIT ?2);

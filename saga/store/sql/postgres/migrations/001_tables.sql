@@ -86,7 +86,7 @@ CREATE TABLE saga_inbox (
 
 -- id, aggregatetype (the topic), aggregateid (the workflow), type and payload are what Debezium's outbox event router reads.
 CREATE TABLE saga_outbox (
-    id            text COLLATE "C" PRIMARY KEY,
+    id            text NOT NULL,
     aggregatetype text NOT NULL,
     aggregateid   text COLLATE "C" NOT NULL,
     type          text NOT NULL,
@@ -94,12 +94,12 @@ CREATE TABLE saga_outbox (
     saga          text COLLATE "C" NOT NULL,
     lane          integer NOT NULL,
     sequence      bigint NOT NULL,
-    headers       json NOT NULL,
+    headers       text NOT NULL,
     created       timestamptz NOT NULL,
     published     timestamptz,
     record_offset bigint,
     handled       timestamptz,
-    UNIQUE (aggregateid, saga, sequence)
+    PRIMARY KEY (aggregateid, saga, sequence)
 );
 
 CREATE INDEX saga_outbox_pending ON saga_outbox (saga, lane, aggregateid, sequence) WHERE published IS NULL;

@@ -83,7 +83,7 @@ CREATE TABLE saga_inbox (
 
 -- id, aggregatetype (the topic), aggregateid (the workflow), type and payload are what Debezium's outbox event router reads.
 CREATE TABLE saga_outbox (
-    id            TEXT PRIMARY KEY,
+    id            TEXT NOT NULL,
     aggregatetype TEXT NOT NULL,
     aggregateid   TEXT NOT NULL,
     type          TEXT NOT NULL,
@@ -96,7 +96,7 @@ CREATE TABLE saga_outbox (
     published     TEXT,
     record_offset INTEGER,
     handled       TEXT,
-    UNIQUE (aggregateid, saga, sequence)
+    PRIMARY KEY (aggregateid, saga, sequence)
 );
 
 CREATE INDEX saga_outbox_pending ON saga_outbox (saga, lane, aggregateid, sequence) WHERE published IS NULL;
