@@ -110,8 +110,10 @@ class PostgresStore:
         Of asynchronous ones the synchronous side is joined: `await session.run_sync(lambda s: start(event, store.join(s)))`.
         """
         driver = unwrap(connection)
-        self._require_ours(driver, connection)
-        return PostgresUnit(driver, str(self.address), self._clock, eager=True, own=False)
+        self._require_open(driver, connection)
+        unit = PostgresUnit(driver, str(self.address), self._clock, eager=True, own=False)
+        self._require_ours(unit, getattr(driver, "driver_connection", driver))
+        return unit
 
     def claim(self, saga: str, lane: int, partitions: int) -> Lane:
         with self.unit() as unit:
@@ -234,7 +236,7 @@ class PostgresStore:
             connection.close()
         connection.row_factory = tuple_row  # a handler may have set another
 
-    def _require_ours(self, driver: Any, given: Any) -> None:
+    def _require_open(self, driver: Any, given: Any) -> None:
         asynchronous = isinstance(getattr(driver, "driver_connection", None), psycopg.AsyncConnection)
         if not (isinstance(driver, psycopg.Connection) or asynchronous):
             raise DefinitionError(
@@ -246,11 +248,12 @@ class PostgresStore:
                 "join expects a connection inside a transaction, and this one commits every statement by itself: "
                 "BEGIN first, or wrap the business statements and this call in connection.transaction()"
             )
+
+    def _require_ours(self, unit: PostgresUnit, driver: Any) -> None:
+        """Ask a connection once which database and schema it is on."""
         if driver in self._joined:
             return
-        cursor = driver.cursor()
-        cursor.execute(SQL["identity"])
-        found = tuple(cursor.fetchone())
+        (found,) = unit.pipeline.rows("identity")
         if found != self._identity:
             raise DefinitionError(
                 f"the connection is on database {found[0]!r}, which lacks this store's tables: they are in {self.address}. "
