@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -17,10 +17,12 @@ from typing import LiteralString
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from saga.errors import LaneFenced, StoreConflict, StoreError
 from saga.store.port import Changes, OutboxRow, Unit, Workflow
 from saga.store.postgres import PostgresStore
+from saga.store.postgres_unit import PostgresUnit
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -299,17 +301,35 @@ def test_a_deadlock_is_a_conflict_for_one_of_two(store: PostgresStore, other: Po
 # --- stopped owners
 
 
-def test_a_transaction_that_does_nothing_is_cut_and_the_store_goes_on(store: PostgresStore, database: str) -> None:
-    with store.unit() as unit:
-        add_event(unit, "w1")
+def load(unit: PostgresUnit) -> None:
+    unit.load("checkout", ["w1"])
 
+
+def ask(unit: PostgresUnit) -> None:
+    unit.execute("UPDATE shelf SET pieces = pieces + %s WHERE sku = 'tea'", [1])
+    assert unit.execute("SELECT FROM shelf").rowcount == 2
+
+
+def take_the_connection(unit: PostgresUnit) -> None:
+    unit.load("checkout", ["w1"])
+    assert unit.connection.info.transaction_status is TransactionStatus.INTRANS
+
+
+def change_a_table(unit: PostgresUnit) -> None:
+    unit.execute("ALTER TABLE shelf ADD COLUMN price INTEGER").rowcount  # noqa: B018
+
+
+@pytest.mark.parametrize("last", [load, ask, take_the_connection, change_a_table], ids=lambda last: last.__name__)
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_transaction_that_does_nothing_is_cut_and_the_store_goes_on(
+    store: PostgresStore, database: str, last: Callable[[PostgresUnit], None], eager: bool
+) -> None:
     def dawdle() -> None:
-        with store.unit() as unit:
-            unit.load("checkout", ["w1"])
-            unit.execute("UPDATE shelf SET pieces = 0")
-            until(lambda: open_transactions(database) == 0, what="the server to end the transaction")
+        with store.unit(eager=eager) as unit:
+            last(unit)
+            until(lambda: open_transactions(database) == 0, seconds=5, what="the server to end the transaction")
 
-    with pytest.raises(StoreError, match=r"idle.in.transaction"):
+    with pytest.raises(StoreError, match=r"nothing was committed: terminating connection due to idle.in.transaction"):
         dawdle()
 
     assert pieces(store) == {"rice": 5, "tea": 5}
