@@ -21,6 +21,7 @@ from saga.transport.port import Broker, Consumer, Partition, Record
 log = logging.getLogger("saga.worker")
 
 IDLE_WAIT = 0.02
+READ_AHEAD = 2  # of what is polled about half is for others, or one's own coming back
 FLUSH_PATIENCE = 5.0
 TROUBLE_PAUSE = 1.0
 DUE_EVERY = 0.25
@@ -47,7 +48,7 @@ class Loop:
         self.participant, self.store, self.broker, self.stopping, self.batch = participant, store, broker, stopping, batch
         self.clock, self.idle_wait, self.due_every = clock or participant.clock, idle_wait, due_every
         self.relay = Relay(store, broker, self.clock, mark_after=mark_after)
-        self.processor = Processor(participant, store, self.relay, self.clock, chance)
+        self.processor = Processor(participant, store, self.relay, self.clock, batch=batch, chance=chance)
         self.lanes = Lanes(
             participant.saga.name,
             participant.name,
@@ -111,7 +112,7 @@ class Loop:
     def _poll(self) -> list[Record]:
         self.lanes.check_splits()
         try:
-            return self.consumer.poll(self.batch, self.idle_wait)
+            return self.consumer.poll(READ_AHEAD * self.batch, self.idle_wait)
         except OffsetOutOfRange as error:
             self._stop(error)
             return []

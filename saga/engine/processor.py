@@ -7,7 +7,7 @@ together or not at all. If a batch fails it is bisected: only a batch of one may
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from saga.clock import Clock
@@ -40,12 +40,15 @@ Item = Incoming | Answer | Resume | Setback
 
 
 class Processor:
-    """Processes the lanes of one participant; belongs to one thread. `chance` draws from [0, 1) for the jitter of retries."""
+    """Processes the lanes of one participant; belongs to one thread.
+
+    `batch` bounds the messages of one transaction, `chance` draws from [0, 1) for the jitter of retries.
+    """
 
     def __init__(
-        self, participant: Participant, store: Store, relay: Relay, clock: Clock, chance: Callable[[], float]
+        self, participant: Participant, store: Store, relay: Relay, clock: Clock, *, batch: int, chance: Callable[[], float]
     ) -> None:
-        self.participant, self.saga = participant, participant.saga
+        self.participant, self.saga, self.batch = participant, participant.saga, batch
         self.store, self.relay, self.clock, self.chance = store, relay, clock, chance
         self.decisions = Decisions(self.saga, participant.name)
         self.invocation = Invocation(participant.codec)
@@ -58,7 +61,8 @@ class Processor:
         A handler that fails parks its workflow. Raises LaneStopped for a record that cannot be read, LaneFenced, StoreError.
         """
         readable, unreadable = self.intake.read(lane, records)
-        self._carry_on(lane, self._commit(lane, readable) if readable else [])
+        for part in self._parts(readable):
+            self._carry_on(lane, self._commit(lane, part))
         if unreadable is not None:
             raise unreadable
 
@@ -78,6 +82,18 @@ class Processor:
     def close(self) -> None:
         self.externals.close()
         self.invocation.close()
+
+    def _parts(self, items: Sequence[Incoming]) -> Iterator[Sequence[Incoming]]:
+        """Parts with at most a batch of messages each; records that concern others weigh nothing."""
+        begin = weight = 0
+        for end, item in enumerate(items):
+            if item.message is not None:
+                if weight == self.batch:
+                    yield items[begin:end]
+                    begin, weight = end, 0
+                weight += 1
+        if items:
+            yield items[begin:]
 
     def retry(self, lane: Lane, workflow_ids: Sequence[str]) -> None:
         """Try parked workflows again whose time has come."""

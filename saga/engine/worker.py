@@ -41,7 +41,7 @@ class Standing:
 class Worker:
     """Runs a participant against its store and a broker, with `threads` members of its consumer group.
 
-    With a `registry` the ids of schemas are those registered there. `batch` bounds the records of one transaction. A store
+    With a `registry` the ids of schemas are those registered there. `batch` bounds the messages of one transaction. A store
     is opened by the caller and stays open.
     """
 
