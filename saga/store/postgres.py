@@ -52,7 +52,8 @@ class PostgresStore:
 
     A statement waits up to `lock_timeout` seconds for another transaction's rows. The server ends a transaction that does
     nothing for `idle_timeout` seconds, be it a handler that dawdles or a process that was stopped, and so frees its rows:
-    keep that well below the session timeout of the consumer group, after which a successor wants them.
+    keep that well below the session timeout of the consumer group, after which a successor wants them. The store lives on
+    sessions (prepared statements, LISTEN): a pooler on the way must pool sessions, not transactions.
 
     Raises DefinitionError where our tables are missing or of another version, and where `synchronous_commit` is off, since
     a commit that the server forgets was already published; StoreError where the server does not answer.

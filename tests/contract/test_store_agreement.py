@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.memory import MemoryStore
-from saga.store.port import Changes, Fence, OutboxRow, Published, Received, Unit, Workflow
+from saga.store.port import Changes, Fence, OutboxRow, Published, Received, Store, Unit, Workflow
+from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
+from servers import fresh_database
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 IDS = ["w1", "w2", "w3"]
@@ -84,7 +86,7 @@ deeds = st.builds(
 units = st.lists(st.tuples(st.lists(deeds, min_size=1, max_size=4), st.booleans()), max_size=6)
 
 
-def history(store: MemoryStore | SqliteStore, saga: str, script: list[tuple[list[Deed], bool]]) -> Iterator[Any]:
+def history(store: Store, saga: str, script: list[tuple[list[Deed], bool]]) -> Iterator[Any]:
     """All that can be read after each unit, committed or not."""
     for deeds, commits in script:
         with suppress(_RolledBack), store.unit() as unit:
@@ -113,3 +115,21 @@ def test_memory_and_sqlite_tell_the_same_history(
     saga = f"saga{next(_runs)}"
 
     assert list(history(sqlite, saga, script)) == list(history(memory, saga, script))
+
+
+@pytest.fixture(scope="module")
+def postgres_store(postgres: str) -> Iterator[PostgresStore]:
+    with fresh_database(postgres) as url, closing(PostgresStore(url, migrate=True)) as store:
+        yield store
+
+
+@pytest.mark.slow
+@given(script=units)
+@settings(max_examples=60, deadline=None)
+def test_memory_and_postgres_tell_the_same_history(
+    postgres_store: PostgresStore, script: list[tuple[list[Deed], bool]]
+) -> None:
+    saga = f"saga{next(_runs)}"
+
+    with closing(MemoryStore()) as memory:
+        assert list(history(postgres_store, saga, script)) == list(history(memory, saga, script))
