@@ -74,8 +74,11 @@ def _step(name: str, **step: Any) -> dict[str, Any]:
     return {"name": name, "type": ["null", *events], "default": None, "step": step}
 
 
-def saga(*, external: bool = False, on_error: str = "park", on_stuck: str = "wait") -> Saga:
-    """The saga; with `external`, the hotel is booked outside of the transaction. The other two are the hotel's as well."""
+def saga(*, name: str = "travel", external: bool = False, on_error: str = "park", on_stuck: str = "wait") -> Saga:
+    """The saga; with `external`, the hotel is booked outside of the transaction. The last two are the hotel's as well.
+
+    Topics and groups are called after `name`, so tests that share a broker need one each.
+    """
     return Saga.of(
         _record("TripBooked"),
         _record("TripCancelled"),
@@ -92,7 +95,7 @@ def saga(*, external: bool = False, on_error: str = "park", on_stuck: str = "wai
             "type": "record",
             "name": "Travel",
             "namespace": "travel",
-            "saga": {"name": "travel", "version": 1, "deadline": "PT10M", "owner": "agency"},
+            "saga": {"name": name, "version": 1, "deadline": "PT10M", "owner": "agency"},
             "fields": [
                 _step("book", by="agency", emits=["TripBooked"], compensated="TripCancelled"),
                 _step(
