@@ -23,6 +23,7 @@ from pydantic_settings import (
 from saga.errors import DefinitionError
 
 PREFIX = "SAGA_"
+TESTING = "SAGA_TEST_"  # addresses of servers for tests: none of a participant's business
 _SECRET = frozenset({"database", "kafka"})
 _STEP = "Correct it in the environment or in .env."
 
@@ -123,7 +124,7 @@ class Settings(BaseSettings):
 def _refuse_unknown(keys: Iterable[str], place: str, fields: Iterable[str]) -> None:
     known = [*fields]
     for key in sorted(key.upper() for key in keys):
-        if not key.startswith(PREFIX):
+        if not key.startswith(PREFIX) or key.startswith(TESTING):
             continue
         name, nested, _ = key.removeprefix(PREFIX).lower().partition("__")
         if name in known and not (nested and name != "kafka"):
