@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from saga.clock import Clock
 from saga.contracts.message import from_headers
-from saga.contracts.topics import saga_topics
-from saga.errors import DecodeError, DefinitionError, LaneStopped, StoreBehind
+from saga.contracts.topics import group, saga_topics
+from saga.errors import (
+    BrokerError,
+    DecodeError,
+    DefinitionError,
+    LaneFenced,
+    LaneStopped,
+    OffsetOutOfRange,
+    StoreBehind,
+    StoreBusy,
+    StoreError,
+)
 from saga.store.port import Lane, Store
 from saga.transport.port import Broker, Partition, Record
 
 log = logging.getLogger("saga.lanes")
 
 SPLIT_PATIENCE = 30.0
+CLAIM_PAUSE = 1.0
+FENCED_PAUSE = 6.0  # longer than a heartbeat, by which whoever was fenced rightly hears that its partitions are gone
 _CHUNK = 500
 
 
@@ -27,12 +39,17 @@ class Owned:
     stopped: LaneStopped | None = None
     resume_at: float | None = None
 
+    @property
+    def at_rest(self) -> bool:
+        return self.stopped is not None or self.resume_at is not None
+
 
 class Lanes:
     """The lanes of one participant that one consumer was given; hears of rebalances.
 
     A lane is claimed when the partition of its number is there for every topic of the saga, and given up when one goes.
-    `leaving` is called before lanes are released in an orderly way.
+    `leaving` is called before lanes are released in an orderly way. `again` holds the lanes that are whole here and not owned,
+    with the time (monotonic) at which to claim them: what keeps them may pass, and the group would not assign them anew.
     """
 
     def __init__(
@@ -52,6 +69,7 @@ class Lanes:
         self.owned: dict[int, Owned] = {}
         self.claimed: list[Lane] = []
         self.rewound: dict[Partition, int | None] = {}
+        self.again: dict[int, float] = {}
         self._assigned: set[Partition] = set()
         self._split_since: float | None = None
 
@@ -59,21 +77,32 @@ class Lanes:
         """Claim the lanes that are whole now; an early twin is rewound once the other one is there."""
         self._assigned.update(partitions)
         for number in sorted({p.number for p in partitions}):
-            if all(twin in self._assigned for twin in self.twins(number)) and number not in self.owned:
-                self._claim(number)
-                self.rewound.update(
-                    (twin, self._start(twin)) for twin in self.twins(number) if twin not in partitions
-                )
+            if self._is_whole(number) and number not in self.owned:
+                self._claim(number, at_hand=partitions)
         self._watch_splits()
         return {partition: self._start(partition) for partition in partitions}
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
-        """Give the lanes up with everything in hand published, marked and released."""
+        """Give the lanes up with everything in hand published, marked and released; without the store, as if we had crashed."""
         going = self._leave(partitions)
-        if going:
-            self.leaving([owned.lane for owned in going])
-        for owned in going:
-            self.store.release(owned.lane)
+        try:
+            if going:
+                self.leaving([owned.lane for owned in going])
+            for owned in going:
+                self.store.release(owned.lane)
+        except StoreError as error:
+            log.warning("lanes of %s were left as they are, their next owner will tidy up: %s", self.saga, error)
+
+    def fenced(self, fenced: LaneFenced) -> None:
+        """Let a lane go that another owner claimed; it is ours again if its partitions are still assigned here later on."""
+        log.warning("%s", fenced)
+        del self.owned[fenced.lane]
+        self.again[fenced.lane] = self.clock.monotonic() + FENCED_PAUSE
+
+    def claim_due(self) -> None:
+        """Claim those lanes again whose time has come."""
+        for number in [n for n, due in self.again.items() if self.clock.monotonic() >= due]:
+            self._claim(number)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Forget the lanes: another owner may be at work, whose claim has fenced ours."""
@@ -85,7 +114,7 @@ class Lanes:
         batches: dict[int, list[Record]] = {}
         for record in records:
             owned = self.owned.get(record.partition)
-            if owned is None or owned.stopped or owned.resume_at is not None:
+            if owned is None or owned.at_rest:
                 continue
             if record.offset >= owned.lane.offsets.get(record.topic, 0):
                 batches.setdefault(record.partition, []).append(record)
@@ -101,28 +130,53 @@ class Lanes:
 
     def waiting(self) -> list[Partition]:
         """Assigned partitions from which nothing may be read now."""
-        at_rest = {n for n, owned in self.owned.items() if owned.stopped or owned.resume_at is not None}
-        return [p for p in self._assigned if p.number not in self.owned or p.number in at_rest]
+        return [p for p in self._assigned if (owned := self.owned.get(p.number)) is None or owned.at_rest]
 
     def check_splits(self) -> None:
         """Raise DefinitionError if twins have been in different hands for longer than any rebalance lasts."""
         if self._split_since is not None and self.clock.monotonic() - self._split_since > SPLIT_PATIENCE:
-            alone = ", ".join(f"{p.topic}/{p.number}" for p in self._assigned if p.number not in self.owned)
+            alone = ", ".join(f"{p.topic}/{p.number}" for p in sorted(self._assigned) if not self._is_whole(p.number))
             raise DefinitionError(
                 f"for {SPLIT_PATIENCE:.0f} s the group {self.saga}.{self.participant} has assigned {alone} here and the twin "
                 f"partitions elsewhere; lanes need the range assignor. Run all members with this library's consumer settings."
             )
 
-    def _claim(self, number: int) -> None:
-        lane = self.store.claim(self.saga, number, self.count)
-        owned = self.owned[number] = Owned(lane)
-        if not lane.clean or not lane.offsets:
-            try:
-                self._refuse_a_store_behind(lane)
-            except StoreBehind as error:
-                owned.stopped = LaneStopped(self.saga, number, str(error))
-                log.error("%s", owned.stopped)
+    def _is_whole(self, number: int) -> bool:
+        return all(twin in self._assigned for twin in self.twins(number))
+
+    def _claim(self, number: int, *, at_hand: Collection[Partition] = ()) -> None:
+        """Own the lane, or try again later; partitions that are not `at_hand` may have been read past the lane's fence."""
+        self.again.pop(number, None)
+        try:
+            lane = self.store.claim(self.saga, number, self.count)
+            stopped = self._refusal(lane)
+        except (StoreError, BrokerError) as error:
+            if isinstance(error, StoreBusy) or (isinstance(error, BrokerError) and not error.retriable):
+                raise
+            log.warning("lane %s/%d cannot be taken (%s); trying again in %.0f s", self.saga, number, error, CLAIM_PAUSE)
+            self.again[number] = self.clock.monotonic() + CLAIM_PAUSE
+            return
+        self.owned[number] = Owned(lane, stopped)
         self.claimed.append(lane)
+        self.rewound.update((twin, self._start(twin)) for twin in self.twins(number) if twin not in at_hand)
+
+    def _refusal(self, lane: Lane) -> LaneStopped | None:
+        """Why the lane must not go on, if so."""
+        try:
+            if not lane.clean or self._is_behind_the_group(lane):
+                self._refuse_a_store_behind(lane)
+        except (StoreBehind, OffsetOutOfRange) as error:
+            stopped = LaneStopped(self.saga, lane.number, str(error))
+            log.error("%s", stopped)
+            return stopped
+        return None
+
+    def _is_behind_the_group(self, lane: Lane) -> bool:
+        """Whether the store cannot be the one that was left clean: a backup may have been taken after a clean end, too."""
+        if not lane.offsets:
+            return True
+        told = self.broker.committed(group(self.saga, self.participant), self.twins(lane.number))
+        return any(offset > lane.offsets.get(partition.topic, 0) for partition, offset in told.items())
 
     def _refuse_a_store_behind(self, lane: Lane) -> None:
         """Read on from the fence: an own fact that the store does not know means that it was restored or lost."""
@@ -162,9 +216,12 @@ class Lanes:
         numbers = {p.number for p in partitions}
         going = [self.owned.pop(number) for number in sorted(numbers) if number in self.owned]
         self.claimed = [lane for lane in self.claimed if lane.number not in numbers]
+        self.rewound = {p: offset for p, offset in self.rewound.items() if p.number not in numbers}
+        for number in numbers:
+            self.again.pop(number, None)
         self._watch_splits()
         return going
 
     def _watch_splits(self) -> None:
-        split = any(p.number not in self.owned for p in self._assigned)
+        split = any(not self._is_whole(p.number) for p in self._assigned)
         self._split_since = (self._split_since or self.clock.monotonic()) if split else None

@@ -77,9 +77,16 @@ class Loop:
             self.leave()
 
     def join(self) -> None:
-        """Become a member of the participant's group."""
+        """Become a member of the participant's group, as soon as there is a broker."""
         name = group(self.participant.saga.name, self.participant.name)
-        self._consumer = self.broker.consumer(name, self.lanes.topics, self.lanes)
+        while self._consumer is None:
+            try:
+                self._consumer = self.broker.consumer(name, self.lanes.topics, self.lanes)
+            except BrokerError as error:
+                if not error.retriable or self.stopping.is_set():
+                    raise
+                log.warning("the group %s cannot be joined (%s); trying again", name, error)
+                self.clock.sleep(TROUBLE_PAUSE)
         self.relay.open()
 
     def leave(self) -> None:
@@ -100,6 +107,9 @@ class Loop:
         Answers whether anything moved or is on its way.
         """
         records = self._poll()
+        self.lanes.claim_due()
+        if self.lanes.rewound:  # they come again, after those that were passed over
+            records = [r for r in records if Partition(r.topic, r.partition) not in self.lanes.rewound]
         self._greet()
         for number, batch in self.lanes.split(records).items():
             self._process(self.lanes.owned[number], batch)
@@ -137,8 +147,8 @@ class Loop:
             self.relay.waiting.add(lane.number)
             owned = self.lanes.owned[lane.number]
             if owned.stopped is None:
-                self._guard(owned, lambda lane=lane: self.processor.resume(lane))  # type: ignore[misc]
-        if claimed:
+                self._guard(owned, partial(self.processor.resume, lane))
+        if claimed or self.lanes.again:
             waiting = self.lanes.waiting()
             self.consumer.pause(waiting)
             self.consumer.resume([p for lane in claimed for p in self.lanes.twins(lane.number) if p not in waiting])
@@ -147,7 +157,7 @@ class Loop:
             self.consumer.seek(partition, offset)
 
     def _process(self, owned: Owned, batch: Sequence[Record]) -> None:
-        self._guard(owned, lambda: self.processor.process(owned.lane, batch))
+        self._guard(owned, partial(self.processor.process, owned.lane, batch))
 
     def _guard(self, owned: Owned, work: Callable[[], None]) -> None:
         """Keep one lane's trouble from the others: it stops, is let go, or rests and begins again at its fence."""
@@ -158,8 +168,7 @@ class Loop:
             owned.stopped = stopped
             log.error("%s", stopped, exc_info=stopped.__cause__)
         except LaneFenced as fenced:
-            log.warning("%s", fenced)
-            del self.lanes.owned[lane.number]
+            self.lanes.fenced(fenced)
         except (StoreError, RegistryUnavailable) as error:
             log.warning("lane %s/%d rests for %.0f s: %s", lane.saga, lane.number, TROUBLE_PAUSE, error)
             owned.resume_at = self.clock.monotonic() + TROUBLE_PAUSE
@@ -168,10 +177,14 @@ class Loop:
         self.consumer.pause(self.lanes.twins(lane.number))
 
     def _wake(self) -> None:
-        """Lanes that have rested begin again at the store's fence."""
-        for number, owned in self.lanes.owned.items():
-            if owned.resume_at is not None and self.clock.monotonic() >= owned.resume_at:
-                owned.resume_at = None
+        """Lanes that have rested begin again at the store's fence, with what was in the air."""
+        for number, owned in list(self.lanes.owned.items()):
+            if owned.resume_at is None or self.clock.monotonic() < owned.resume_at:
+                continue
+            owned.resume_at = None
+            self._guard(owned, partial(self.processor.resume, owned.lane))
+            if self.lanes.owned.get(number) is owned and not owned.at_rest:
+                self.relay.waiting.add(number)
                 for twin in self.lanes.twins(number):
                     self.consumer.seek(twin, owned.lane.offsets.get(twin.topic))
                 self.consumer.resume(self.lanes.twins(number))
@@ -179,7 +192,7 @@ class Loop:
     def _take_up(self) -> None:
         """Try those parked workflows again whose time has come."""
         now = self.clock.monotonic()
-        lanes = [n for n, owned in self.lanes.owned.items() if owned.stopped is None and owned.resume_at is None]
+        lanes = [n for n, owned in self.lanes.owned.items() if not owned.at_rest]
         if not lanes or now < self._look_again:
             return
         self._look_again = now + self.due_every

@@ -25,7 +25,7 @@ from saga.transport.kafka_client import (
 )
 from saga.transport.kafka_consumer import KafkaConsumer
 from saga.transport.kafka_producer import KafkaProducer
-from saga.transport.kafka_settings import KafkaSettings
+from saga.transport.kafka_settings import READERS, KafkaSettings
 from saga.transport.port import Assignments, Partition, Record, out_of_range, unknown_topics
 
 _READ_BATCH = 500
@@ -72,6 +72,11 @@ class KafkaBroker:
                     raise broker_error(error.args[0], f"cannot create topic {topic}") from error
             except Unanswered as silence:
                 raise BrokerError(f"no answer to creating topic {topic} within {limit} s", retriable=True) from silence
+
+    def committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        with self._reader(group) as client, translated(f"cannot ask for the offsets of group {group}"):
+            found = client.committed([kafka_partition(p) for p in partitions], timeout=self.settings.timeout)
+        return {Partition(p.topic, p.partition): p.offset for p in found if p.error is None and p.offset >= 0}
 
     def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
         return self._read(self._spans(starts))
@@ -133,8 +138,8 @@ class KafkaBroker:
         return messages
 
     @contextmanager
-    def _reader(self) -> Iterator[Consumer]:
-        client = opened(Consumer, self.settings.reader())
+    def _reader(self, group: str = READERS) -> Iterator[Consumer]:
+        client = opened(Consumer, {**self.settings.reader(), "group.id": group})
         try:
             yield client
         finally:

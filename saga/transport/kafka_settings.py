@@ -10,6 +10,7 @@ from saga.errors import DefinitionError
 
 Config = dict[str, str]
 
+READERS = "saga.reader"
 MIN_RECORD_BYTES = 1_000_000  # an event of the codec's limit (900 000 bytes), its key and its headers
 
 # The mock cluster answers a fetch only when its wait is over.
@@ -126,7 +127,7 @@ class KafkaSettings:
     def reader(self) -> Config:
         """A consumer that joins no group and is told where a partition ends; also asks for metadata without creating topics."""
         config = self._config(_READ, _PRODUCER_ONLY + _MEMBER_ONLY)
-        return config | {"group.id": "saga.reader", "enable.partition.eof": "true"}
+        return config | {"group.id": READERS, "enable.partition.eof": "true"}
 
     def producer(self) -> Config:
         return self._config(_WRITE, _CONSUMER_ONLY)

@@ -20,12 +20,12 @@ Fault = Callable[[Outbound], str | None]
 class MemoryBroker:
     """`topics` exist from the start, others must be created; `partitions` is the count of the former.
 
-    `committed` is what groups told about their offsets: by group, then by partition.
+    `offsets` is what groups told about theirs: by group, then by partition.
     """
 
     def __init__(self, topics: Iterable[str] = (), *, partitions: int = 4, fault: Fault | None = None) -> None:
         self.fault = fault
-        self.committed: dict[str, dict[Partition, int]] = defaultdict(dict)
+        self.offsets: dict[str, dict[Partition, int]] = defaultdict(dict)
         self.changed = Condition()
         self.logs: dict[Partition, list[Record]] = {}
         self._counts: dict[str, int] = {}
@@ -53,6 +53,10 @@ class MemoryBroker:
                 if topic not in self._counts:
                     self._counts[topic] = partitions
                     self.logs |= {Partition(topic, n): [] for n in range(partitions)}
+
+    def committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        with self.changed:
+            return {p: offset for p, offset in self.offsets[group].items() if p in partitions}
 
     def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
         with self.changed:
@@ -114,7 +118,7 @@ class MemoryConsumer:
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         with self._broker.changed:
             mine = {p: offset for p, offset in offsets.items() if self._group.owners.get(p) is self}
-            self._broker.committed[self._group.name].update(mine)
+            self._broker.offsets[self._group.name].update(mine)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         self._paused.update(self._owned(partitions, "pause"))

@@ -122,6 +122,10 @@ class Broker(Protocol):
         """Create topics that do not exist."""
         ...
 
+    def committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The offsets that the group has told about, of those partitions of which it did."""
+        ...
+
     def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
         """Every record from each start (None: the beginning) up to the end as it is now, outside of any group."""
         ...

@@ -115,6 +115,18 @@ def test_a_consumer_begins_where_the_assignment_says_whatever_is_committed(case:
     assert values(again) == ["2", "3", "4"]
 
 
+def test_what_a_group_told_about_its_offsets_can_be_asked_for(case: Case) -> None:
+    told, silent = Partition(case.events, 0), Partition(case.events, 1)
+    case.publish(outbound(case.events, 0, "0"))
+    consumer = case.consumer(group=f"{case.events}.telling")
+    polled(consumer, 1)
+
+    consumer.commit({told: 1})
+
+    until(lambda: consumer.poll(1, 0) or case.broker.committed(f"{case.events}.telling", [told, silent]) == {told: 1})
+    assert case.broker.committed(f"{case.events}.others", [told, silent]) == {}
+
+
 def test_a_start_at_the_end_waits_for_what_comes(case: Case) -> None:
     partition = Partition(case.events, 0)
     case.publish(outbound(case.events, 0, "old"))
