@@ -6,6 +6,8 @@ The adapters are loaded where they are made, so that a process loads only those 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,18 +21,27 @@ from saga.transport.port import Broker
 
 if TYPE_CHECKING:
     from saga.contracts.registry import Registry
+    from saga.store.postgres import PostgresStore
     from saga.store.sqlite import SqliteStore
 
 
-def store(settings: Settings) -> SqliteStore:
+def store(settings: Settings) -> SqliteStore | PostgresStore:
     """The opened store, which reads for people too; refuses a database that does not exist or has other tables."""
+    if _on_postgres(settings):
+        with _postgres_extra():
+            from saga.store.postgres import PostgresStore
+        return PostgresStore(_database(settings))
     from saga.store.sqlite import SqliteStore
 
     return SqliteStore(_existing(settings))
 
 
 def tables(settings: Settings, *, create: bool = False) -> Tables:
-    """The schema of the database, which must exist unless `create`."""
+    """The schema of the database, which must exist; with `create` the file of SQLite need not."""
+    if _on_postgres(settings):
+        with _postgres_extra():
+            from saga.store.postgres_tables import PostgresTables
+        return PostgresTables(_database(settings))
     from saga.store.sqlite_tables import SqliteTables
 
     return SqliteTables(_file(settings) if create else _existing(settings))
@@ -70,6 +81,10 @@ def worker(participant: Participant, settings: Settings, store: Store) -> Worker
 def database_name(settings: Settings) -> str:
     """The database URL as it may be shown to anybody."""
     url = _database(settings)
+    if _on_postgres(settings):
+        with _postgres_extra():
+            from saga.store.postgres_tables import Address
+        return str(Address(url))  # without user and query, where a password may stand too
     password = urlsplit(url).password
     return url.replace(f":{password}@", ":***@") if password else url
 
@@ -89,12 +104,28 @@ def _database(settings: Settings) -> str:
     return settings.database.get_secret_value()
 
 
+def _on_postgres(settings: Settings) -> bool:
+    return _database(settings).startswith(("postgresql://", "postgres://"))
+
+
+@contextmanager
+def _postgres_extra() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise DefinitionError(
+            f"found a postgresql:// URL, but its driver cannot be loaded ({error}); "
+            f"run: pip install 'saga-choreography[postgres]'"
+        ) from error
+
+
 def _file(settings: Settings) -> Path:
     url = urlsplit(_database(settings))
     if url.scheme != "sqlite":
         raise DefinitionError(
             f"found a database URL with {f'scheme {url.scheme!r}' if url.scheme else 'no scheme'}; "
-            f"expected sqlite:///relative.db or sqlite:////absolute.db. Correct SAGA_DATABASE."
+            f"expected sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host:5432/database. "
+            f"Correct SAGA_DATABASE."
         )
     path = url.path.removeprefix("/")
     if url.netloc or url.query or not path:

@@ -45,12 +45,13 @@ Lowered = BeforeValidator(_lower)
 class Settings(BaseSettings):
     """Read them with `load`, which speaks in DefinitionErrors.
 
-    `broker`: bootstrap servers, `host:port`, separated by commas. `database`: `sqlite:///relative.db` or
-    `sqlite:////absolute.db`. `lanes="all"` takes all partitions without a group, for a participant that runs as exactly one
-    process. `embedded`: the broker is an EmbeddedBroker of another process. `threads` and `batch` are the worker's. `kafka`:
-    further librdkafka settings, as a JSON object or one by one (`SAGA_KAFKA__linger.ms`). `registry`: address of the
-    schema registry; `cache`: folder in which what it said is kept. `schemas`: the folder of a saga's contracts, for commands
-    that can use it. `failpoints` arms `saga.failpoints`, in tests only.
+    `broker`: bootstrap servers, `host:port`, separated by commas. `database`: `sqlite:///relative.db`,
+    `sqlite:////absolute.db` or `postgresql://user@host:5432/database`. `lanes="all"` takes all partitions without a group,
+    for a participant that runs as exactly one process. `embedded`: the broker is an EmbeddedBroker of another process.
+    `threads` and `batch` are the worker's. `kafka`: further librdkafka settings, as a JSON object or one by one
+    (`SAGA_KAFKA__linger.ms`). `registry`: address of the schema registry; `cache`: folder in which what it said is kept.
+    `schemas`: the folder of a saga's contracts, for commands that can use it. `failpoints` arms `saga.failpoints`, in tests
+    only.
     """
 
     model_config = SettingsConfigDict(

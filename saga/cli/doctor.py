@@ -12,6 +12,7 @@ import typer
 
 from saga import assembly
 from saga.cli import arguments, output
+from saga.cli.schemas import subjects
 from saga.contracts.saga import Saga
 from saga.contracts.topics import saga_topics
 from saga.errors import SagaError
@@ -115,13 +116,31 @@ class _Examination:
         yield finding
 
     def _registry(self, settings: Settings) -> Iterator[Finding]:
-        yield Finding("registry", "ok", "not configured: contracts come from the folder")
+        if settings.registry is None:
+            yield Finding("registry", "ok", "not configured: contracts come from the folder")
+            return
+        fix = f"see that a schema registry runs at {settings.registry}, or correct SAGA_REGISTRY"
+        missing, finding = _tried("registry", f"{settings.registry} answers", lambda: self._unregistered(settings), fix=fix)
+        yield finding
+        if missing:
+            yield Finding("schemas", "fail", f"not registered: {', '.join(missing)}", "run: saga schemas register DIR")
+        elif missing is not None and self.saga is not None:
+            yield Finding("schemas", "ok", f"every schema of saga {self.saga.name} v{self.saga.version} is registered")
+
+    def _unregistered(self, settings: Settings) -> list[str]:
+        """The saga's subjects under which the registry itself does not have our schema; without a saga it is only asked."""
+        registry = assembly.registry(settings)
+        assert registry is not None
+        if self.saga is None:
+            registry.known("saga.doctor")
+            return []
+        return [subject for subject, schema in subjects(self.saga) if not registry.registered(subject, schema)]
 
     def _database(self, settings: Settings) -> Iterator[Finding]:
         if settings.database is None:
             yield Finding("database", "warn", "none is configured", "set SAGA_DATABASE, e.g. sqlite:///orders.db")
             return
-        fix = "correct SAGA_DATABASE; a new database is made by: saga db upgrade"
+        fix = "correct SAGA_DATABASE; a new SQLite file is made by saga db upgrade, a PostgreSQL database by createdb"
         versions, finding = _tried("database", "it answers", lambda: self._versions(settings), fix=fix)
         yield finding
         if versions is None:

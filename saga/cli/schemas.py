@@ -40,7 +40,7 @@ class Entry:
 def check(folder: Folder, registry: RegistryUrl = None, as_json: output.AsJson = False) -> None:
     """Say what `register` would do, and register nothing; exits 1 if a schema is not compatible with its older versions."""
     saga, known = _asked(folder, registry)
-    _tell([_entry(known, subject, schema) for subject, schema in _subjects(saga)], as_json)
+    _tell([_entry(known, subject, schema) for subject, schema in subjects(saga)], as_json)
 
 
 @schemas.command()
@@ -51,10 +51,10 @@ def register(folder: Folder, registry: RegistryUrl = None, as_json: output.AsJso
     """
     saga, known = _asked(folder, registry)
     _refuse_unsafe(saga)
-    entries = [_entry(known, subject, schema) for subject, schema in _subjects(saga)]
+    entries = [_entry(known, subject, schema) for subject, schema in subjects(saga)]
     if not any(entry.state == "refuse" for entry in entries):
         output.progress(f"registering {len(entries)} schemas")
-        entries = [Entry(subject, "registered", known.register(subject, schema)) for subject, schema in _subjects(saga)]
+        entries = [Entry(subject, "registered", known.register(subject, schema)) for subject, schema in subjects(saga)]
     _tell(entries, as_json)
 
 
@@ -72,7 +72,8 @@ def _refuse_unsafe(saga: Saga) -> None:
         raise DefinitionError(f"saga {saga.name} v{saga.version} is refused, nothing was registered: {stories}")
 
 
-def _subjects(saga: Saga) -> Iterator[tuple[str, Schema]]:
+def subjects(saga: Saga) -> Iterator[tuple[str, Schema]]:
+    """Everything that is registered of a saga: its published events, the library's records among them, and its state."""
     yield from ((saga.subject(name), saga.contract(name)) for name in saga.published)
     yield saga.state
 
