@@ -16,8 +16,9 @@ from starlette.routing import Route
 from saga import LifecycleError, Overloaded
 from saga.errors import EventTooLarge
 from saga.store.port import Store
-from services.orders.app import FIND, OrderConflict, place
+from services.orders.app import OrderConflict, place
 from services.orders.events import OrderPlaced
+from services.orders.sql import FIND, run
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -63,7 +64,7 @@ def api(store: Store) -> Starlette:
 
     def look_up(order_id: str) -> dict[str, Any] | None:
         with store.transaction() as tx:
-            row = tx.execute(FIND, (order_id,)).fetchone()
+            row = run(tx, FIND, order_id).fetchone()
         if row is None:
             return None
         workflow_id, request, status, parcel = row

@@ -7,14 +7,7 @@ from uuid import UUID, uuid5
 
 from saga import Participant, Saga, Transaction
 from services.orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, ParcelDispatched
-
-PLACE = """
-INSERT INTO orders (order_id, workflow_id, request, total, status) VALUES (?, ?, ?, ?, 'placed')
-ON CONFLICT (order_id) DO NOTHING
-"""
-FIND = "SELECT workflow_id, request, status, parcel FROM orders WHERE order_id = ?"
-CONFIRM = "UPDATE orders SET status = 'confirmed', parcel = ? WHERE order_id = ?"
-CANCEL = "UPDATE orders SET status = 'cancelled' WHERE order_id = ?"
+from services.orders.sql import CANCEL, CONFIRM, FIND, PLACE, run
 
 ORDERS = UUID("5d2f0b5e-7f5c-4d52-9c31-0a1d6a3d5b0e")
 """Namespace of the workflow ids, which are computed from order ids: a repeated request begins nothing new."""
@@ -33,9 +26,9 @@ def place(order: OrderPlaced, tx: Transaction) -> str:
     The same order again changes nothing. Raises OrderConflict if it differs from the one already placed.
     """
     workflow_id, request = str(uuid5(ORDERS, order.order_id)), order.model_dump_json()
-    if tx.execute(PLACE, (order.order_id, workflow_id, request, order.total)).rowcount:
+    if run(tx, PLACE, order.order_id, workflow_id, request, order.total).rowcount:
         return orders.start(order, tx, workflow_id=workflow_id)
-    if tx.execute(FIND, (order.order_id,)).fetchone()[1] != request:
+    if run(tx, FIND, order.order_id).fetchone()[1] != request:
         raise OrderConflict(f"order {order.order_id} was placed before with other contents; choose another order_id")
     return workflow_id
 
@@ -43,11 +36,11 @@ def place(order: OrderPlaced, tx: Transaction) -> str:
 @orders.compensation(of="place")
 def cancel(placed: OrderPlaced, tx: Transaction) -> OrderCancelled:
     """Called when nothing of the order is left in any service."""
-    tx.execute(CANCEL, (placed.order_id,))
+    run(tx, CANCEL, placed.order_id)
     return OrderCancelled(order_id=placed.order_id)
 
 
 @orders.step
 def confirm(dispatched: ParcelDispatched, tx: Transaction) -> OrderConfirmed:
-    tx.execute(CONFIRM, (dispatched.parcel, dispatched.order_id))
+    run(tx, CONFIRM, dispatched.parcel, dispatched.order_id)
     return OrderConfirmed(order_id=dispatched.order_id, parcel=dispatched.parcel)

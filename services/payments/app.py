@@ -11,10 +11,7 @@ from pathlib import Path
 from saga import ExternalCall, Participant, Saga, Transaction
 from services.payments.client import gateway, settings
 from services.payments.events import OrderPlaced, PaymentAuthorised, PaymentDeclined, PaymentVoided
-
-AUTHORISED = "INSERT INTO payments (order_id, kind, authorisation, amount) VALUES (?, 'authorised', ?, ?)"
-DECLINED = "INSERT INTO payments (order_id, kind, reason) VALUES (?, 'declined', ?)"
-VOIDED = "INSERT INTO payments (order_id, kind, authorisation, amount) VALUES (?, 'voided', ?, ?)"
+from services.payments.sql import AUTHORISED, DECLINED, VOIDED, run
 
 checkout = Saga.load(Path(__file__).parents[2] / "schemas" / "checkout")
 payments = Participant("payments", checkout)
@@ -43,8 +40,8 @@ def void(authorised: PaymentAuthorised, call: ExternalCall) -> PaymentVoided:
 def record(outcome: PaymentAuthorised | PaymentDeclined | PaymentVoided, tx: Transaction) -> None:
     match outcome:
         case PaymentAuthorised():
-            tx.execute(AUTHORISED, (outcome.order_id, outcome.authorisation, outcome.amount))
+            run(tx, AUTHORISED, outcome.order_id, outcome.authorisation, outcome.amount)
         case PaymentDeclined():
-            tx.execute(DECLINED, (outcome.order_id, outcome.reason))
+            run(tx, DECLINED, outcome.order_id, outcome.reason)
         case PaymentVoided():
-            tx.execute(VOIDED, (outcome.order_id, outcome.authorisation, outcome.amount))
+            run(tx, VOIDED, outcome.order_id, outcome.authorisation, outcome.amount)

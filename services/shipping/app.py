@@ -7,8 +7,7 @@ from pathlib import Path
 from saga import Participant, Saga, Transaction
 from services.shipping.couriers import couriers
 from services.shipping.events import DispatchRefused, ParcelDispatched, PaymentAuthorised, StockReserved
-
-DISPATCH = "INSERT INTO parcels (parcel, order_id, courier, country) VALUES (?, ?, ?, ?)"
+from services.shipping.sql import DISPATCH, run
 
 checkout = Saga.load(Path(__file__).parents[2] / "schemas" / "checkout")
 shipping = Participant("shipping", checkout)
@@ -23,5 +22,5 @@ def dispatch(
     if courier is None:
         return DispatchRefused(order_id=reserved.order_id, country=reserved.country)
     parcel = f"{courier.upper().replace(' ', '-')}-{reserved.order_id}"
-    tx.execute(DISPATCH, (parcel, reserved.order_id, courier, reserved.country))
+    run(tx, DISPATCH, parcel, reserved.order_id, courier, reserved.country)
     return ParcelDispatched(order_id=reserved.order_id, courier=courier, parcel=parcel)

@@ -7,13 +7,7 @@ from pathlib import Path
 
 from saga import Participant, Saga, Transaction
 from services.stock.events import OrderPlaced, OutOfStock, StockReleased, StockReserved
-
-ON_HAND = "SELECT on_hand FROM items WHERE sku = ?"
-SET_ASIDE = "UPDATE items SET on_hand = on_hand - ?, reserved = reserved + ? WHERE sku = ?"
-RESERVE = "INSERT INTO reservations (order_id, sku, quantity, status) VALUES (?, ?, ?, 'reserved')"
-RESERVED = "SELECT sku, quantity FROM reservations WHERE order_id = ? AND status = 'reserved' ORDER BY sku"
-PUT_BACK = "UPDATE items SET on_hand = on_hand + ?, reserved = reserved - ? WHERE sku = ?"
-RELEASE = "UPDATE reservations SET status = 'released' WHERE order_id = ? AND status = 'reserved'"
+from services.stock.sql import ON_HAND, PUT_BACK, RELEASE, RESERVE, RESERVED, SET_ASIDE, run
 
 checkout = Saga.load(Path(__file__).parents[2] / "schemas" / "checkout")
 stock = Participant("stock", checkout)
@@ -25,26 +19,23 @@ def reserve(order: OrderPlaced, tx: Transaction) -> StockReserved | OutOfStock:
     wanted: Counter[str] = Counter()
     for line in order.lines:
         wanted[line.sku] += line.quantity
+    # Rows are locked in one order everywhere, and all are asked for before the first one answers: one round trip.
+    rows = {sku: run(tx, ON_HAND, sku) for sku in sorted(wanted)}
+    on_hand = {sku: row[0] if (row := found.fetchone()) else 0 for sku, found in rows.items()}
     for sku, quantity in wanted.items():
-        if (available := _on_hand(sku, tx)) < quantity:
-            return OutOfStock(order_id=order.order_id, sku=sku, wanted=quantity, available=available)
-    # Rows are taken in one order everywhere, so that two transactions cannot wait for each other.
-    for sku, quantity in sorted(wanted.items()):
-        tx.execute(SET_ASIDE, (quantity, quantity, sku))
-        tx.execute(RESERVE, (order.order_id, sku, quantity))
+        if on_hand[sku] < quantity:
+            return OutOfStock(order_id=order.order_id, sku=sku, wanted=quantity, available=on_hand[sku])
+    for sku, quantity in wanted.items():
+        run(tx, SET_ASIDE, quantity, quantity, sku)
+        run(tx, RESERVE, order.order_id, sku, quantity)
     return StockReserved(order_id=order.order_id, units=wanted.total(), country=order.country)
 
 
 @stock.compensation(of=reserve)
 def release(reserved: StockReserved, tx: Transaction) -> StockReleased:
     """Put back what lies aside for the order."""
-    rows = tx.execute(RESERVED, (reserved.order_id,)).fetchall()
+    rows = run(tx, RESERVED, reserved.order_id).fetchall()
     for sku, quantity in rows:
-        tx.execute(PUT_BACK, (quantity, quantity, sku))
-    tx.execute(RELEASE, (reserved.order_id,))
+        run(tx, PUT_BACK, quantity, quantity, sku)
+    run(tx, RELEASE, reserved.order_id)
     return StockReleased(order_id=reserved.order_id, units=sum(quantity for _, quantity in rows))
-
-
-def _on_hand(sku: str, tx: Transaction) -> int:
-    row = tx.execute(ON_HAND, (sku,)).fetchone()
-    return row[0] if row else 0

@@ -4,8 +4,9 @@ import sqlite3
 
 import pytest
 
-from services.stock.app import SET_ASIDE, release, reserve
+from services.stock.app import release, reserve
 from services.stock.events import OrderLine, OrderPlaced, OutOfStock, StockReleased, StockReserved
+from services.stock.sql import SET_ASIDE, run
 from tests.services.tables import transaction
 
 SHELVES = "INSERT INTO items (sku, on_hand) VALUES ('MUG', 10), ('LAMP', 2)"
@@ -69,4 +70,4 @@ def test_releasing_puts_back_what_the_order_holds_and_nothing_else() -> None:
 
 def test_the_database_refuses_to_set_aside_what_is_not_there() -> None:
     with transaction("stock", SHELVES) as tx, pytest.raises(sqlite3.IntegrityError):
-        tx.execute(SET_ASIDE, (3, 3, "LAMP"))
+        run(tx, SET_ASIDE, 3, 3, "LAMP")
