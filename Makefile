@@ -27,10 +27,11 @@ type: install ## check the types
 test: install ## everything: style, types, all tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 -m 'not slow'
+	$(BIN)/pytest -m slow
 
 test-fast: install ## the tests that start no process and no server, under a minute
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -n 2 -m 'not slow'
 
 demo: install ## run the fleet on the embedded broker: make demo [ORDERS=file.csv] [KEEP=1]
 	$(BIN)/python -m demo $(if $(ORDERS),--orders $(ORDERS)) $(if $(KEEP),--keep)

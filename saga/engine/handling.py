@@ -1,0 +1,219 @@
+"""What is done about one workflow in an open transaction: a fact is taken in, `decide` is asked, handlers run, fences move.
+
+Nothing here begins or ends a transaction. A handler that fails raises HandlerFailure, and the transaction is lost with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from saga.contracts.event import Event
+from saga.contracts.message import Message
+from saga.engine.decisions import Decisions
+from saga.engine.external import Answer, Intent
+from saga.engine.intake import Counts, Incoming
+from saga.engine.invocation import Answered, HandlerFailure, Invocation
+from saga.engine.parking import Resume, Setback, next_act, park, unpark
+from saga.errors import StatementFailed
+from saga.participant.handler import Act, Handler, Pending
+from saga.participant.ledger import Ledger
+from saga.participant.participant import Participant
+from saga.protocol.decide import Compensate, Run, answer
+from saga.protocol.definition import Step, Undo
+from saga.protocol.facts import FactStatus, StepStatus
+from saga.store.port import Fence, Lane, Workflow
+
+Item = Incoming | Answer | Resume | Setback
+
+
+class Latest(NamedTuple):
+    """The handler that ran last: in a batch of one, what the database says no later than at COMMIT is of its making."""
+
+    handler: Handler
+    workflow_id: str
+    tried: int
+
+    def blamed(self, error: StatementFailed) -> HandlerFailure:
+        failure = HandlerFailure(self.handler, self.workflow_id, str(error), final=False)
+        failure.tried = self.tried
+        return failure
+
+
+class Handling:
+    """Handles items of one participant, one at a time; belongs to one thread.
+
+    `latest` is the handler that ran last in the unit at hand. `chance` draws from [0, 1) for the jitter of retries.
+    """
+
+    def __init__(self, participant: Participant, invocation: Invocation, counts: Counts, chance: Callable[[], float]) -> None:
+        self.participant, self.saga, self.invocation = participant, participant.saga, invocation
+        self.counts, self.chance = counts, chance
+        self.decisions = Decisions(self.saga, participant.name)
+        self.latest: Latest | None = None
+
+    def apply(self, ledger: Ledger, lane: Lane, item: Item) -> list[Intent]:
+        """Handle one item; answers the calls to the world that are to be made once this is committed."""
+        if isinstance(item, Answer):
+            return self._settle(ledger, item)
+        if isinstance(item, Resume):
+            return self._resume(ledger, item)
+        if isinstance(item, Setback):
+            return self._set_back(ledger, lane, item)
+        if item.message is not None:
+            return self._take(ledger, lane, item.message)
+        self.counts.ignored += 1
+        return []
+
+    def _take(self, ledger: Ledger, lane: Lane, message: Message) -> list[Intent]:
+        """Take one fact in, and do what follows from it."""
+        workflow = ledger.meet(message, lane.number)
+        return self._decide(ledger, workflow) if self._is_news(ledger, workflow, message) else []
+
+    def _is_news(self, ledger: Ledger, workflow: Workflow, message: Message) -> bool:
+        ledger.cause = message
+        if message.id in workflow.inbox:
+            self.counts.duplicates += 1
+            return False
+        if workflow.closed:
+            if (refusal := answer(self.saga, self.participant.name, message.fact, workflow.fences)) is not None:
+                ledger.carry_out(workflow, refusal)
+            return False
+        ledger.receive(workflow, message)
+        self.counts.handled += 1
+        return True
+
+    def _set_back(self, ledger: Ledger, lane: Lane, item: Setback) -> list[Intent]:
+        """Take the fact in whose handler failed, and park the workflow; what needs no handler goes on."""
+        incoming = item.incoming
+        if incoming is not None and incoming.message is not None:
+            workflow = ledger.meet(incoming.message, lane.number)
+            if not self._is_news(ledger, workflow, incoming.message):
+                return []
+        else:
+            workflow = ledger.workflows[item.workflow_id]
+        park(ledger, workflow, item, self.chance())
+        return self._decide(ledger, workflow)
+
+    def _resume(self, ledger: Ledger, item: Resume) -> list[Intent]:
+        """Take a parked workflow up again, with the call to the world that was committed, if one was."""
+        workflow = ledger.workflows.get(item.workflow_id)
+        if workflow is None or workflow.closed:
+            return []
+        taken_up = unpark(ledger, workflow)
+        intents = [self.intent(workflow, fence) for fence in taken_up if is_in_the_air(fence)]
+        return intents + self._decide(ledger, workflow)
+
+    def _settle(self, ledger: Ledger, item: Answer) -> list[Intent]:
+        """Commit what the world answered, unless a previous owner's answer was committed first."""
+        workflow, step = ledger.workflows[item.workflow_id], self.saga[item.step]
+        fence = workflow.fences.get(item.step)
+        expected = StepStatus.RUNNING if item.act is Act.ACTION else StepStatus.COMPENSATING
+        if fence is None or fence.status is not expected or fence.pending:
+            return []
+        if isinstance(item.outcome, Pending):
+            ledger.move(workflow, step.name, StepStatus.RUNNING, pending=True)
+        else:
+            self._record(ledger, workflow, fence, item.outcome)
+            self._finish(ledger, workflow, step, item.act, item.outcome)
+        return self._decide(ledger, workflow)
+
+    def _decide(self, ledger: Ledger, workflow: Workflow) -> list[Intent]:
+        intents: list[Intent] = []
+        while not workflow.closed:
+            acts, workflow.status = self.decisions(workflow)
+            if (act := next_act(acts, workflow)) is None:
+                break
+            match act:
+                case Run(step, trigger):
+                    intents += self._begin(ledger, workflow, self.saga[step], Act.ACTION, self._triggers(workflow, trigger))
+                case Compensate(step):
+                    intents += self._compensate(ledger, workflow, self.saga[step])
+                case _:
+                    ledger.carry_out(workflow, act)
+        return intents
+
+    def _compensate(self, ledger: Ledger, workflow: Workflow, step: Step) -> list[Intent]:
+        if step.compensated is Undo.NOTHING:
+            ledger.undo(workflow, step)
+            return []
+        fence = workflow.fences[step.name]
+        return self._begin(ledger, workflow, step, Act.COMPENSATION, _recorded(fence))
+
+    def _begin(
+        self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, events: dict[str, bytes | None]
+    ) -> list[Intent]:
+        """Run the handler in this transaction, or, for an external step, commit the intent in it."""
+        handler = self.participant.handlers[step.name, act]
+        tried = _tried(workflow, step.name)
+        try:
+            arguments = self.invocation.arguments(handler, workflow.id, events)
+            if step.external:
+                status = StepStatus.RUNNING if act is Act.ACTION else StepStatus.COMPENSATING
+                ledger.move(workflow, step.name, status, pending=False, attempt=tried)
+                return [Intent(workflow.id, step.name, act, handler, arguments, tried)]
+            outcome = self._call(ledger, workflow, handler, arguments)
+        except HandlerFailure as failure:
+            failure.tried = tried
+            raise
+        if isinstance(outcome, Pending):
+            ledger.move(workflow, step.name, StepStatus.RUNNING, pending=True)
+        else:
+            self._finish(ledger, workflow, step, act, outcome)
+        return []
+
+    def _call(
+        self, ledger: Ledger, workflow: Workflow, handler: Handler, arguments: list[Event | None]
+    ) -> Answered | Pending:
+        self.latest = Latest(handler, workflow.id, _tried(workflow, handler.step))
+        ledger.unit.workflow_id = workflow.id
+        returned = self.invocation.call(handler, workflow.id, arguments, ledger.unit)
+        return self.invocation.encode(handler, workflow.id, returned)
+
+    def _finish(self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, outcome: Answered) -> None:
+        if act is Act.ACTION:
+            ledger.finish(workflow, step, *outcome)
+        else:
+            ledger.undo(workflow, step, outcome[1])
+
+    def _record(self, ledger: Ledger, workflow: Workflow, fence: Fence, outcome: Answered) -> None:
+        if (handler := self.participant.handlers.get((fence.step, Act.RECORDING))) is not None:
+            self.latest = Latest(handler, workflow.id, fence.attempt)
+            ledger.unit.workflow_id = workflow.id
+            try:
+                arguments = self.invocation.arguments(handler, workflow.id, dict([outcome]))
+                self.invocation.call(handler, workflow.id, arguments, ledger.unit)
+            except HandlerFailure as failure:
+                failure.tried = fence.attempt
+                raise
+
+    def intent(self, workflow: Workflow, fence: Fence) -> Intent:
+        """What a running fence was about, from the store alone."""
+        step = self.saga[fence.step]
+        act = Act.ACTION if fence.status is StepStatus.RUNNING else Act.COMPENSATION
+        handler = self.participant.handlers[step.name, act]
+        done = {received.type for received in workflow.inbox.values() if received.status is FactStatus.DONE}
+        events = (
+            self._triggers(workflow, next(join for join in step.on if join <= done))
+            if act is Act.ACTION
+            else _recorded(fence)
+        )
+        arguments = self.invocation.arguments(handler, workflow.id, events)
+        return Intent(workflow.id, step.name, act, handler, arguments, fence.attempt)
+
+    def _triggers(self, workflow: Workflow, trigger: frozenset[str]) -> dict[str, bytes | None]:
+        return {r.type: r.payload for r in workflow.inbox.values() if r.type in trigger and r.status is FactStatus.DONE}
+
+
+def _tried(workflow: Workflow, step: str) -> int:
+    fence = workflow.fences.get(step)
+    return fence.attempt if fence else 0
+
+
+def is_in_the_air(fence: Fence) -> bool:
+    """Whether a call to the world is committed, and its answer is not."""
+    return fence.status in {StepStatus.RUNNING, StepStatus.COMPENSATING} and not fence.pending
+
+
+def _recorded(fence: Fence) -> dict[str, bytes | None]:
+    return {fence.event: fence.result} if fence.event else {}
