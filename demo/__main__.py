@@ -20,7 +20,7 @@ from rich.console import Console
 from demo import retail, sample
 from demo.audit import account, audit
 from demo.feed import Feed, FeedError, settle
-from demo.fleet import SAGA, Fleet, FleetError
+from demo.fleet import COMMAND, Fleet, FleetError
 from demo.order import Intake, Invoice
 from demo.progress import Progress
 from demo.report import Report, report
@@ -111,7 +111,7 @@ def _keep(fleet: Fleet) -> None:
     """Say how to play with the fleet, and wait for Ctrl-C."""
     [(sku,)] = fleet.books.rows("stock", MOST_PLENTIFUL)
     order = ORDER % sku
-    saga = f"SAGA_DATABASE={fleet.environment('orders')['SAGA_DATABASE']} {SAGA}"
+    saga = f"SAGA_DATABASE={fleet.environment('orders')['SAGA_DATABASE']} {COMMAND}"
     stderr.print(
         f"\nThe fleet is up at {fleet.url}; Ctrl-C stops it. Databases and logs are in {fleet.home}.\n\n"
         f"  curl -s {fleet.url}/orders -H 'Content-Type: application/json' -d '{order}'\n"

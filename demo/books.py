@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saga.store.port import Workflow
+from saga.store.port import Store, Workflow
 from saga.store.sqlite import SqliteStore
 
+ROOT = Path(__file__).parents[1]
+SAGA = "checkout"
 SERVICES = ("orders", "stock", "payments", "shipping")
 GATEWAY = "gateway"
 
@@ -39,8 +41,13 @@ class Standing:
         return not self.placed and not any(self.open.values())
 
 
+def tables_of(service: str) -> str:
+    """The SQL of a service's own tables, the same for every database."""
+    return (ROOT / "services" / service / "tables.sql").read_text()
+
+
 class Books:
-    """The databases of a fleet whose files are in `home`; the processes may be running, stopped or dead."""
+    """The database files of a fleet, in the folder `home`; the processes may be running, stopped or dead."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -53,17 +60,23 @@ class Books:
         with closing(sqlite3.connect(f"file:{self.path(owner)}?mode=ro", uri=True, timeout=10)) as connection:
             return connection.execute(sql).fetchall()
 
+    def store(self, service: str) -> Store:
+        """A service's store, which the caller closes."""
+        return SqliteStore(self.path(service))
+
     def ended(self) -> int:
         """How many orders are confirmed or cancelled."""
         return sum(count for status, count in self.rows("orders", BY_STATUS) if status != "placed")
 
     def workflows(self) -> Iterator[dict[str, Workflow]]:
         """Every order's workflow, as each service's store that knows it has it."""
-        with ExitStack() as stack:
-            stores = {service: stack.enter_context(closing(SqliteStore(self.path(service)))) for service in SERVICES}
-            for (workflow_id,) in self.rows("orders", WORKFLOW_IDS):
-                found = {service: store.find(workflow_id) for service, store in stores.items()}
-                yield {service: sagas[0][1] for service, sagas in found.items() if sagas}
+        ids = [workflow_id for (workflow_id,) in self.rows("orders", WORKFLOW_IDS)]
+        known = {}
+        for service in SERVICES:
+            with closing(self.store(service)) as store, store.unit() as unit:
+                known[service] = unit.load(SAGA, ids)
+        for workflow_id in ids:
+            yield {service: found[workflow_id] for service, found in known.items() if workflow_id in found}
 
     def standing(self) -> Standing:
         status = dict(self.rows("orders", BY_STATUS))

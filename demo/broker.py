@@ -6,10 +6,9 @@ import signal
 import sys
 from pathlib import Path
 
+from demo.books import SAGA
 from saga.contracts.topics import saga_topics
 from saga.transport.embedded import EmbeddedBroker
-
-SAGA = "checkout"
 
 
 def main(file: Path) -> None:

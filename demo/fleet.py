@@ -1,28 +1,24 @@
-"""Starts the fleet as separate processes on this machine, each with its own database file, and leaves none of them behind."""
+"""Starts the fleet as separate processes on this machine, each with its own database, and leaves none of them behind."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from demo.books import GATEWAY, SERVICES, Books
-from demo.stocking import deliver
-from saga.store.sqlite_tables import SqliteTables
+from demo.books import GATEWAY, ROOT, SERVICES
+from demo.embedded import Embedded
+from demo.ground import Ground
 
-ROOT = Path(__file__).parents[1]
-SAGA = os.fspath(Path(sys.executable).with_name("saga"))
-BROKER = "broker"
-PROCESSES = (BROKER, GATEWAY, *SERVICES)
+COMMAND = os.fspath(Path(sys.executable).with_name("saga"))
 OWN_VARIABLES = ("SAGA_", "ORDERS_", "STOCK_", "PAYMENTS_", "SHIPPING_", "GATEWAY_")
 LANES = "SELECT count(*), coalesce(sum(epoch), 0), (SELECT max(partitions) FROM saga_topics) FROM saga_lane"
 POLL = 0.05
@@ -34,14 +30,15 @@ class FleetError(Exception):
 
 
 class Fleet:
-    """The embedded broker, the payment gateway and the four services; files and logs are in the folder `home`.
+    """The payment gateway and the four services on a `ground`, by default the embedded one; logs are in the folder `home`.
 
     As a context manager it starts everything and stops it within 5 s at the end of the block, however that ends. The steps
     of that can be taken one by one: `prepare`, `start`, `wait_ready`, `wait_dead`, `restart`, `stop`.
     """
 
-    def __init__(self, home: Path, *, opening: Mapping[str, int]) -> None:
-        self.home, self.opening, self.books = home, opening, Books(home)
+    def __init__(self, home: Path, *, opening: Mapping[str, int], ground: Ground | None = None) -> None:
+        self.home, self.opening, self.ground = home, opening, ground or Embedded(home)
+        self.books, self.names = self.ground.books, (*self.ground.processes, GATEWAY, *SERVICES)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.orders_port, self.gateway_port = _free_ports(2)
         self._epochs: dict[str, int] = {}
@@ -66,20 +63,15 @@ class Fleet:
     def prepare(self) -> None:
         """Make the databases with their tables, and put the opening stock in."""
         self.home.mkdir(parents=True, exist_ok=True)
-        for service in SERVICES:
-            SqliteTables(os.fspath(self.books.path(service))).upgrade()
-            with closing(sqlite3.connect(self.books.path(service))) as connection:
-                connection.executescript((ROOT / "services" / service / "tables.sql").read_text())
-                if service == "stock":
-                    deliver(self.opening, connection)
+        self.ground.lay(self.opening)
 
     def start_all(self, env: Mapping[str, Mapping[str, str]] | None = None) -> None:
         """Start every process and wait until all are ready; `env` maps names to additions to their environment."""
-        for name in PROCESSES:
+        for name in self.names:
             self.start(name, (env or {}).get(name, {}))
-            if name == BROKER:
-                self.wait_ready(BROKER)
-        for name in PROCESSES:
+            if name in self.ground.processes:
+                self.wait_ready(name)
+        for name in self.names:
             self.wait_ready(name)
 
     def start(self, name: str, env: Mapping[str, str] | None = None) -> None:
@@ -91,7 +83,7 @@ class Fleet:
             self.processes[name] = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**_foreign_environment(), **self.environment(name), **(env or {})},
+                env={**foreign_environment(), **self.environment(name), **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -131,41 +123,29 @@ class Fleet:
 
     def command(self, name: str) -> list[str]:
         """What is run, as a person would in a terminal."""
-        python = sys.executable
-        if name == BROKER:
-            return [python, "-m", "demo.broker", os.fspath(self._broker_file.absolute())]
+        if name in self.ground.processes:
+            return [*self.ground.processes[name]]
         if name == GATEWAY:
-            return [python, "-m", "services.payments.gateway"]
+            return [sys.executable, "-m", "services.payments.gateway"]
         if name == "orders":
-            return [python, "-m", "services.orders"]
-        return [SAGA, "run", f"services.{name}.app:{name}"]
+            return [sys.executable, "-m", "services.orders"]
+        return [COMMAND, "run", f"services.{name}.app:{name}"]
 
     def environment(self, name: str) -> dict[str, str]:
         """What a process is configured by."""
-        database = self.books.path(name).absolute()
         if name == GATEWAY:
-            return {"GATEWAY_PORT": str(self.gateway_port), "GATEWAY_DATABASE": os.fspath(database)}
-        if name == BROKER:
+            return {"GATEWAY_PORT": str(self.gateway_port), "GATEWAY_DATABASE": os.fspath(self.books.path(GATEWAY).absolute())}
+        if name in self.ground.processes:
             return {}
         own = {
             "orders": {"ORDERS_PORT": str(self.orders_port)},
             "payments": {"PAYMENTS_GATEWAY": f"http://127.0.0.1:{self.gateway_port}"},
         }
-        return {
-            "SAGA_BROKER": self._broker_file.read_text(),
-            "SAGA_EMBEDDED": "true",
-            "SAGA_LANES": "all",
-            "SAGA_DATABASE": f"sqlite:///{database}",
-            **own.get(name, {}),
-        }
-
-    @property
-    def _broker_file(self) -> Path:
-        return self.home / "broker.address"
+        return {**self.ground.environment(name), **own.get(name, {})}
 
     def _ready(self, name: str) -> bool:
-        if name == BROKER:
-            return self._broker_file.exists()
+        if name in self.ground.processes:
+            return self.ground.ready(name)
         if name == GATEWAY:
             return _accepts(self.gateway_port)
         lanes, epochs, partitions = self._lanes(name)
@@ -175,7 +155,7 @@ class Fleet:
     def _lanes(self, service: str) -> tuple[int, int, int | None]:
         """Lanes ever owned, the sum of their epochs (every owner raises one), and how many there will be."""
         [(lanes, epochs, partitions)] = self.books.rows(service, LANES)
-        return lanes, epochs, partitions
+        return lanes, int(epochs), partitions
 
     def _wait(self, condition: Callable[[], bool], name: str, complaint: str, timeout: float) -> None:
         give_up = time.monotonic() + timeout
@@ -191,7 +171,7 @@ class Fleet:
         return FleetError(f"{name}: {complaint}. The end of {self.log(name)}:\n" + "\n".join(tail))
 
 
-def _foreign_environment() -> dict[str, str]:
+def foreign_environment() -> dict[str, str]:
     """This process's environment without settings of ours, which would reach every process of the fleet."""
     return {key: value for key, value in os.environ.items() if not key.startswith(OWN_VARIABLES)}
 

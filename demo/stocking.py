@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 
 DELIVER = "INSERT INTO items (sku, on_hand) VALUES (?, ?)"
+"""Puts one item into stock's own table; the marks are SQLite's."""
 
 
 def opening_stock(demand: Mapping[str, int]) -> dict[str, int]:
     """80 % of each item's demand, rounded up: an item of which at most four are wanted is never short."""
     return {sku: -(-units * 4 // 5) for sku, units in sorted(demand.items())}
-
-
-def deliver(opening: Mapping[str, int], stock: sqlite3.Connection) -> None:
-    """Put the opening stock into stock's own table, before the service starts."""
-    with stock:
-        stock.executemany(DELIVER, opening.items())

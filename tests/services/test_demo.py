@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from demo.fleet import ROOT, Fleet, FleetError
+from demo.books import ROOT
+from demo.fleet import Fleet, FleetError
 from demo.retail import HEADER
 from tests.waiting import until
 
