@@ -1,0 +1,113 @@
+"""A process stopped past its session, or told to end: its successor is not blocked, and nothing of it comes too late."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from saga.failpoints import Failpoint
+from tests.integration.stage import LANES, Hotels, Stage, first_published_in_order, one_epoch_after_the_other, staged
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+TAKEOVER = 15.0
+"""Seconds in which a successor must be at work: the session's 6, the coordinator's rebalance, and a good deal of luck."""
+FENCED = "was taken over by another owner"
+
+
+def test_a_process_stopped_between_two_units_of_work_is_fenced_when_it_goes_on(
+    kafka: str, database: str, tmp_path: Path
+) -> None:
+    dawdling = f"{Failpoint.UNIT_COMMITTED}:delay=1"
+    with staged("stopped-between", kafka, database, tmp_path) as stage:
+        stopped = stage.hotels(dawdling)
+        until(lambda: stage.shared_by(stopped), what="the lanes")
+        early = stage.book(30)
+        until(lambda: stage.rows("SELECT 1 FROM commits"), what="the first of several lanes to be committed")
+        stopped.send(signal.SIGSTOP)
+
+        successor = _taken_over(stage, stopped, early)
+        stopped.send(signal.SIGCONT)
+
+        until(lambda: stage.shared_by(stopped, successor), seconds=30, what="both to share again")
+        assert stopped.said(FENCED)
+        _all_is_well(stage, stopped, successor)
+
+
+@pytest.mark.parametrize("idle_timeout", [4.0, 60.0], ids=["ended by the server", "ended by the successor"])
+def test_a_process_stopped_inside_its_transaction_does_not_block_its_successor(
+    kafka: str, database: str, tmp_path: Path, idle_timeout: float
+) -> None:
+    name = f"stopped-inside-{idle_timeout:.0f}"
+    with staged(name, kafka, database, tmp_path) as stage:
+        stopped = stage.hotels(f"{Failpoint.UNIT_INSIDE}:delay=1", idle_timeout=idle_timeout)
+        until(lambda: stage.shared_by(stopped), what="the lanes")
+        early = stage.book(30)
+        until(lambda: _is_inside(stage), what="a transaction that holds its rows")
+        stopped.send(signal.SIGSTOP)
+
+        successor = _taken_over(stage, stopped, early)
+        stopped.send(signal.SIGCONT)
+
+        until(lambda: stage.shared_by(stopped, successor), seconds=30, what="both to share again")
+        assert stopped.said("the server has ended the session, nothing was committed")
+        assert stopped.said(FENCED)
+        _all_is_well(stage, stopped, successor)
+
+
+def test_a_process_told_to_end_finishes_what_it_has_in_hand(kafka: str, database: str, tmp_path: Path) -> None:
+    with staged("drain", kafka, database, tmp_path) as stage:
+        hotels = stage.hotels(f"{Failpoint.UNIT_INSIDE}:delay=0.3", batch=20)
+        until(lambda: stage.shared_by(hotels), what="the lanes")
+        stage.book(400)
+        until(lambda: _is_inside(stage), what="a transaction in the midst of the load")
+
+        code = hotels.end(within=10)
+
+        assert code == 0
+        assert stage.owners() == {}
+        assert stage.rows("SELECT lane FROM saga_lane WHERE NOT clean") == []
+        assert stage.pending() == 0
+        fences = {
+            (topic, lane): offset
+            for lane, offsets in stage.rows("SELECT lane, offsets FROM saga_lane")
+            for topic, offset in offsets.items()
+        }
+        assert stage.offsets() == fences
+        assert {*stage.effects()} == {(workflow, "action") for workflow in stage.stated()}
+        assert {*stage.effects().values()} == {1}
+
+
+def _taken_over(stage: Stage, stopped: Hotels, early: list[str]) -> Hotels:
+    """Start a successor, which handles what was there and what comes on the same lanes while the first is stopped."""
+    successor = stage.hotels()
+    until(lambda: stage.shared_by(successor), seconds=TAKEOVER, what="the successor to own all lanes")
+    late = stage.book(30)
+    until(lambda: stage.handled(early + late), seconds=TAKEOVER, what="the successor to handle everything")
+    assert stopped.process.poll() is None
+    return successor
+
+
+def _is_inside(stage: Stage) -> bool:
+    """Whether the owner of some lane is idle in its open transaction."""
+    inside = """
+        SELECT 1 FROM saga_lane JOIN pg_stat_activity AS session ON session.pid = backend
+        WHERE session.state = 'idle in transaction' AND session.xact_start < now() - interval '50 ms'
+    """
+    return bool(stage.rows(inside))
+
+
+def _all_is_well(stage: Stage, *processes: Hotels) -> None:
+    """Both go on together, and at the end every booking has been handled once, by one owner after the other."""
+    stage.book(30)
+    until(lambda: stage.handled(stage.started), seconds=30, what="both to handle what comes")
+    until(lambda: not stage.pending(), what="the outbox to be marked")
+    assert [process.end() for process in processes] == [0] * len(processes)
+    one_epoch_after_the_other(stage)
+    assert stage.effects() == dict.fromkeys(((workflow, "action") for workflow in stage.started), 1)
+    published = first_published_in_order(stage.records())
+    assert {workflow for source, workflow in published if source == "hotels"} == {*stage.started}
+    assert {lane for (lane,) in stage.rows("SELECT lane FROM saga_lane WHERE clean")} == {*range(LANES)}
