@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ORDERS ?=
 KEEP ?=
 
-.PHONY: help install lint type test test-fast bench-quick demo servers-up servers-down clean
+.PHONY: help install lint type test test-fast bench-quick demo demo-real servers-up servers-down clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ test-fast: install ## the tests that start no process and no server, under a min
 
 demo: install ## run the fleet on the embedded broker: make demo [ORDERS=file.csv] [KEEP=1]
 	$(BIN)/python -m demo $(if $(ORDERS),--orders $(ORDERS)) $(if $(KEEP),--keep)
+
+demo-real: install ## the same on real Kafka, PostgreSQL and registry: yours where SAGA_BROKER, SAGA_DATABASE, SAGA_REGISTRY say so
+	$(BIN)/python -m demo --real $(if $(ORDERS),--orders $(ORDERS)) $(if $(KEEP),--keep)
 
 bench-quick: install ## one participant against the same work by hand, on local Kafka and PostgreSQL, under 3 minutes
 	$(BIN)/python -m benchmarks

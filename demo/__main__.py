@@ -7,11 +7,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
+from urllib.parse import urlsplit
 from uuid import uuid5
 
 import typer
@@ -19,12 +20,15 @@ from rich.console import Console
 
 from demo import retail, sample
 from demo.audit import account, audit
+from demo.embedded import Embedded
 from demo.feed import Feed, FeedError, settle
 from demo.fleet import COMMAND, Fleet, FleetError
+from demo.ground import Ground
 from demo.order import Intake, Invoice
 from demo.progress import Progress
 from demo.report import Report, report
 from demo.stocking import opening_stock
+from servers.errors import ServerFailed, ServerMissing
 from services.orders.app import ORDERS
 
 Source = Callable[[], Iterable[Invoice]]
@@ -47,13 +51,24 @@ def demo(
     orders: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Orders in the UCI Online Retail format; default: a sample of our own.")
     ] = None,
+    real: Annotated[
+        bool, typer.Option("--real", help="Run on Kafka, PostgreSQL and a schema registry, started here unless given.")
+    ] = False,
+    kafka: Annotated[str | None, typer.Option(metavar="SERVERS", help="With --real: yours, host:port; or SAGA_BROKER.")] = None,
+    postgres: Annotated[
+        str | None, typer.Option(metavar="URL", help="With --real: yours, whose user creates databases; or SAGA_DATABASE.")
+    ] = None,
+    registry: Annotated[str | None, typer.Option(metavar="URL", help="With --real: yours; or SAGA_REGISTRY.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the fleet up until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Run the fleet on the embedded broker, feed it orders, audit what became of them.
+    """Run the fleet, by default on the embedded broker and SQLite, feed it orders, audit what became of them.
 
-    Exits 1 if any claim of the audit is false or the fleet fails, 2 if the orders cannot be read.
+    Exits 1 if any claim of the audit is false or the fleet fails, 2 if the orders cannot be read or an option makes no sense.
     """
+    servers = {"kafka": kafka, "postgres": postgres, "registry": registry}
+    if not real and (useless := [f"--{name}" for name, given in servers.items() if given]):
+        _fail(f"found {' and '.join(useless)} without --real; add --real", BAD_INPUT)
     source: Source = partial(retail.read, orders) if orders else sample.invoices
     try:
         intake = Intake.of(source())
@@ -64,17 +79,30 @@ def demo(
         _fail(f"{orders}: none of its {intake.invoices} invoices can be ordered ({reasons}); give a file with sales", BAD_INPUT)
     with _terminable(), _home() as home:
         try:
-            clean = _run(home, source, intake, keep=keep, as_json=as_json)
-        except (FleetError, FeedError) as error:
+            with _ground(home, servers if real else None) as ground:
+                clean = _run(home, ground, source, intake, keep=keep, as_json=as_json)
+        except (FleetError, FeedError, ServerMissing, ServerFailed) as error:
             _fail(error, NOT_CLEAN)
         if not clean:
-            _fail(f"the audit is not clean; databases and logs are in {home}", NOT_CLEAN)
+            _fail(f"the audit is not clean; {'logs' if real else 'databases and logs'} are in {home}", NOT_CLEAN)
 
 
-def _run(home: Path, source: Source, intake: Intake, *, keep: bool, as_json: bool) -> bool:
+@contextmanager
+def _ground(home: Path, servers: Mapping[str, str | None] | None) -> Iterator[Ground]:
+    """The embedded ground, or that of real servers, each with the address of the user's own or None."""
+    if servers is None:
+        yield Embedded(home)
+        return
+    from demo.real import given, real  # its clients are no business of those who run without servers
+
+    with real(home, given(**servers), _tell) as ground:
+        yield ground
+
+
+def _run(home: Path, ground: Ground, source: Source, intake: Intake, *, keep: bool, as_json: bool) -> bool:
     opening = opening_stock(intake.demand)
-    stderr.print(f"starting the fleet in {home}", highlight=False, soft_wrap=True)
-    with Fleet(home, opening=opening) as fleet:
+    _tell(f"starting the fleet in {home}")
+    with Fleet(home, opening=opening, ground=ground) as fleet:
         seconds = _feed(fleet, source, intake)
         findings = [account(intake), *audit(fleet.books, opening=opening, totals=intake.totals)]
         drawn_up = report(fleet.books, intake, findings, seconds)
@@ -111,7 +139,7 @@ def _keep(fleet: Fleet) -> None:
     """Say how to play with the fleet, and wait for Ctrl-C."""
     [(sku,)] = fleet.books.rows("stock", MOST_PLENTIFUL)
     order = ORDER % sku
-    saga = f"SAGA_DATABASE={fleet.environment('orders')['SAGA_DATABASE']} {COMMAND}"
+    saga = f"SAGA_DATABASE={_shown(fleet.environment('orders')['SAGA_DATABASE'])} {COMMAND}"
     stderr.print(
         f"\nThe fleet is up at {fleet.url}; Ctrl-C stops it. Databases and logs are in {fleet.home}.\n\n"
         f"  curl -s {fleet.url}/orders -H 'Content-Type: application/json' -d '{order}'\n"
@@ -128,6 +156,12 @@ def _keep(fleet: Fleet) -> None:
             time.sleep(0.2)
     except KeyboardInterrupt:
         stderr.print("stopping")
+
+
+def _shown(url: str) -> str:
+    """The URL, its password left for its owner to fill in."""
+    password = urlsplit(url).password
+    return url.replace(f":{password}@", ":***@") if password else url
 
 
 @contextmanager
@@ -157,8 +191,12 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _tell(text: str) -> None:
+    stderr.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def _fail(reason: object, code: int) -> NoReturn:
-    stderr.print(f"error: {reason}", markup=False, highlight=False, soft_wrap=True)
+    _tell(f"error: {reason}")
     raise typer.Exit(code)
 
 

@@ -11,8 +11,10 @@ from demo.books import Books
 class Ground(Protocol):
     """`processes` maps the names of processes that have to run before all others to their commands."""
 
-    books: Books
-    processes: Mapping[str, Sequence[str]]
+    @property
+    def books(self) -> Books: ...
+    @property
+    def processes(self) -> Mapping[str, Sequence[str]]: ...
 
     def lay(self, opening: Mapping[str, int]) -> None:
         """Make the services' tables, and put the opening stock in."""

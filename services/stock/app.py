@@ -27,6 +27,7 @@ def reserve(order: OrderPlaced, tx: Transaction) -> StockReserved | OutOfStock:
             return OutOfStock(order_id=order.order_id, sku=sku, wanted=quantity, available=on_hand[sku])
     for sku, quantity in wanted.items():
         run(tx, SET_ASIDE, quantity, quantity, sku)
+    for sku, quantity in wanted.items():
         run(tx, RESERVE, order.order_id, sku, quantity)
     return StockReserved(order_id=order.order_id, units=wanted.total(), country=order.country)
 

@@ -1,0 +1,160 @@
+"""The ground of real servers: Kafka, PostgreSQL with a database per service, and a schema registry.
+
+Each is the user's own where an address is given, else one of this machine that ends with the run. Of the user's servers the
+run takes away the databases and topics that it has made, and touches no others: topics of the saga that hold records are
+refused. The schemas stay registered.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from confluent_kafka import KafkaException
+
+from demo.books import ROOT, SAGA, SERVICES, Books, tables_of
+from demo.fleet import COMMAND, FleetError, foreign_environment
+from demo.stocking import DELIVER
+from demo.topics import Topics
+from saga.contracts.topics import saga_topics
+from saga.store.postgres import PostgresStore
+from saga.store.postgres_tables import PostgresTables
+from servers import LADDERS, fresh_database
+
+VARIABLES: Mapping[str, str] = {"kafka": "SAGA_BROKER", "postgres": "SAGA_DATABASE", "registry": "SAGA_REGISTRY"}
+"""Server to the setting that `make servers-up` prints for it."""
+
+PARTITIONS = 4
+CONTRACTS = "schemas/checkout"
+
+Tell = Callable[[str], None]
+
+
+class RealBooks(Books):
+    """The services' databases by URL; the gateway, a foreign system, keeps its file in `home`."""
+
+    def __init__(self, home: Path, urls: Mapping[str, str]) -> None:
+        super().__init__(home)
+        self.urls = urls
+        self._connections: dict[str, psycopg.Connection[Any]] = {}
+
+    def rows(self, owner: str, sql: str) -> list[tuple[Any, ...]]:
+        return self._connection(owner).execute(sql.encode()).fetchall() if owner in self.urls else super().rows(owner, sql)
+
+    def store(self, service: str) -> PostgresStore:
+        return PostgresStore(self.urls[service])
+
+    def close(self) -> None:
+        while self._connections:
+            self._connections.popitem()[1].close()
+
+    def _connection(self, owner: str) -> psycopg.Connection[Any]:
+        if owner not in self._connections:
+            self._connections[owner] = psycopg.connect(self.urls[owner], autocommit=True)
+        return self._connections[owner]
+
+
+class Real:
+    """Needs no process of its own: the servers run already."""
+
+    def __init__(self, addresses: Mapping[str, str], books: RealBooks) -> None:
+        self.addresses, self.books = addresses, books
+        self.processes: Mapping[str, list[str]] = {}
+
+    def lay(self, opening: Mapping[str, int]) -> None:
+        for service in SERVICES:
+            PostgresTables(self.books.urls[service]).upgrade()
+            with psycopg.connect(self.books.urls[service]) as connection, connection.cursor() as cursor:
+                cursor.execute(tables_of(service).encode())
+                if service == "stock":
+                    cursor.executemany(DELIVER.replace("?", "%s").encode(), opening.items())
+
+    def ready(self, name: str) -> bool:
+        return True
+
+    def environment(self, service: str) -> dict[str, str]:
+        return {
+            "SAGA_BROKER": self.addresses["kafka"],
+            "SAGA_DATABASE": self.books.urls[service],
+            "SAGA_REGISTRY": self.addresses["registry"],
+            "SAGA_LANES": "group",
+        }
+
+
+def given(**flags: str | None) -> dict[str, str]:
+    """Server to the address of the user's own: the flag, else the setting in the environment, else not there."""
+    found = {name: flag or os.environ.get(VARIABLES[name]) or "" for name, flag in flags.items()}
+    return {name: address for name, address in found.items() if address}
+
+
+@contextmanager
+def real(home: Path, own: Mapping[str, str], tell: Tell) -> Iterator[Real]:
+    """The ground while the block lasts; `own` maps servers to the user's addresses.
+
+    Raises ServerMissing or ServerFailed for a server that is not there, FleetError for one that cannot be used.
+    """
+    with ExitStack() as stack:
+        addresses = {}
+        for name, ladder in LADDERS.items():
+            tell(f"{name}: {'looking at yours' if name in own else 'starting one'}")
+            given = {**os.environ, ladder.variable: own[name]} if name in own else os.environ
+            addresses[name] = stack.enter_context(ladder.serving(given, tell))
+        environment = {"SAGA_BROKER": addresses["kafka"], "SAGA_REGISTRY": addresses["registry"]}
+        stack.enter_context(_topics(addresses["kafka"], environment, tell))
+        _order(["schemas", "register", CONTRACTS], environment, tell)
+        urls = {service: stack.enter_context(_database(addresses["postgres"])) for service in SERVICES}
+        yield Real(addresses, stack.enter_context(closing(RealBooks(home, urls))))
+
+
+@contextmanager
+def _topics(servers: str, environment: Mapping[str, str], tell: Tell) -> Iterator[None]:
+    """The saga's topics; those that were not there before are deleted at the end."""
+    topics = Topics(servers, saga_topics(SAGA))
+    before = _asked(topics.records, servers)
+    if held := [f"{name} ({count} records)" for name, count in before.items() if count]:
+        raise FleetError(
+            f"Kafka at {servers} has {', '.join(held)}: somebody's workflows, with which the demo would mix its orders. "
+            f"It deletes nothing that it has not made. Take another cluster with --kafka, or none for one of the demo's own"
+        )
+    try:
+        _order(["topics", "apply", CONTRACTS, "--partitions", str(PARTITIONS)], environment, tell)
+        yield
+    finally:
+        _asked(lambda: topics.delete(name for name in topics.names if name not in before), servers)
+
+
+@contextmanager
+def _database(server: str) -> Iterator[str]:
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(fresh_database(server))
+        except psycopg.Error as error:
+            place = urlsplit(server)
+            raise FleetError(
+                f"PostgreSQL at {place.hostname}:{place.port or 5432} makes no database: {error}".strip()
+                + ". Let the user of --postgres create databases (CREATEDB), or leave it out for a server of the demo's own"
+            ) from error
+        yield url
+
+
+def _asked(question: Callable[[], Any], servers: str) -> Any:
+    try:
+        return question()
+    except KafkaException as error:
+        raise FleetError(f"Kafka at {servers}: {error.args[0].str()}. See that it runs there, or correct --kafka") from error
+
+
+def _order(arguments: list[str], environment: Mapping[str, str], tell: Tell) -> None:
+    """Run a `saga` command as a person would."""
+    tell(f"saga {' '.join(arguments)}")
+    command, settings = [COMMAND, *arguments], {**foreign_environment(), **environment}
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = f"{done.stdout}{done.stderr}".rstrip()
+        raise FleetError(f"saga {' '.join(arguments)} ended with status {done.returncode}:\n{said}")
