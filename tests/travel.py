@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from saga import Clock, Event, ExternalCall, Participant, Retry, Saga, Transaction
+from saga import Event, ExternalCall, Participant, Pending, Retry, Saga, Transaction
 from saga.testing.harness import Harness
 
 CREATE_EFFECTS = "CREATE TABLE IF NOT EXISTS effects (workflow TEXT, step TEXT, act TEXT, key TEXT)"
@@ -104,7 +104,7 @@ def saga(*, name: str = "travel", external: bool = False, on_error: str = "park"
                 ),
                 _step(
                     "flight", by="airline", on=["TripBooked"], emits=["FlightBooked"], fails="FlightFull",
-                    compensated="FlightFreed",
+                    compensated="FlightFreed", timeout="PT1M",
                 ),
                 _step(
                     "pay", by="bank", on=["HotelBooked", "FlightBooked"], emits=["TripPaid"], fails="TripDeclined", pivot=True
@@ -117,12 +117,14 @@ def saga(*, name: str = "travel", external: bool = False, on_error: str = "park"
 
 @dataclass
 class Script:
-    """How handlers end, by trip: `failing` names steps that fail for business reasons, `raising` how often one raises first.
+    """How handlers end, by trip: `failing` names steps that fail for business reasons, `raising` how often one raises first,
+    `waiting` the trips whose flight waits for the world.
 
     `calls` counts the calls to the outside world by idempotency key; `meanwhile` is run in the midst of such a call.
     """
 
     failing: set[tuple[str, str]] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
     raising: dict[tuple[str, str], int] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     world: set[str] = field(default_factory=set)
@@ -142,11 +144,11 @@ def note(tx: Transaction, step: str, act: str, key: str = "") -> None:
 
 
 def fleet(
-    script: Script, *, retry: Retry | None = None, max_backlog: int = 1000, clock: Clock | None = None, **options: Any
+    script: Script, *, retry: Retry | None = None, max_backlog: int = 10_000, **options: Any
 ) -> list[Participant]:
     """Four participants that follow the script; `options` are those of the saga."""
     travel, external = saga(**options), options.get("external", False)
-    agency, hotels = Participant("agency", travel, max_backlog=max_backlog, clock=clock), Participant("hotels", travel)
+    agency, hotels = Participant("agency", travel, max_backlog=max_backlog), Participant("hotels", travel)
     airline, bank = Participant("airline", travel), Participant("bank", travel)
     patience = retry or Retry()
 
@@ -192,14 +194,16 @@ def fleet(
             return HotelFreed(trip=booked.trip)
 
     @airline.step(retry=patience)
-    async def flight(booked: TripBooked, tx: Transaction) -> FlightBooked | FlightFull:
+    async def flight(booked: TripBooked, tx: Transaction) -> FlightBooked | FlightFull | Pending:
         note(tx, "flight", "action")
+        if booked.trip in script.waiting:
+            return Pending()
         return FlightFull(trip=booked.trip) if script.reach("flight", booked.trip) else FlightBooked(trip=booked.trip)
 
     @airline.compensation(of=flight)
-    def free_flight(booked: FlightBooked, tx: Transaction) -> FlightFreed:
+    def free_flight(booked: FlightBooked | None, tx: Transaction) -> FlightFreed:
         note(tx, "flight", "compensation")
-        return FlightFreed(trip=booked.trip)
+        return FlightFreed(trip=booked.trip if booked else "never booked")
 
     @bank.step(retry=patience)
     def pay(hotel: HotelBooked, flight: FlightBooked, tx: Transaction) -> TripPaid | TripDeclined:

@@ -15,6 +15,7 @@ from saga.engine.external import Answer, Intent
 from saga.engine.intake import Counts, Incoming
 from saga.engine.invocation import Answered, HandlerFailure, Invocation
 from saga.engine.parking import Resume, Setback, next_act, park, unpark
+from saga.engine.timers import Late, expire
 from saga.errors import StatementFailed
 from saga.participant.handler import Act, Handler, Pending
 from saga.participant.ledger import Ledger
@@ -24,7 +25,7 @@ from saga.protocol.definition import Step, Undo
 from saga.protocol.facts import FactStatus, StepStatus
 from saga.store.port import Fence, Lane, Workflow
 
-Item = Incoming | Answer | Resume | Setback
+Item = Incoming | Answer | Resume | Setback | Late
 
 
 class Latest(NamedTuple):
@@ -58,6 +59,8 @@ class Handling:
             return self._settle(ledger, item)
         if isinstance(item, Resume):
             return self._resume(ledger, item)
+        if isinstance(item, Late):
+            return self._be_late(ledger, item)
         if isinstance(item, Setback):
             return self._set_back(ledger, lane, item)
         if item.message is not None:
@@ -103,6 +106,13 @@ class Handling:
         taken_up = unpark(ledger, workflow)
         intents = [self.intent(workflow, fence) for fence in taken_up if is_in_the_air(fence)]
         return intents + self._decide(ledger, workflow)
+
+    def _be_late(self, ledger: Ledger, item: Late) -> list[Intent]:
+        workflow = ledger.workflows.get(item.workflow_id)
+        if workflow is None or workflow.closed:
+            return []
+        expire(ledger, workflow)
+        return self._decide(ledger, workflow)
 
     def _settle(self, ledger: Ledger, item: Answer) -> list[Intent]:
         """Commit what the world answered, unless a previous owner's answer was committed first."""

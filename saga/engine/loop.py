@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from threading import Event as Flag
 
@@ -113,7 +113,7 @@ class Loop:
         self._greet()
         for number, batch in self.lanes.split(records).items():
             self._process(self.lanes.owned[number], batch)
-        self._take_up()
+        self._watch_the_clock()
         self._publish(quiet=not records)
         self._tell_offsets()
         self._wake()
@@ -189,22 +189,38 @@ class Loop:
                     self.consumer.seek(twin, owned.lane.offsets.get(twin.topic))
                 self.consumer.resume(self.lanes.twins(number))
 
-    def _take_up(self) -> None:
-        """Try those parked workflows again whose time has come."""
-        now = self.clock.monotonic()
+    def _watch_the_clock(self) -> None:
+        """Try those parked workflows again whose time has come, and see to timeouts that have passed."""
         lanes = [n for n, owned in self.lanes.owned.items() if not owned.at_rest]
-        if not lanes or now < self._look_again:
+        if not lanes or self.clock.monotonic() < self._look_again:
             return
-        self._look_again = now + self.due_every
+        self._look_again = self.clock.monotonic() + self.due_every
+        saga, now = self.participant.saga, self.clock.now()
+        mine = saga.initiator == self.participant.name
         try:
             with self.store.unit() as unit:
-                due = unit.due(self.participant.saga.name, lanes, self.clock.now(), self.batch)
-        except StoreError as error:
-            log.warning("parked workflows cannot be looked up (%s); trying again", error)
+                due = unit.due(saga.name, lanes, now, self.batch)
+                expired = unit.expired(saga.name, lanes, now, self.batch, deadlines=mine)
+            late = self._caught_up({lane for lane, _ in expired})
+        except (StoreError, BrokerError) as error:
+            log.warning("what is due cannot be looked up (%s); trying again", error)
             return
-        for number in dict.fromkeys(lane for lane, _ in due):
-            owned, ids = self.lanes.owned[number], [id for lane, id in due if lane == number]
-            self._guard(owned, partial(self.processor.retry, owned.lane, ids))
+        self._for_each_lane(due, self.processor.retry)
+        self._for_each_lane([(lane, id) for lane, id in expired if lane in late], self.processor.expire)
+
+    def _for_each_lane(self, found: Sequence[tuple[int, str]], work: Callable[[Lane, Sequence[str]], None]) -> None:
+        for number in dict.fromkeys(lane for lane, _ in found):
+            if (owned := self.lanes.owned.get(number)) is not None and not owned.at_rest:
+                self._guard(owned, partial(work, owned.lane, [id for lane, id in found if lane == number]))
+
+    def _caught_up(self, numbers: Iterable[int]) -> set[int]:
+        """Lanes on which nothing older than now is waiting: what would have come in time must not be found too late."""
+        caught_up = set()
+        for number in numbers:
+            offsets, ends = self.lanes.owned[number].lane.offsets, self.consumer.ends(self.lanes.twins(number))
+            if all(offsets.get(twin.topic, 0) >= end for twin, end in ends.items()):
+                caught_up.add(number)
+        return caught_up
 
     def _publish(self, *, quiet: bool) -> None:
         try:

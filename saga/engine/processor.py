@@ -17,6 +17,7 @@ from saga.engine.intake import Incoming, Intake
 from saga.engine.invocation import HandlerFailure, Invocation
 from saga.engine.parking import Resume, Setback
 from saga.engine.relay import Relay
+from saga.engine.timers import Late
 from saga.errors import CommitUnknown, StatementFailed, StoreConflict
 from saga.failpoints import Failpoint, failpoint
 from saga.participant.ledger import Ledger
@@ -89,6 +90,10 @@ class Processor:
     def retry(self, lane: Lane, workflow_ids: Sequence[str]) -> None:
         """Try parked workflows again whose time has come."""
         self._carry_on(lane, self._commit(lane, [Resume(id) for id in workflow_ids]))
+
+    def expire(self, lane: Lane, workflow_ids: Sequence[str]) -> None:
+        """See to workflows of which a timeout has passed; to be called when nothing older waits on the lane's topics."""
+        self._carry_on(lane, self._commit(lane, [Late(id) for id in workflow_ids]))
 
     def _carry_on(self, lane: Lane, intents: list[Intent]) -> None:
         """Call the world for committed intents and commit its answers, until nothing is in the air."""

@@ -19,6 +19,7 @@ from saga.store.port import Changes, Fence, OutboxRow, Received, Unit, Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
+_BEGUN = frozenset({StepStatus.IDLE, StepStatus.RUNNING})
 _UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
 
 
@@ -95,17 +96,35 @@ class Ledger:
         self._inbox.append((workflow.id, received))
         self._touched[workflow.id] = workflow
 
+    def touch(self, workflow: Workflow) -> None:
+        """The workflow's own row has changed."""
+        self._touched[workflow.id] = workflow
+
     def move(self, workflow: Workflow, step: str, status: StepStatus, **changes: Any) -> Fence:
         """Set a step's fence; `changes` are further fields of `Fence`."""
         fence = workflow.fences.get(step)
         if fence is None:
             fence = workflow.fences[step] = Fence(step=step, status=status)
         fence.status, fence.changed, fence.due, fence.error = status, self.now, None, None
+        fence.expires = self._expires(fence) if status in _BEGUN else None
         for name, value in changes.items():
             setattr(fence, name, value)
         self._fences[workflow.id, step] = fence
         self._touched[workflow.id] = workflow
         return fence
+
+    def _expires(self, fence: Fence) -> datetime | None:
+        timeout = self.saga[fence.step].timeout
+        return fence.expires or (self.now + timeout if timeout else None)
+
+    def expire(self, workflow: Workflow) -> list[str]:
+        """Note which timeouts of steps have passed; answers those steps."""
+        late = [f for f in workflow.fences.values() if f.expires is not None and f.expires <= self.now]
+        for fence in late:
+            fence.expires = None
+            self._fences[workflow.id, fence.step] = fence
+            self._touched[workflow.id] = workflow
+        return [fence.step for fence in late]
 
     def park(self, workflow: Workflow, step: str, *, attempt: int, due: datetime | None, error: str) -> None:
         """A try of the step failed: note it on the fence, whose status stays; `due` None waits for an operator."""

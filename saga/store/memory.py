@@ -96,6 +96,16 @@ class MemoryUnit:
         waiting = [(f.due, w.lane, w.id) for w in found for f in w.fences.values() if f.due is not None and f.due <= now]
         return list(dict.fromkeys((lane, id_) for _, lane, id_ in sorted(waiting)))[:limit]
 
+    def expired(
+        self, saga: str, lanes: Collection[int], now: datetime, limit: int, *, deadlines: bool
+    ) -> list[tuple[int, str]]:
+        found = [w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane in lanes and not w.closed]
+        waiting = [(f.expires, w.lane, w.id) for w in found for f in w.fences.values() if f.expires and f.expires <= now]
+        if deadlines:
+            late = (w for w in found if w.deadline and w.deadline <= now and w.error is None)
+            waiting += [(w.deadline, w.lane, w.id) for w in late if w.deadline]
+        return list(dict.fromkeys((lane, id_) for _, lane, id_ in sorted(waiting)))[:limit]
+
     def save(self, saga: str, changes: Changes) -> None:
         for workflow in (*changes.workflows, *changes.closed):
             self._save(saga, workflow)

@@ -58,6 +58,7 @@ class Fence:
 
     `event` and `result` are the type and bytes of the event with which the action ended, for the compensation. `pending`: the
     handler returned `Pending`. `refused`: a done pivot has said so. `attempt`, `due` and `error` describe the latest try.
+    `expires`: when the step's timeout passes, while its action has begun or is parked.
     """
 
     step: str
@@ -70,6 +71,7 @@ class Fence:
     due: datetime | None = None
     error: str | None = None
     changed: datetime | None = None
+    expires: datetime | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -206,6 +208,15 @@ class Unit(Transaction, Protocol):
 
     def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
         """(lane, id) of parked workflows of these lanes with a fence that is `due`, the longest waiting first."""
+        ...
+
+    def expired(
+        self, saga: str, lanes: Collection[int], now: datetime, limit: int, *, deadlines: bool
+    ) -> list[tuple[int, str]]:
+        """(lane, id) of open workflows of these lanes with a fence that `expires`.
+
+        With `deadlines` also those whose own deadline has passed, unless their `error` says that this has been seen to.
+        """
         ...
 
     def save(self, saga: str, changes: Changes) -> None: ...

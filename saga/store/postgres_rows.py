@@ -28,6 +28,7 @@ _WORKFLOW_COLUMNS = (
 )  # fmt: skip
 _FENCE_COLUMNS = (
     "workflow_id", "step", "status", "event", "result", "pending", "refused", "attempt", "due", "error", "changed",
+    "expires",
 )  # fmt: skip
 _RECEIVED_COLUMNS = (
     "workflow_id", "id", "step", "status", "type", "payload", "state", "cause", "traceparent", "tracestate", "topic",
@@ -52,7 +53,10 @@ def workflow_columns(workflows: Iterable[Workflow], closed: set[str]) -> Columns
 def fence_columns(fences: Iterable[tuple[str, Fence]]) -> Columns:
     """Arrays for `save_fence`; each fence with its workflow."""
     return _columns(_FENCE_COLUMNS, [
-        (id_, f.step, f.status.value, f.event, f.result, f.pending, f.refused, f.attempt, _iso(f.due), f.error, _iso(f.changed))
+        (
+            id_, f.step, f.status.value, f.event, f.result, f.pending, f.refused, f.attempt, _iso(f.due), f.error,
+            _iso(f.changed), _iso(f.expires),
+        )
         for id_, f in fences
     ])  # fmt: skip
 
@@ -106,7 +110,7 @@ def workflow_of(row: Sequence[Any]) -> Workflow:
 
 def fence_of(row: Sequence[Any]) -> Fence:
     """The row as `load_fences` selects it, without the workflow."""
-    step, status, event, result, pending, refused, attempt, due, error, changed = row
+    step, status, event, result, pending, refused, attempt, due, error, changed, expires = row
     return Fence(
         step=step,
         status=_STEP[status],
@@ -118,6 +122,7 @@ def fence_of(row: Sequence[Any]) -> Fence:
         due=_utc(due),
         error=error,
         changed=_utc(changed),
+        expires=_utc(expires),
     )
 
 

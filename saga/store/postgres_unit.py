@@ -95,6 +95,12 @@ class PostgresUnit:
     def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
         return self.pipeline.rows("due", saga=saga, lanes=[*lanes], now=iso(now), limit=limit)
 
+    def expired(
+        self, saga: str, lanes: Collection[int], now: datetime, limit: int, *, deadlines: bool
+    ) -> list[tuple[int, str]]:
+        place = {"saga": saga, "lanes": [*lanes], "now": iso(now), "limit": limit, "deadlines": deadlines}
+        return self.pipeline.rows("expired", **place)
+
     def save(self, saga: str, changes: Changes) -> None:
         workflows = {w.id: w for w in (*changes.workflows, *changes.closed)}
         closed = {w.id for w in changes.closed} | {w.id for w in changes.workflows if w.closed}

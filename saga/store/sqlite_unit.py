@@ -80,6 +80,11 @@ class SqliteUnit:
     def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
         return [*self.query("due", saga, orjson.dumps([*lanes]).decode(), iso(now), limit)]
 
+    def expired(
+        self, saga: str, lanes: Collection[int], now: datetime, limit: int, *, deadlines: bool
+    ) -> list[tuple[int, str]]:
+        return [*self.query("expired", saga, orjson.dumps([*lanes]).decode(), iso(now), limit, deadlines)]
+
     def save(self, saga: str, changes: Changes) -> None:
         workflows = {w.id: w for w in (*changes.workflows, *changes.closed)}
         closed = {w.id for w in changes.closed} | {w.id for w in changes.workflows if w.closed}
@@ -180,12 +185,12 @@ def _folded(steps: str) -> dict[str, Fence]:
 def _fence_row(saga: str, workflow_id: str, f: Fence) -> tuple[Any, ...]:
     return (
         workflow_id, saga, f.step, f.status.value, f.event, f.result, f.pending, f.refused, f.attempt, _iso(f.due), f.error,
-        _iso(f.changed),
+        _iso(f.changed), _iso(f.expires),
     )  # fmt: skip
 
 
 def _fence(row: Sequence[Any]) -> Fence:
-    step, status, event, result, pending, refused, attempt, due, error, changed = row
+    step, status, event, result, pending, refused, attempt, due, error, changed, expires = row
     return Fence(
         step=step,
         status=_STEP[status],
@@ -197,6 +202,7 @@ def _fence(row: Sequence[Any]) -> Fence:
         due=_moment(due),
         error=error,
         changed=_moment(changed),
+        expires=_moment(expires),
     )
 
 

@@ -23,7 +23,9 @@ from saga.transport.memory import MemoryBroker, MemoryConsumer
 
 
 class Harness:
-    """Runs participants of one saga; `chance` in [0, 1) stands for the jitter of retries. The clock stands still until told.
+    """Runs participants of one saga; `chance` in [0, 1) stands for the jitter of retries.
+
+    The participants get the harness's clock, which stands still until told.
 
     `broker`, `stores` (by participant) and `clock` may be looked into and tampered with.
     """
@@ -37,6 +39,7 @@ class Harness:
         self.loops: dict[str, Loop] = {}
         for name, participant in self.participants.items():
             participant.check()
+            participant.clock = self.clock
             self.loops[name] = self._joined(name)
         self.settle()
 

@@ -76,6 +76,9 @@ class KafkaConsumer:
         with translated("cannot resume"):
             self._client.resume([kafka_partition(p) for p in partitions])
 
+    def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        return {partition: self._end(partition) for partition in partitions}
+
     def seek(self, partition: Partition, offset: int | None) -> None:
         with translated(f"cannot seek {partition.topic}/{partition.number} to {offset}"):
             self._client.seek(kafka_partition(partition, OFFSET_BEGINNING if offset is None else offset))
@@ -90,6 +93,16 @@ class KafkaConsumer:
         self._client.close()
         if self._failure:
             raise self._failure from known
+
+    def _end(self, partition: Partition) -> int:
+        where = f"{partition.topic}/{partition.number}"
+        with translated(f"cannot ask where {where} ends"):
+            watermarks: tuple[int, int] | None = self._client.get_watermark_offsets(
+                kafka_partition(partition), timeout=self._timeout
+            )
+        if watermarks is None:
+            raise BrokerError(f"no answer where {where} ends", retriable=True)
+        return watermarks[1]
 
     def _fetch(self, limit: int, timeout: float) -> list[Message]:
         """What has come, without a first record whose partition has gone meanwhile."""

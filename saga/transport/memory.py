@@ -126,6 +126,9 @@ class MemoryConsumer:
     def resume(self, partitions: Iterable[Partition]) -> None:
         self._paused.difference_update(self._owned(partitions, "resume"))
 
+    def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        return {partition: len(self._broker.logs[partition]) for partition in partitions}
+
     def seek(self, partition: Partition, offset: int | None) -> None:
         (owned,) = self._owned([partition], "seek")
         self._positions[owned] = offset or 0

@@ -84,6 +84,10 @@ class Consumer(Protocol):
         """Go on at that offset, None for the beginning; paused or not, nothing fetched before gets through."""
         ...
 
+    def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """The offset that the next record of each will have, as the broker says now."""
+        ...
+
     def close(self) -> None:
         """Leave the group; `Assignments.revoked` is called first."""
         ...

@@ -206,6 +206,16 @@ def test_a_paused_partition_can_be_sought_and_goes_on_there(case: Case, offset: 
     assert values(polled(consumer, len(rest))) == rest
 
 
+def test_a_consumer_is_told_where_its_partitions_end(case: Case) -> None:
+    consumer = case.consumer()
+    case.publish(outbound(case.events, 1, "a"), outbound(case.events, 1, "b"))
+    until(lambda: consumer.poll(10, 0.05), what="the records")
+
+    ends = consumer.ends([Partition(case.events, 1), Partition(case.compensations, 1)])
+
+    assert ends == {Partition(case.events, 1): 2, Partition(case.compensations, 1): 0}
+
+
 def test_a_seek_goes_back_and_nothing_fetched_ahead_gets_through(case: Case) -> None:
     case.publish(*(outbound(case.events, 0, str(n)) for n in range(5)))
     consumer = case.consumer()

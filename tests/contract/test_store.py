@@ -68,6 +68,7 @@ def full_workflow(id_: str) -> Workflow:
                 due=LATER,
                 error="timeout",
                 changed=NOW,
+                expires=LATER,
             ),
             "label": fence("label", StepStatus.SKIPPED),
         },
@@ -337,6 +338,27 @@ def test_folding_a_workflow_that_is_open_is_refused(store: ArchivedStore) -> Non
         save(store, Changes(closed=[workflow("w1")]))
 
     assert load(store, "w1") == {}
+
+
+def test_timeouts_expire_by_lane_and_deadlines_only_where_they_are_asked_for_and_not_seen_to(store: ArchivedStore) -> None:
+    def timed(id_: str, lane: int, expires: datetime) -> Workflow:
+        return workflow(id_, lane=lane, fences={"reserve": fence(status=StepStatus.RUNNING, expires=expires)})
+
+    second = timedelta(seconds=1)
+    ready, waiting = timed("timeout", 0, NOW), [timed("early", 0, NOW + 9 * second), timed("elsewhere", 2, NOW)]
+    late = workflow("late", deadline=NOW - second)
+    seen_to = [workflow("told", deadline=NOW, error="it passed"), workflow("fine", deadline=NOW + 9 * second)]
+    save(store, changes_of(ready, *waiting, late, *seen_to))
+    save(store, Changes(closed=[workflow("closed", deadline=NOW, closed=NOW)]))
+
+    with store.unit() as unit:
+        without = unit.expired("checkout", [0, 1], NOW + second, 10, deadlines=False)
+        both = unit.expired("checkout", [0, 1], NOW + second, 10, deadlines=True)
+        one = unit.expired("checkout", [0, 1], NOW + second, 1, deadlines=True)
+
+    assert [tuple(row) for row in without] == [(0, "timeout")]
+    assert [tuple(row) for row in both] == [(0, "late"), (0, "timeout")]
+    assert [tuple(row) for row in one] == [(0, "late")]
 
 
 def test_the_backlog_counts_what_is_not_published_and_no_further_than_asked(store: ArchivedStore) -> None:

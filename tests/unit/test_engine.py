@@ -12,7 +12,6 @@ from saga.engine.relay import SCAN_ROWS
 from saga.errors import EventTooLarge, PartitionCountChanged
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.memory import MemoryStore
-from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
 from saga.transport.port import Partition
 from tests.travel import CREATE_EFFECTS, Script, TripBooked, effects, harness
@@ -137,13 +136,11 @@ def test_a_backlog_longer_than_one_scan_is_published_to_its_end(travel: Travel) 
 
 
 def test_while_kafka_is_away_start_accepts_up_to_its_bound_and_then_refuses(travel: Travel) -> None:
-    fleet = travel(Script(), max_backlog=10, clock=ManualClock())
-    clock = fleet.participants["agency"].clock
-    assert isinstance(clock, ManualClock)
+    fleet = travel(Script(), max_backlog=10)
 
     def start_until_refused() -> int:
         for accepted in range(100):
-            clock.advance(1)
+            fleet.clock.advance(1)
             try:
                 fleet.start(TripBooked(trip="rome"))
             except Overloaded:

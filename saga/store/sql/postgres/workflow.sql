@@ -12,7 +12,7 @@ ORDER BY workflow_id
 FOR UPDATE
 
 -- name: load_fences
-SELECT workflow_id, step, status, event, result, pending, refused, attempt, due, error, changed
+SELECT workflow_id, step, status, event, result, pending, refused, attempt, due, error, changed, expires
 FROM saga_fence WHERE workflow_id = ANY(%(ids)b::text[]) AND saga = %(saga)s;
 
 -- name: load_inbox
@@ -38,6 +38,21 @@ FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)
 WHERE f.saga = %(saga)s AND f.due <= %(now)s::timestamptz AND w.lane = ANY(%(lanes)s::integer[])
 GROUP BY w.lane, w.workflow_id ORDER BY min(f.due), w.workflow_id LIMIT %(limit)s;
 
+-- name: expired
+SELECT lane, workflow_id
+FROM (
+    SELECT w.lane, w.workflow_id, f.expires AS moment
+    FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)
+    WHERE f.saga = %(saga)s AND f.expires <= %(now)s::timestamptz
+    UNION ALL
+    SELECT lane, workflow_id, deadline
+    FROM saga_workflow
+    WHERE %(deadlines)s::boolean AND saga = %(saga)s AND deadline <= %(now)s::timestamptz
+      AND closed IS NULL AND error IS NULL
+) AS late
+WHERE lane = ANY(%(lanes)s::integer[])
+GROUP BY lane, workflow_id ORDER BY min(moment), workflow_id LIMIT %(limit)s;
+
 -- name: sagas_of_workflow
 SELECT saga FROM saga_workflow WHERE workflow_id = %(id)s ORDER BY saga;
 
@@ -59,17 +74,17 @@ ON CONFLICT (workflow_id, saga) DO UPDATE SET
 
 -- name: save_fence
 INSERT INTO saga_fence
-    (saga, workflow_id, step, status, event, result, pending, refused, attempt, due, error, changed)
+    (saga, workflow_id, step, status, event, result, pending, refused, attempt, due, error, changed, expires)
 SELECT %(saga)s, *
 FROM unnest(
     %(workflow_id)b::text[], %(step)b::text[], %(status)b::text[], %(event)b::text[], %(result)b::bytea[],
     %(pending)b::boolean[], %(refused)b::boolean[], %(attempt)b::integer[], %(due)b::text[]::timestamptz[],
-    %(error)b::text[], %(changed)b::text[]::timestamptz[]
+    %(error)b::text[], %(changed)b::text[]::timestamptz[], %(expires)b::text[]::timestamptz[]
 )
 ON CONFLICT (workflow_id, saga, step) DO UPDATE SET
     status = excluded.status, event = excluded.event, result = excluded.result, pending = excluded.pending,
     refused = excluded.refused, attempt = excluded.attempt, due = excluded.due, error = excluded.error,
-    changed = excluded.changed;
+    changed = excluded.changed, expires = excluded.expires;
 
 -- name: save_received
 INSERT INTO saga_inbox

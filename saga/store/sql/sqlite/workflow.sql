@@ -4,7 +4,8 @@ SELECT w.workflow_id, w.version, w.lane, w.status, w.sequence, w.deadline, w.ope
 FROM json_each(?2) AS ids CROSS JOIN saga_workflow AS w ON w.workflow_id = ids.value AND w.saga = ?1;
 
 -- name: load_fences
-SELECT f.workflow_id, f.step, f.status, f.event, f.result, f.pending, f.refused, f.attempt, f.due, f.error, f.changed
+SELECT f.workflow_id, f.step, f.status, f.event, f.result, f.pending, f.refused, f.attempt, f.due, f.error, f.changed,
+       f.expires
 FROM json_each(?2) AS ids CROSS JOIN saga_fence AS f ON f.workflow_id = ids.value AND f.saga = ?1;
 
 -- name: load_inbox
@@ -29,6 +30,18 @@ FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AN
 WHERE f.saga = ?1 AND f.due <= ?3 AND w.lane IN (SELECT value FROM json_each(?2))
 GROUP BY w.lane, w.workflow_id ORDER BY min(f.due), w.workflow_id LIMIT ?4;
 
+-- name: expired
+SELECT lane, workflow_id FROM (
+    SELECT w.lane, w.workflow_id, f.expires AS moment
+    FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AND w.saga = f.saga
+    WHERE f.saga = ?1 AND f.expires <= ?3
+    UNION ALL
+    SELECT lane, workflow_id, deadline FROM saga_workflow
+    WHERE ?5 AND saga = ?1 AND deadline <= ?3 AND closed IS NULL AND error IS NULL
+)
+WHERE lane IN (SELECT value FROM json_each(?2))
+GROUP BY lane, workflow_id ORDER BY min(moment), workflow_id LIMIT ?4;
+
 -- name: sagas_of_workflow
 SELECT saga FROM saga_workflow WHERE workflow_id = ?1 ORDER BY saga;
 
@@ -39,8 +52,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: save_fence
 INSERT OR REPLACE INTO saga_fence
-    (workflow_id, saga, step, status, event, result, pending, refused, attempt, due, error, changed)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    (workflow_id, saga, step, status, event, result, pending, refused, attempt, due, error, changed, expires)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: save_received
 INSERT OR REPLACE INTO saga_inbox

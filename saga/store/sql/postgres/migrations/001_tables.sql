@@ -58,8 +58,14 @@ CREATE TABLE saga_fence (
     due         timestamptz,
     error       text,
     changed     timestamptz,
+    expires     timestamptz,
     PRIMARY KEY (workflow_id, saga, step)
 ) WITH (fillfactor = 80);
+
+CREATE INDEX saga_fence_expires ON saga_fence (saga, expires) WHERE expires IS NOT NULL;
+
+CREATE INDEX saga_workflow_deadline ON saga_workflow (saga, deadline)
+WHERE deadline IS NOT NULL AND closed IS NULL AND error IS NULL;
 
 CREATE INDEX saga_fence_due ON saga_fence (saga, due) WHERE due IS NOT NULL;
 

@@ -1,0 +1,56 @@
+"""What happens when time is up: for a step without an outcome, and for the whole workflow.
+
+A timeout decides nothing by itself. It is a wish to unwind, stated by whoever waited, and the owner of the pivot decides
+whether it came in time; after a pivot it is only an alarm.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from saga.participant.ledger import Ledger
+from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
+from saga.store.port import Workflow
+
+log = logging.getLogger("saga.timers")
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A workflow here, of which a timeout or the deadline has passed."""
+
+    workflow_id: str
+
+
+def expire(ledger: Ledger, workflow: Workflow) -> None:
+    """See to every timeout that has passed: wish to unwind, or, where there is no way back, raise the alarm."""
+    reasons = [_overdue(ledger, workflow, step) for step in ledger.expire(workflow)]
+    if _deadline_passed(ledger, workflow):
+        workflow.error = f"the deadline passed at {workflow.deadline:%F %T %Z}"
+        ledger.touch(workflow)
+        reasons.append(workflow.error)
+    if not reasons:
+        return
+    log.warning("workflow %s: %s", workflow.id, "; ".join(reasons))
+    if workflow.status is not WorkflowStatus.FAILED and not _is_past_pivot(ledger, workflow):
+        ledger.abort(workflow, "; ".join(reasons))
+
+
+def _overdue(ledger: Ledger, workflow: Workflow, step: str) -> str:
+    reason = f"step {step} had no outcome in {ledger.saga[step].timeout}"
+    if step in ledger.saga.after_pivot and workflow.fences[step].status is not StepStatus.STUCK:
+        ledger.stick(workflow, ledger.saga[step], reason)
+    return reason
+
+
+def _deadline_passed(ledger: Ledger, workflow: Workflow) -> bool:
+    """The deadline is the initiator's to watch; others carry it for information."""
+    mine = ledger.saga.initiator == ledger.participant and workflow.error is None
+    return mine and workflow.deadline is not None and workflow.deadline <= ledger.now
+
+
+def _is_past_pivot(ledger: Ledger, workflow: Workflow) -> bool:
+    done = {received.step for received in workflow.inbox.values() if received.status is FactStatus.DONE}
+    done.update(name for name, fence in workflow.fences.items() if fence.status is StepStatus.DONE)
+    return bool(done & ledger.saga.pivots)

@@ -1,0 +1,136 @@
+"""Timeouts and deadlines: they wish to unwind, exactly once, never early, and the pivot decides whether they came in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from saga import Refused
+from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.testing.harness import Harness
+from tests.travel import FlightBooked, Script, TripBooked, effects, harness
+
+ALL = ("agency", "hotels", "airline", "bank")
+DEADLINE, TIMEOUT = 600, 60
+Travel = Callable[..., Harness]
+
+
+@pytest.fixture
+def travel() -> Iterator[Travel]:
+    """Makes fleets that are closed at the end of the test; participants and harness share one clock."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(harness(*arguments, **options))
+
+
+def ends(fleet: Harness, workflow: str) -> set[WorkflowStatus | None]:
+    found = (fleet.workflow(name, workflow) for name in ALL)
+    return {end.status if end and end.closed else None for end in found}
+
+
+def aborts(fleet: Harness) -> int:
+    return sum(("ce_status", b"abort") in record.headers for log in fleet.broker.logs.values() for record in log)
+
+
+def test_a_workflow_that_is_not_done_by_its_deadline_unwinds_and_says_why(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 10**6}))
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    fleet.advance(DEADLINE - 1)
+    assert ends(fleet, workflow) == {None}
+
+    fleet.advance(1)
+    assert ends(fleet, workflow) == {WorkflowStatus.COMPENSATED}
+    assert aborts(fleet) == 1
+    closed = fleet.workflow("agency", workflow)
+    assert closed is not None
+    assert closed.error is not None
+    assert closed.error.startswith("the deadline passed at 2030-01-01 00:10:00")
+
+
+def test_a_deadline_that_passes_after_the_pivot_aborts_nothing(travel: Travel) -> None:
+    fleet = travel(Script())
+    workflow = fleet.start(TripBooked(trip="rome"))
+    for name in ("agency", "hotels", "airline", "hotels", "airline", "bank", "bank"):
+        fleet.turn(name)
+
+    fleet.clock.advance(DEADLINE)
+    fleet.settle()
+
+    assert ends(fleet, workflow) == {WorkflowStatus.COMPLETED}
+    assert aborts(fleet) == 0
+
+
+def test_a_deadline_does_not_pass_before_everything_that_came_in_time_is_taken_in(travel: Travel) -> None:
+    fleet = travel(Script(), partitions=1)
+    workflow = fleet.start(TripBooked(trip="rome"))
+    for name in ("agency", "hotels", "airline", "hotels", "airline", "bank", "bank"):
+        fleet.turn(name)
+    topics = [p for p in fleet.broker.logs if p.topic == "travel.events"]
+    fleet.loops["agency"].consumer.pause(topics)
+
+    fleet.clock.advance(DEADLINE)
+    for _ in range(5):
+        fleet.turn("agency")
+    assert aborts(fleet) == 0
+
+    fleet.loops["agency"].consumer.resume(topics)
+    fleet.settle()
+    assert ends(fleet, workflow) == {WorkflowStatus.COMPLETED}
+
+
+def test_a_deadline_that_passes_while_the_initiator_is_down_is_seen_to_when_it_is_back(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 10**6}))
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    fleet.clock.advance(2 * DEADLINE)
+    fleet.crash("agency")
+    fleet.settle()
+
+    assert ends(fleet, workflow) == {WorkflowStatus.COMPENSATED}
+    assert aborts(fleet) == 1
+
+
+def test_a_step_that_waits_for_the_world_too_long_is_withdrawn_and_a_late_answer_is_refused(travel: Travel) -> None:
+    fleet = travel(Script(waiting={"rome"}))
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    fleet.advance(TIMEOUT - 1)
+    assert fleet.steps(workflow)["flight"] is StepStatus.RUNNING
+
+    fleet.advance(1)
+    assert fleet.steps(workflow)["flight"] is StepStatus.COMPENSATED
+    assert ends(fleet, workflow) == {WorkflowStatus.COMPENSATED}
+    assert (workflow, "flight", "compensation") in effects(fleet)
+    with fleet.transaction("airline") as tx, pytest.raises(Refused):
+        fleet.participants["airline"].resolve(workflow, "flight", FlightBooked(trip="rome"), tx)
+
+
+def test_an_answer_of_the_world_that_comes_in_time_ends_the_wait(travel: Travel) -> None:
+    fleet = travel(Script(waiting={"rome"}))
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    fleet.advance(TIMEOUT - 1)
+    with fleet.transaction("airline") as tx:
+        fleet.participants["airline"].resolve(workflow, "flight", FlightBooked(trip="rome"), tx)
+    fleet.settle()
+    fleet.advance(TIMEOUT)
+
+    assert ends(fleet, workflow) == {WorkflowStatus.COMPLETED}
+    assert aborts(fleet) == 0
+
+
+def test_a_parked_step_times_out_into_a_tombstone(travel: Travel) -> None:
+    fleet = travel(Script(raising={("flight", "rome"): 10**6}))
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    fleet.advance(TIMEOUT)
+
+    assert fleet.steps(workflow)["flight"] is StepStatus.SKIPPED
+    assert ends(fleet, workflow) == {WorkflowStatus.COMPENSATED}
