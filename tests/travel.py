@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from saga import Event, ExternalCall, Participant, Pending, Retry, Saga, Transaction
+from saga import Clock, Event, ExternalCall, Participant, Pending, Retry, Saga, Transaction
 from saga.testing.harness import Harness
 
 CREATE_EFFECTS = "CREATE TABLE IF NOT EXISTS effects (workflow TEXT, step TEXT, act TEXT, key TEXT)"
@@ -144,11 +144,11 @@ def note(tx: Transaction, step: str, act: str, key: str = "") -> None:
 
 
 def fleet(
-    script: Script, *, retry: Retry | None = None, max_backlog: int = 10_000, **options: Any
+    script: Script, *, retry: Retry | None = None, max_backlog: int = 10_000, clock: Clock | None = None, **options: Any
 ) -> list[Participant]:
     """Four participants that follow the script; `options` are those of the saga."""
     travel, external = saga(**options), options.get("external", False)
-    agency, hotels = Participant("agency", travel, max_backlog=max_backlog), Participant("hotels", travel)
+    agency, hotels = Participant("agency", travel, max_backlog=max_backlog, clock=clock), Participant("hotels", travel)
     airline, bank = Participant("airline", travel), Participant("bank", travel)
     patience = retry or Retry()
 
