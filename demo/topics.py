@@ -31,7 +31,8 @@ class Topics:
         """Delete these; one that is gone already is no error."""
         if not (wanted := [name for name in names if name in self.names]):
             return
-        for answer in AdminClient(self._client).delete_topics(wanted, operation_timeout=PATIENCE).values():
+        admin = AdminClient(self._client)  # kept until the answers are there: they end with it
+        for answer in admin.delete_topics(wanted, operation_timeout=PATIENCE).values():
             try:
                 answer.result(PATIENCE)
             except KafkaException as error:
