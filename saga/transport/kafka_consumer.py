@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from threading import Lock
+from threading import Lock, Thread
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -19,6 +19,8 @@ from saga.transport.port import Assignments, Partition, Record, out_of_range
 
 # librdkafka reports every failed connection; these say that waiting alone may not help.
 _SURFACING = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._FATAL})
+
+_FAREWELL = 5.0
 
 
 class KafkaConsumer:
@@ -88,11 +90,18 @@ class KafkaConsumer:
             return
         self._closed = True
         known, self._failure = self._failure, None
-        if self._alone:
-            self._hand_back(sorted(self._owned, key=lambda p: (p.topic, p.number)))
-        self._client.close()
+        self._hand_back(sorted(self._owned, key=lambda p: (p.topic, p.number)))
+        self._take_leave()
         if self._failure:
             raise self._failure from known
+
+    def _take_leave(self) -> None:
+        """Leave the group within `_FAREWELL` seconds, or without a word: without a broker librdkafka waits for a minute."""
+        leaving = Thread(target=self._client.close, name="saga-kafka-leaving", daemon=True)
+        leaving.start()
+        leaving.join(_FAREWELL)
+        if leaving.is_alive():
+            log.warning("no broker answers: the group was left without a word, and will notice by the session's timeout")
 
     def _end(self, partition: Partition) -> int:
         where = f"{partition.topic}/{partition.number}"
