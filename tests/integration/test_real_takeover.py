@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 
 TAKEOVER = 15.0
 """Seconds in which a successor must be at work: the session's 6, the coordinator's rebalance, and a good deal of luck."""
-FENCED = "was taken over by another owner"
+LET_GO = ("was taken over by another owner", "was taken away without notice")
+"""What a process says that goes on: its transaction fails on the epoch, or it hears of its loss before it has one."""
 
 
 def test_a_process_stopped_between_two_units_of_work_is_fenced_when_it_goes_on(
@@ -26,14 +27,15 @@ def test_a_process_stopped_between_two_units_of_work_is_fenced_when_it_goes_on(
         stopped = stage.hotels(dawdling)
         until(lambda: stage.shared_by(stopped), what="the lanes")
         early = stage.book(30)
-        until(lambda: stage.rows("SELECT 1 FROM commits"), what="the first of several lanes to be committed")
+        several = "SELECT 1 FROM commits HAVING count(DISTINCT lane) > 1"  # more wait their turn in the same poll
+        until(lambda: stage.rows(several), what="the first lanes to be committed")
         stopped.send(signal.SIGSTOP)
 
         successor = _taken_over(stage, stopped, early)
         stopped.send(signal.SIGCONT)
 
         until(lambda: stage.shared_by(stopped, successor), seconds=30, what="both to share again")
-        assert stopped.said(FENCED)
+        assert any(map(stopped.said, LET_GO))
         _all_is_well(stage, stopped, successor)
 
 
@@ -54,7 +56,6 @@ def test_a_process_stopped_inside_its_transaction_does_not_block_its_successor(
 
         until(lambda: stage.shared_by(stopped, successor), seconds=30, what="both to share again")
         assert stopped.said("the server has ended the session, nothing was committed")
-        assert stopped.said(FENCED)
         _all_is_well(stage, stopped, successor)
 
 
