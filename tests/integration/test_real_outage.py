@@ -1,4 +1,4 @@
-"""Broker or registry away, at the start and in the middle: what is begun meanwhile waits, and then all goes out in order."""
+"""Broker, database or registry away, at the start and in the middle: what is begun waits, and then all goes out in order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
@@ -22,8 +22,8 @@ from saga.store.sqlite import SqliteStore
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 from saga.transport.port import Partition
-from servers import LocalServer
-from servers.kafka import local
+from servers import LocalServer, postgres
+from servers import kafka as kafka_server
 from servers.process import LOOPBACK, free_port
 from tests.integration.stage import first_published_in_order
 from tests.serving import missing_is_told
@@ -41,9 +41,21 @@ GRACE = 20.0
 def own_kafka() -> Iterator[LocalServer]:
     """A broker that only this test has, not started yet."""
     with missing_is_told(os.environ):
-        server = local(print)
+        server = kafka_server.local(print)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[LocalServer]:
+    """A server that only this test has."""
+    with missing_is_told(os.environ):
+        server = postgres.local(print)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 def test_what_is_begun_while_the_broker_is_away_goes_out_in_order_when_it_is_back(
@@ -78,6 +90,28 @@ def test_what_is_begun_while_the_broker_is_away_goes_out_in_order_when_it_is_bac
     published = first_published_in_order(records)
     begun = {f"{when} {n}" for when in ("before", "away", "nobody", "waiting") for n in range(20)}
     assert published == {("agency", id): [1, 2] for id in begun}
+
+
+def test_a_rebalance_while_the_database_is_away_costs_no_worker(
+    kafka: str, own_postgres: LocalServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    participants = [fleet(Script(), name="rebalance-without-database")[0] for _ in range(2)]
+    broker = _broker_of(participants[0], kafka)
+    with ExitStack() as stack:
+        stores = [stack.enter_context(closing(PostgresStore(own_postgres.address, migrate=True))) for _ in participants]
+        first, second = (Worker(p, store=store, broker=broker) for p, store in zip(participants, stores, strict=True))
+        stack.enter_context(first.running())
+        until(lambda: len(first.standing().lanes) == LANES, what="the lanes")
+
+        own_postgres.crash()
+        stack.enter_context(second.running())
+        until(lambda: "cannot be taken" in caplog.text, what="a claim that fails")
+        own_postgres.start()
+
+        until(lambda: [len(w.standing().lanes) for w in (first, second)] == [LANES // 2] * 2, what="both to share the lanes")
+        _begin(participants[0], stores[0], "afterwards", 20)
+        until(lambda: not _pending(stores[0]), what="everything to be published")
+        assert "were left as they are, their next owner will tidy up" in caplog.text
 
 
 def test_a_worker_waits_for_its_registry_and_goes_on_by_itself(
@@ -174,5 +208,5 @@ def _begin(agency: Participant, store: PostgresStore | SqliteStore, when: str, c
 
 
 def _pending(store: PostgresStore | SqliteStore) -> int:
-    sagas = ("outage", "registry-away", "registry-known")
+    sagas = ("outage", "registry-away", "registry-known", "rebalance-without-database")
     return sum(len(store.pending(saga, lane, 1000)) for saga in sagas for lane in range(LANES))
