@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from uuid import uuid5
 
@@ -18,51 +17,24 @@ from demo.audit import audit
 from demo.books import SERVICES
 from demo.feed import Feed, settle
 from demo.fleet import Fleet
-from demo.order import Intake, Order
-from demo.stocking import opening_stock
+from demo.order import Order
 from saga.failpoints import Failpoint
 from saga.protocol.facts import StepStatus
 from saga.store.sqlite import SqliteStore
 from services.orders.app import ORDERS, orders
+from tests.crash.killing import EXTERNAL, OPENING, false_claims, run_to_the_end
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-ORDERS_SENT = 60
-EXTERNAL = {Failpoint.EXTERNAL_INTENDED, Failpoint.EXTERNAL_RETURNED}
-
-
-def _armed(place: Failpoint) -> dict[str, dict[str, str]]:
-    """Every service that passes this place dies there: at the second time, so that something has been done before."""
-    victims = ("payments",) if place in EXTERNAL else SERVICES
-    return {name: {"SAGA_FAILPOINTS": f"{place}:kill:2"} for name in victims}
-
-
 @pytest.mark.parametrize("place", Failpoint, ids=str)
 def test_a_service_killed_here_loses_nothing_and_does_nothing_twice(place: Failpoint, tmp_path: Path) -> None:
-    invoices = list(islice(sample.invoices(), ORDERS_SENT))
-    intake = Intake.of(invoices)
-    opening, armed = opening_stock(intake.demand), _armed(place)
-    fleet = Fleet(tmp_path, opening=opening)
-    killed: set[str] = set()
+    fleet, victims = Fleet(tmp_path, opening=OPENING), ("payments",) if place in EXTERNAL else SERVICES
 
-    def restart_the_dead() -> None:
-        for name in [n for n, process in fleet.processes.items() if process.poll() is not None]:
-            assert name in armed, f"{name} died by itself: {fleet.log(name).read_text()[-2000:]}"
-            assert fleet.processes[name].returncode == -signal.SIGKILL
-            killed.add(name)
-            fleet.restart(name)
+    killed = run_to_the_end(fleet, dict.fromkeys(victims, place))
 
-    try:
-        fleet.prepare()
-        fleet.start_all(armed)
-        Feed(fleet.url, fleet.books).send((i.order for i in invoices if i.order), restart_the_dead)
-        settle(fleet.books, restart_the_dead)
-    finally:
-        fleet.stop()
-
-    assert killed == set(armed)
-    assert [f for f in audit(fleet.books, opening=opening, totals=intake.totals) if not f.holds] == []
+    assert killed == set(victims)
+    assert false_claims(fleet) == []
 
 
 def test_an_abort_between_intent_and_result_waits_for_the_result_and_undoes_it(tmp_path: Path) -> None:
