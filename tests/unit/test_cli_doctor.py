@@ -7,8 +7,9 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from saga import assembly
+from saga.contracts.schema import Schema
 from saga.contracts.topics import saga_topics
-from saga.errors import BrokerError
+from saga.errors import BrokerError, RegistryUnavailable
 from saga.store.sqlite import SqliteStore
 from saga.transport.embedded import PARTITIONS, EmbeddedBroker
 from saga.transport.kafka_settings import KafkaSettings
@@ -58,6 +59,58 @@ def test_a_healthy_participant_has_nothing_but_good_findings(saga: Commands, clu
     assert {f["level"] for f in said.json["findings"]} == {"ok"}
     assert found(said, "topics")["text"].endswith("checkout.compensations: 4 partitions, as the database recorded")
     assert found(said, "registry")["text"] == "not configured: contracts come from the folder"
+
+
+class Registered:
+    """A registry that has all schemas but those of the subjects that are `missing`, or does not answer."""
+
+    def __init__(self, *missing: str, away: bool = False) -> None:
+        self.missing, self.away = missing, away
+
+    def registered(self, subject: str, schema: Schema) -> bool:
+        if self.away:
+            raise RegistryUnavailable("the registry does not answer")
+        return subject not in self.missing
+
+    def known(self, subject: str) -> bool:
+        return self.registered(subject, {})
+
+
+REGISTRY = "http://registry/apis/ccompat/v7"
+PLACED = "checkout.events-checkout.OrderPlaced"
+
+
+def test_a_registry_that_has_every_schema_is_well(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly, "registry", lambda settings: Registered())
+
+    said = saga("doctor", STOCK, "--json", SAGA_REGISTRY=REGISTRY)
+
+    assert found(said, "registry")["text"] == f"{REGISTRY} answers"
+    assert found(said, "schemas")["level"] == "ok"
+
+
+def test_what_is_not_registered_is_named_with_the_command(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly, "registry", lambda settings: Registered(PLACED))
+
+    said = saga("doctor", STOCK, "--json", SAGA_REGISTRY=REGISTRY)
+
+    assert said.code == 1
+    assert found(said, "schemas")["text"] == f"not registered: {PLACED}"
+    assert found(said, "schemas")["fix"] == "run: saga schemas register DIR"
+
+
+@pytest.mark.parametrize("target", [(), (STOCK,)], ids=["no saga", "a participant"])
+def test_a_registry_that_does_not_answer_fails(
+    target: tuple[str, ...], saga: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "registry", lambda settings: Registered(away=True))
+
+    said = saga("doctor", *target, "--json", SAGA_REGISTRY=REGISTRY)
+
+    assert said.code == 1
+    assert found(said, "registry")["level"] == "fail"
+    assert f"a schema registry runs at {REGISTRY}" in found(said, "registry")["fix"]
+    assert "schemas" not in {f["subject"] for f in said.json["findings"]}
 
 
 def test_what_is_not_configured_is_a_warning_with_the_setting(saga: Commands) -> None:

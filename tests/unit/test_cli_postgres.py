@@ -1,0 +1,61 @@
+"""What commands say of a postgresql:// URL, as far as no server is needed for it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Commands
+
+NOWHERE = "postgresql://u:pa55@127.0.0.1:9/orders"
+
+
+@pytest.fixture
+def saga(tmp_path: Path) -> Commands:
+    return Commands(tmp_path)
+
+
+@pytest.mark.parametrize("command", [("db", "upgrade"), ("db", "sql"), ("show", "w1")], ids=" ".join)
+@pytest.mark.parametrize("url", [NOWHERE, "postgres://127.0.0.1:9/orders?user=u&password=pa55"])
+def test_a_server_that_does_not_answer_is_named_without_its_password(
+    command: tuple[str, ...], url: str, saga: Commands
+) -> None:
+    said = saga(*command, SAGA_DATABASE=url)
+
+    assert said.code == 1
+    assert "error: 127.0.0.1:9/orders cannot be reached" in said.err
+    assert "pa55" not in said.err
+
+
+def test_an_address_that_libpq_cannot_read_is_wrong_use_and_not_repeated(saga: Commands) -> None:
+    said = saga("db", "upgrade", SAGA_DATABASE="postgresql://u:pa55@127.0.0.1:9/orders?colour=red")
+
+    assert said.code == 2
+    assert "expected postgresql://user:password@host:5432/database" in said.err
+    assert "pa55" not in said.err
+
+
+def test_without_the_driver_the_extra_is_named(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("saga.store.postgres", "saga.store.postgres_tables"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    for command in (("db", "upgrade"), ("show", "w1")):
+        said = saga(*command, SAGA_DATABASE=NOWHERE)
+
+        assert said.code == 2
+        assert "run: pip install 'saga-choreography[postgres]'" in said.err
+        assert "pa55" not in said.err
+
+
+def test_the_doctor_tells_it_too(saga: Commands) -> None:
+    said = saga("doctor", "--json", SAGA_DATABASE=NOWHERE)
+
+    (finding,) = (f for f in said.json["findings"] if f["subject"] == "database")
+    assert said.code == 1
+    assert finding["level"] == "fail"
+    assert "127.0.0.1:9/orders cannot be reached" in finding["text"]
+    assert "createdb" in finding["fix"]
+    assert "pa55" not in said.out
