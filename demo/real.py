@@ -45,7 +45,12 @@ class RealBooks(Books):
         self._connections: dict[str, psycopg.Connection[Any]] = {}
 
     def rows(self, owner: str, sql: str) -> list[tuple[Any, ...]]:
-        return self._connection(owner).execute(sql.encode()).fetchall() if owner in self.urls else super().rows(owner, sql)
+        if owner not in self.urls:
+            return super().rows(owner, sql)
+        try:
+            return self._connection(owner).execute(sql.encode()).fetchall()
+        except psycopg.OperationalError as error:
+            raise FleetError(f"PostgreSQL at {_place(self.urls[owner])} cannot be asked: {error}") from error
 
     def store(self, service: str) -> PostgresStore:
         return PostgresStore(self.urls[service])
@@ -108,7 +113,7 @@ def real(home: Path, own: Mapping[str, str], tell: Tell) -> Iterator[Real]:
         environment = {"SAGA_BROKER": addresses["kafka"], "SAGA_REGISTRY": addresses["registry"]}
         stack.enter_context(_topics(addresses["kafka"], environment, tell))
         _order(["schemas", "register", CONTRACTS], environment, tell)
-        urls = {service: stack.enter_context(_database(addresses["postgres"])) for service in SERVICES}
+        urls = {service: stack.enter_context(_database(addresses["postgres"], tell)) for service in SERVICES}
         yield Real(addresses, stack.enter_context(closing(RealBooks(home, urls))))
 
 
@@ -126,21 +131,37 @@ def _topics(servers: str, environment: Mapping[str, str], tell: Tell) -> Iterato
         _order(["topics", "apply", CONTRACTS, "--partitions", str(PARTITIONS)], environment, tell)
         yield
     finally:
-        _asked(lambda: topics.delete(name for name in topics.names if name not in before), servers)
+        made = [name for name in topics.names if name not in before]
+        try:
+            topics.delete(made)
+        except KafkaException as error:
+            tell(f"Kafka at {servers}: {' and '.join(made)} may be left: {error.args[0].str()}")
 
 
 @contextmanager
-def _database(server: str) -> Iterator[str]:
+def _database(server: str, tell: Tell) -> Iterator[str]:
+    """The URL of a new database, which is dropped at the end."""
     with ExitStack() as stack:
         try:
             url = stack.enter_context(fresh_database(server))
         except psycopg.Error as error:
-            place = urlsplit(server)
             raise FleetError(
-                f"PostgreSQL at {place.hostname}:{place.port or 5432} makes no database: {error}".strip()
-                + ". Let the user of --postgres create databases (CREATEDB), or leave it out for a server of the demo's own"
+                f"PostgreSQL at {_place(server)} makes no database: {str(error).strip()}. "
+                f"Let the user of --postgres create databases (CREATEDB), or leave it out for a server of the demo's own"
             ) from error
-        yield url
+        try:
+            yield url
+        finally:
+            try:
+                stack.close()
+            except psycopg.OperationalError as error:
+                tell(f"PostgreSQL at {_place(url)}: the database is left: {str(error).strip()}")
+
+
+def _place(url: str) -> str:
+    """The URL without its user and password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or 5432}{parts.path}"
 
 
 def _asked(question: Callable[[], Any], servers: str) -> Any:

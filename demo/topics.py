@@ -8,6 +8,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 PATIENCE = 10.0
+PATIENCE_AT_THE_END = 2.0
+"""To delete what a run has made may not hold Ctrl-C up."""
 
 
 class Topics:
@@ -32,9 +34,9 @@ class Topics:
         if not (wanted := [name for name in names if name in self.names]):
             return
         admin = AdminClient(self._client)  # kept until the answers are there: they end with it
-        for answer in admin.delete_topics(wanted, operation_timeout=PATIENCE).values():
+        for answer in admin.delete_topics(wanted, request_timeout=PATIENCE_AT_THE_END).values():
             try:
-                answer.result(PATIENCE)
+                answer.result()
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import Annotated, Any, Self
 
@@ -14,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from saga import LifecycleError, Overloaded
-from saga.errors import EventTooLarge
+from saga.errors import EventTooLarge, StoreError
 from saga.store.port import Store
 from services.orders.app import OrderConflict, place
 from services.orders.events import OrderPlaced
@@ -92,7 +93,10 @@ _STATUS = {
     EventTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     LifecycleError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+
+log = logging.getLogger("orders")
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
@@ -100,6 +104,9 @@ async def _refuse(_: Request, error: Exception) -> Response:
     if not isinstance(error, ValidationError):
         retry_after = getattr(error, "retry_after", 1.0)
         headers = {"Retry-After": f"{max(1, round(retry_after))}"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+        if isinstance(error, StoreError):
+            log.error("%s", error)  # it names the database, which is nobody's business outside
+            return _problem(status, "the order book is away; send the request again", headers=headers)
         return _problem(status, str(error), headers=headers)
     found = [f"{_path(wrong['loc'])}: {wrong['msg']}, found {wrong['input']!r:.80}" for wrong in error.errors()]
     return _problem(status, "this is no order: " + "; ".join(found[:10]))

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from saga import Overloaded, Transaction
+from saga.errors import StoreError
 from saga.store.memory import MemoryStore
 from services.orders import api as module
 from services.orders.api import api
@@ -119,6 +120,21 @@ def test_a_service_without_room_says_when_to_come_back(http: httpx.Client, monke
 
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "7"
+
+
+def test_a_database_that_is_away_is_no_fault_of_the_customer_and_not_named(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(order: OrderPlaced, tx: Transaction) -> str:
+        raise StoreError("db.internal:5432/orders cannot be reached")
+
+    monkeypatch.setattr(module, "place", away)
+
+    response = http.post("/orders", json=ORDER)
+
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    assert response.json() == {"error": "the order book is away; send the request again"}
 
 
 def test_a_service_whose_worker_has_never_run_asks_to_come_back() -> None:
