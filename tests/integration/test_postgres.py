@@ -329,7 +329,9 @@ def test_a_transaction_that_does_nothing_is_cut_and_the_store_goes_on(
             last(unit)
             until(lambda: open_transactions(database) == 0, seconds=5, what="the server to end the transaction")
 
-    with pytest.raises(StoreError, match=r"nothing was committed: terminating connection due to idle.in.transaction"):
+    # the server's word may arrive a moment before the COMMIT, or be found in place of its answer
+    cut = r"nothing was committed: terminating connection due to idle.in.transaction|lost before COMMIT was answered"
+    with pytest.raises(StoreError, match=cut):
         dawdle()
 
     assert pieces(store) == {"rice": 5, "tea": 5}
