@@ -174,6 +174,10 @@ def _home() -> Iterator[Path]:
     except (KeyboardInterrupt, SystemExit):
         shutil.rmtree(home)
         raise
+    except typer.Exit:
+        if not any(home.iterdir()):  # nothing was started
+            home.rmdir()
+        raise
     shutil.rmtree(home)
 
 
