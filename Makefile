@@ -20,12 +20,14 @@ install: $(BIN)/.installed ## make the virtual environment .venv with everything
 
 lint: install ## check the style
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 type: install ## check the types
 	$(BIN)/mypy
 
 test: install ## everything: style, types, all tests
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 -m 'not slow'
 	$(BIN)/pytest -m slow

@@ -25,7 +25,7 @@ from demo.topics import Topics
 from saga.contracts.topics import saga_topics
 from saga.store.postgres import PostgresStore
 from saga.store.postgres_tables import PostgresTables
-from servers import LADDERS, fresh_database
+from servers import LADDERS, Ladder, fresh_database
 
 VARIABLES: Mapping[str, str] = {"kafka": "SAGA_BROKER", "postgres": "SAGA_DATABASE", "registry": "SAGA_REGISTRY"}
 """Server to the setting that `make servers-up` prints for it."""
@@ -93,8 +93,17 @@ class Real:
 
 
 def given(**flags: str | None) -> dict[str, str]:
-    """Server to the address of the user's own: the flag, else the setting in the environment, else not there."""
+    """Server to the address of the user's own: the flag, else the setting in the environment, else not there.
+
+    Raises FleetError where that of PostgreSQL is no URL of one.
+    """
     found = {name: flag or os.environ.get(VARIABLES[name]) or "" for name, flag in flags.items()}
+    scheme, _, _ = (found.get("postgres") or "postgresql").partition(":")
+    if scheme not in ("postgresql", "postgres"):
+        raise FleetError(
+            f"--postgres or SAGA_DATABASE has the scheme {scheme!r}; expected postgresql://user@host:5432/postgres, "
+            f"or neither of them for a server of the demo's own"
+        )
     return {name: address for name, address in found.items() if address}
 
 
@@ -108,13 +117,20 @@ def real(home: Path, own: Mapping[str, str], tell: Tell) -> Iterator[Real]:
         addresses = {}
         for name, ladder in LADDERS.items():
             tell(f"{name}: {'looking at yours' if name in own else 'starting one'}")
-            given = {**os.environ, ladder.variable: own[name]} if name in own else os.environ
-            addresses[name] = stack.enter_context(ladder.serving(given, tell))
+            addresses[name] = _own(ladder, own[name]) if name in own else stack.enter_context(ladder.serving({}, tell))
         environment = {"SAGA_BROKER": addresses["kafka"], "SAGA_REGISTRY": addresses["registry"]}
         stack.enter_context(_topics(addresses["kafka"], environment, tell))
         _order(["schemas", "register", CONTRACTS], environment, tell)
         urls = {service: stack.enter_context(_database(addresses["postgres"], tell)) for service in SERVICES}
         yield Real(addresses, stack.enter_context(closing(RealBooks(home, urls))))
+
+
+def _own(ladder: Ladder, address: str) -> str:
+    if not ladder.answers(address):
+        place = _place(address) if "@" in address else address
+        setting = f"--{ladder.name} or {VARIABLES[ladder.name]}"
+        raise FleetError(f"no {ladder.name} answers at {place}; start it, or correct {setting}")
+    return address
 
 
 @contextmanager

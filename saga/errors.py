@@ -1,29 +1,29 @@
 """Every error the library raises, one tree; imports nothing.
 
-    SagaError
-    ├── DefinitionError            a saga, a handler or a setting is wrong: found at declaration or at start, never retried
-    │   └── PartitionCountChanged     the topics no longer have the partition count recorded in the store
-    ├── ContractError              bytes, headers or an event disagree with the saga's schemas
-    │   ├── EncodeError               an event cannot be written as its contract says
-    │   ├── DecodeError               bytes cannot be read as their contract says
-    │   ├── EventTooLarge             an event would not fit into one Kafka record
-    │   └── SchemaNotFound            the registry answers that it has no such schema
-    ├── RegistryUnavailable        the schema registry does not answer, and the cache does not know
-    ├── StoreError                 the participant's database said no; the driver's error is the cause
-    │   ├── StoreBehind               the topics hold own facts that the store does not know: it was restored or lost
-    │   ├── StoreBusy                 another worker process holds the database file
-    │   ├── StoreConflict             serialization failure, deadlock or lock timeout: the same work may be done again at once
-    │   ├── StatementFailed           a pipelined statement of some handler failed; which one's is not known
-    │   ├── CommitUnknown             the answer to COMMIT was lost: committed or not, only the store can tell
-    │   └── LaneFenced                another owner took the lane over; this transaction must not commit
-    ├── BrokerError                Kafka said no; `.retriable` tells whether trying again can help
-    │   └── OffsetOutOfRange          a partition does not hold the offset at which a lane must go on
-    ├── LifecycleError             something was used before it was started or after it was stopped
-    ├── LaneStopped                a lane cannot go on; the message says which record and why
-    ├── Refused                    a wish that came too late, e.g. resolving a step that was already undone
-    ├── Overloaded                 a bound is reached; try again after `.retry_after` seconds
-    └── HandlerError               for handler authors to raise
-        └── TerminalError             do not try this step again
+SagaError
+├── DefinitionError            a saga, a handler or a setting is wrong: found at declaration or at start, never retried
+│   └── PartitionCountChanged     the topics no longer have the partition count recorded in the store
+├── ContractError              bytes, headers or an event disagree with the saga's schemas
+│   ├── EncodeError               an event cannot be written as its contract says
+│   ├── DecodeError               bytes cannot be read as their contract says
+│   ├── EventTooLarge             an event would not fit into one Kafka record
+│   └── SchemaNotFound            the registry answers that it has no such schema
+├── RegistryUnavailable        the schema registry does not answer, and the cache does not know
+├── StoreError                 the participant's database said no; the driver's error is the cause
+│   ├── StoreBehind               the topics hold own facts that the store does not know: it was restored or lost
+│   ├── StoreBusy                 another worker process holds the database file
+│   ├── StoreConflict             serialization failure, deadlock or lock timeout: the same work may be done again at once
+│   ├── StatementFailed           a pipelined statement of some handler failed; which one's is not known
+│   ├── CommitUnknown             the answer to COMMIT was lost: committed or not, only the store can tell
+│   └── LaneFenced                another owner took the lane over; this transaction must not commit
+├── BrokerError                Kafka said no; `.retriable` tells whether trying again can help
+│   └── OffsetOutOfRange          a partition does not hold the offset at which a lane must go on
+├── LifecycleError             something was used before it was started or after it was stopped
+├── LaneStopped                a lane cannot go on; the message says which record and why
+├── Refused                    a wish that came too late, e.g. resolving a step that was already undone
+├── Overloaded                 a bound is reached; try again after `.retry_after` seconds
+└── HandlerError               for handler authors to raise
+    └── TerminalError             do not try this step again
 """
 
 from __future__ import annotations

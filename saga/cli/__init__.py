@@ -9,9 +9,7 @@ from importlib.util import find_spec
 def main() -> None:
     """Entry point; exits 2 with the extra to install where typer or rich are missing."""
     if missing := [name for name in ("typer", "rich") if find_spec(name) is None]:
-        sys.stderr.write(
-            f"error: the command line needs {' and '.join(missing)}; run: pip install 'saga-choreography[cli]'\n"
-        )
+        sys.stderr.write(f"error: the command line needs {' and '.join(missing)}; run: pip install 'saga-choreography[cli]'\n")
         raise SystemExit(2)
     from saga.cli.app import app
 

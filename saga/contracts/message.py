@@ -125,9 +125,7 @@ def kind_of(raw: RawHeaders) -> Kind:
     )
 
 
-def from_headers(
-    raw: RawHeaders, value: bytes, *, topic: str = "", partition: int = -1, offset: int = -1
-) -> Message:
+def from_headers(raw: RawHeaders, value: bytes, *, topic: str = "", partition: int = -1, offset: int = -1) -> Message:
     """Read a consumed record; raises DecodeError that names the header that is missing or makes no sense."""
     try:
         deadline = raw.get("ce_deadline")

@@ -150,9 +150,7 @@ class Handling:
         fence = workflow.fences[step.name]
         return self._begin(ledger, workflow, step, Act.COMPENSATION, _recorded(fence))
 
-    def _begin(
-        self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, events: dict[str, bytes | None]
-    ) -> list[Intent]:
+    def _begin(self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, events: dict[str, bytes | None]) -> list[Intent]:
         """Run the handler in this transaction, or, for an external step, commit the intent in it."""
         handler = self.participant.handlers[step.name, act]
         tried = _tried(workflow, step.name)
@@ -172,9 +170,7 @@ class Handling:
             self._finish(ledger, workflow, step, act, outcome)
         return []
 
-    def _call(
-        self, ledger: Ledger, workflow: Workflow, handler: Handler, arguments: list[Event | None]
-    ) -> Answered | Pending:
+    def _call(self, ledger: Ledger, workflow: Workflow, handler: Handler, arguments: list[Event | None]) -> Answered | Pending:
         self.latest = Latest(handler, workflow.id, _tried(workflow, handler.step))
         ledger.unit.workflow_id = workflow.id
         returned = self.invocation.call(handler, workflow.id, arguments, ledger.unit)
@@ -204,9 +200,7 @@ class Handling:
         handler = self.participant.handlers[step.name, act]
         done = {received.type for received in workflow.inbox.values() if received.status is FactStatus.DONE}
         events = (
-            self._triggers(workflow, next(join for join in step.on if join <= done))
-            if act is Act.ACTION
-            else _recorded(fence)
+            self._triggers(workflow, next(join for join in step.on if join <= done)) if act is Act.ACTION else _recorded(fence)
         )
         arguments = self.invocation.arguments(handler, workflow.id, events)
         return Intent(workflow.id, step.name, act, handler, arguments, fence.attempt)

@@ -182,9 +182,7 @@ class Ledger:
             case _:
                 assert_never(act)
 
-    def state(
-        self, workflow: Workflow, step: str, status: FactStatus, event: str, payload: bytes, *, index: int = 0
-    ) -> None:
+    def state(self, workflow: Workflow, step: str, status: FactStatus, event: str, payload: bytes, *, index: int = 0) -> None:
         """Write a fact to the outbox, with the workflow's next sequence number."""
         workflow.sequence += 1
         self._touched[workflow.id] = workflow

@@ -100,9 +100,7 @@ class Participant:
 
         return declare(function) if function is not None else declare
 
-    def compensation(
-        self, *, of: Callable[..., Any] | str, retry: Retry | None = None
-    ) -> Callable[[Function], Function]:
+    def compensation(self, *, of: Callable[..., Any] | str, retry: Retry | None = None) -> Callable[[Function], Function]:
         """Declare what undoes a step, named by its handler or by its name (the root has no handler).
 
         It takes the event with which the action ended (None for an action that was withdrawn while `Pending`) and the

@@ -79,9 +79,7 @@ _UNDONE = frozenset({StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.COMPENSAT
 _UNWINDING = _UNDONE | {StepStatus.COMPENSATING}
 
 
-def decide(
-    saga: Definition, participant: str, facts: Collection[Fact], fences: Mapping[str, FenceView]
-) -> tuple[Action, ...]:
+def decide(saga: Definition, participant: str, facts: Collection[Fact], fences: Mapping[str, FenceView]) -> tuple[Action, ...]:
     """What `participant` must do now about one workflow.
 
     `facts` are those received so far, own ones included once they came back from the topics; `fences` are the participant's
@@ -123,17 +121,13 @@ class _Knowledge:
 
     __slots__ = ("aborted", "done", "fences", "reported", "saga", "statuses", "steps")
 
-    def __init__(
-        self, saga: Definition, participant: str, facts: Collection[Fact], fences: Mapping[str, FenceView]
-    ) -> None:
+    def __init__(self, saga: Definition, participant: str, facts: Collection[Fact], fences: Mapping[str, FenceView]) -> None:
         self.saga, self.fences = saga, fences
         self.steps = saga.owned(participant)
         self.statuses = {(f.step, f.status) for f in facts}
         self.done = {f.event for f in facts if f.status is FactStatus.DONE}
         self.reported = {f.step for f in facts if f.status in REPORTS}
-        self.reported.update(
-            f.step for f in facts if f.status is FactStatus.STUCK and saga[f.step].on_stuck == "continue"
-        )
+        self.reported.update(f.step for f in facts if f.status is FactStatus.STUCK and saga[f.step].on_stuck == "continue")
         self.reported.update(name for name, fence in fences.items() if fence.status in _UNDONE)
         self.aborted = (
             bool(self.reported)
@@ -160,7 +154,8 @@ class _Knowledge:
 
     def refusals(self) -> tuple[Refuse, ...]:
         return tuple(
-            Refuse(step.name) for step in self.steps
+            Refuse(step.name)
+            for step in self.steps
             if step.name in self.saga.pivots and self._own(step.name) is StepStatus.DONE and self._must_refuse(step)
         )
 

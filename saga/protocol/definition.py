@@ -124,17 +124,11 @@ class Definition:
     @cached_property
     def successors(self) -> Mapping[str, tuple[str, ...]]:
         """Step to the steps that any of its events may trigger."""
-        return {
-            step.name: tuple(s.name for s in self.steps if s.consumes & set(step.emits))
-            for step in self.steps
-        }
+        return {step.name: tuple(s.name for s in self.steps if s.consumes & set(step.emits)) for step in self.steps}
 
     @cached_property
     def predecessors(self) -> Mapping[str, tuple[str, ...]]:
-        return {
-            step.name: tuple(s.name for s in self.steps if step.name in self.successors[s.name])
-            for step in self.steps
-        }
+        return {step.name: tuple(s.name for s in self.steps if step.name in self.successors[s.name]) for step in self.steps}
 
     @cached_property
     def pivots(self) -> frozenset[str]:
@@ -222,10 +216,7 @@ class Definition:
     def _refuse_cycles(self) -> None:
         settled: set[str] = set()
         while len(settled) < len(self.steps):
-            free = {
-                s.name for s in self.steps
-                if s.name not in settled and settled.issuperset(self.predecessors[s.name])
-            }
+            free = {s.name for s in self.steps if s.name not in settled and settled.issuperset(self.predecessors[s.name])}
             if not free:
                 circle = ", ".join(s.name for s in self.steps if s.name not in settled)
                 raise DefinitionError(f"saga {self.name!r}: steps {circle} wait for each other in a circle")

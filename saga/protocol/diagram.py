@@ -24,7 +24,7 @@ def _lines(saga: Definition) -> Iterator[str]:
     for step in saga.steps:
         yield from _arrivals(saga, step)
         if step.fails:
-            yield f'{_id("step", step.name)} -- {short(step.fails)} --x {_id("fail", step.name)}((abort))'
+            yield f"{_id('step', step.name)} -- {short(step.fails)} --x {_id('fail', step.name)}((abort))"
     for step in saga.steps:
         yield from _unwinding(saga, step)
     yield "classDef pivot stroke-width:4px"

@@ -177,7 +177,7 @@ def _what_only_goes_forward_does_not_fail(runs: _Runs) -> Iterator[Problem]:
     for step in saga.steps:
         if step.name in saga.after_pivot and _may_fail(step):
             way = [*runs.to(step.name), Happening("failed", step.name, step.fails)]
-            declared = f"fails with {short(step.fails)}" if step.fails else "has \"on_error\": \"fail\""
+            declared = f"fails with {short(step.fails)}" if step.fails else 'has "on_error": "fail"'
             yield Problem(
                 "fails after the pivot",
                 f"step {step.name!r} {declared}, but it comes after a pivot; let the pivot wait for it, or let it not fail",

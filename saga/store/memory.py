@@ -230,9 +230,7 @@ class MemoryStore:
     def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
         with self._reading():
             rows = (row for rows in self._tables.outbox.values() for row in rows.values())
-            waiting = [
-                row for row in rows if row.saga == saga and row.lane == lane and self._tables.offsets[row.id] is None
-            ]
+            waiting = [row for row in rows if row.saga == saga and row.lane == lane and self._tables.offsets[row.id] is None]
             return sorted(waiting, key=lambda row: (row.workflow_id, row.sequence))[:limit]
 
     def woken(self) -> bool:

@@ -130,9 +130,7 @@ class SqliteStore:
     def find(self, workflow_id: str) -> list[tuple[str, Workflow, list[OutboxRow]]]:
         with self._begun("BEGIN") as unit:
             sagas = [saga for (saga,) in unit.query("sagas_of_workflow", workflow_id)]
-            return [
-                (saga, unit.load(saga, [workflow_id])[workflow_id], unit.outbox_of(saga, workflow_id)) for saga in sagas
-            ]
+            return [(saga, unit.load(saga, [workflow_id])[workflow_id], unit.outbox_of(saga, workflow_id)) for saga in sagas]
 
     def close(self) -> None:
         """Close all threads' connections and give the file up; open transactions are rolled back."""

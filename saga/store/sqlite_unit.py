@@ -177,8 +177,7 @@ def _workflow(row: Sequence[Any]) -> Workflow:
 
 def _folded(steps: str) -> dict[str, Fence]:
     return {
-        step: Fence(step=step, status=_STEP[status], refused=refused)
-        for step, (status, refused) in orjson.loads(steps).items()
+        step: Fence(step=step, status=_STEP[status], refused=refused) for step, (status, refused) in orjson.loads(steps).items()
     }
 
 

@@ -14,9 +14,7 @@ shipping = Participant("shipping", checkout)
 
 
 @shipping.step
-def dispatch(
-    reserved: StockReserved, authorised: PaymentAuthorised, tx: Transaction
-) -> ParcelDispatched | DispatchRefused:
+def dispatch(reserved: StockReserved, authorised: PaymentAuthorised, tx: Transaction) -> ParcelDispatched | DispatchRefused:
     """Give the parcel to the courier of the country, or refuse a country that none serves."""
     courier = couriers().get(reserved.country)
     if courier is None:

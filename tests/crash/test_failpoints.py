@@ -27,6 +27,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
+
 @pytest.mark.parametrize("place", Failpoint, ids=str)
 def test_a_service_killed_here_loses_nothing_and_does_nothing_twice(place: Failpoint, tmp_path: Path) -> None:
     fleet, victims = Fleet(tmp_path, opening=OPENING), ("payments",) if place in EXTERNAL else SERVICES

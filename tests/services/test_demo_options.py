@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from demo.__main__ import app
+from demo.fleet import FleetError
 from demo.real import VARIABLES, given
 
 ADDRESS = "kafka:9092"
@@ -33,3 +34,10 @@ def test_an_option_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("SAGA_REGISTRY", "http://registry")
 
     assert given(kafka=ADDRESS, postgres=None, registry=None) == {"kafka": ADDRESS, "registry": "http://registry"}
+
+
+def test_a_database_that_is_no_postgresql_is_refused_before_anything_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGA_DATABASE", "sqlite:///orders.db")
+
+    with pytest.raises(FleetError, match="has the scheme 'sqlite'; expected postgresql://"):
+        given(kafka=None, postgres=None, registry=None)

@@ -108,11 +108,12 @@ def test_topics_of_another_partition_count_are_refused_with_what_the_command_say
         Topics(kafka, TOPICS).delete(TOPICS)
 
 
-def test_a_server_that_is_not_where_the_option_says_is_named() -> None:
-    done = run("--real", "--kafka", "127.0.0.1:9")
+def test_a_server_that_is_not_where_the_option_says_is_named_without_its_password(kafka: str) -> None:
+    done = run("--real", "--kafka", kafka, "--postgres", "postgresql://u:pa55@127.0.0.1:9/postgres")
 
     assert done.returncode == 1
-    assert "no kafka answers there" in done.stderr
+    assert "no postgres answers at 127.0.0.1:9/postgres; start it, or correct --postgres or SAGA_DATABASE" in done.stderr
+    assert "pa55" not in done.stderr
 
 
 def test_ctrl_c_ends_fleet_and_servers_within_five_seconds() -> None:

@@ -71,48 +71,70 @@ GOOD: dict[str, Callable[[], Definition]] = {
     "two steps": lambda: linear(2),
     "linear, nothing declared a pivot": lambda: linear(4),
     "linear with a pivot in the middle": lambda: saga(
-        step("s0", "p0"), step("s1", "p1", on("S0"), fails="S1Failed"),
-        last("s2", "p2", on("S1"), pivot=True, fails="S2Failed"), last("s3", "p3", on("S2")),
+        step("s0", "p0"),
+        step("s1", "p1", on("S0"), fails="S1Failed"),
+        last("s2", "p2", on("S1"), pivot=True, fails="S2Failed"),
+        last("s3", "p3", on("S2")),
     ),
     "the root is the pivot": lambda: saga(last("s0", "p0", (), pivot=True), last("s1", "p1", on("S0"))),
     "fork and join": lambda: fork(2),
     "fork of three and no tail": lambda: fork(3, tail=0),
     "fork after the pivot": lambda: saga(
-        step("s0", "p0"), last("s1", "p1", on("S0"), pivot=True),
-        last("left", "p2", on("S1")), last("right", "p3", on("S1")), last("end", "p0", on("Left Right")),
+        step("s0", "p0"),
+        last("s1", "p1", on("S0"), pivot=True),
+        last("left", "p2", on("S1")),
+        last("right", "p3", on("S1")),
+        last("end", "p0", on("Left Right")),
     ),
     "branches with a pivot on each": branching,
     "an optional step": lambda: saga(
-        step("order", "shop"), step("check", "risk", on("Order"), "Clear Suspicious"),
-        step("review", "clerk", on("Suspicious"), fails="Declined"), last("ship", "depot", on("Clear", "Review")),
+        step("order", "shop"),
+        step("check", "risk", on("Order"), "Clear Suspicious"),
+        step("review", "clerk", on("Suspicious"), fails="Declined"),
+        last("ship", "depot", on("Clear", "Review")),
     ),
     "two participants that own several steps each": lambda: saga(
-        step("s0", "ann"), step("s1", "bob", on("S0"), fails="S1Failed"), step("s2", "ann", on("S0"), fails="S2Failed"),
-        step("s3", "bob", on("S1 S2")), last("s4", "ann", on("S3"), pivot=True), last("s5", "bob", on("S4")),
+        step("s0", "ann"),
+        step("s1", "bob", on("S0"), fails="S1Failed"),
+        step("s2", "ann", on("S0"), fails="S2Failed"),
+        step("s3", "bob", on("S1 S2")),
+        last("s4", "ann", on("S3"), pivot=True),
+        last("s5", "bob", on("S4")),
     ),
     "there and back": lambda: saga(
         step("s0", "ann"), step("s1", "bob", on("S0"), fails="S1Failed"), last("s2", "ann", on("S1"), pivot=True)
     ),
     "one participant owns everything": lambda: saga(
-        step("s0", "ann"), step("s1", "ann", on("S0"), fails="S1Failed"), step("s2", "ann", on("S0"), fails="S2Failed"),
+        step("s0", "ann"),
+        step("s1", "ann", on("S0"), fails="S1Failed"),
+        step("s2", "ann", on("S0"), fails="S2Failed"),
         last("s3", "ann", on("S1 S2")),
     ),
     "external steps": lambda: saga(
-        step("s0", "p0"), step("s1", "p1", on("S0"), external=True, fails="S1Failed"),
+        step("s0", "p0"),
+        step("s1", "p1", on("S0"), external=True, fails="S1Failed"),
         step("s2", "p2", on("S0"), external=True),
-        last("s3", "p3", on("S1 S2"), external=True, pivot=True), last("s4", "p4", on("S3"), external=True),
+        last("s3", "p3", on("S1 S2"), external=True, pivot=True),
+        last("s4", "p4", on("S3"), external=True),
     ),
     "a long tail after the pivot": lambda: fork(1, tail=4),
     "a step with nothing to undo": lambda: saga(
         step("s0", "p0"), step("s1", "p1", on("S0"), compensated=Undo.NOTHING, fails="S1Failed"), last("s2", "p2", on("S1"))
     ),
     "a branch inside a fork": lambda: saga(
-        step("s0", "p0"), step("s1", "p1", on("S0"), "A B"), step("s2", "p2", on("S0"), fails="S2Failed"),
-        step("s3", "p3", on("A")), last("s4", "p4", on("S3 S2", "B S2")),
+        step("s0", "p0"),
+        step("s1", "p1", on("S0"), "A B"),
+        step("s2", "p2", on("S0"), fails="S2Failed"),
+        step("s3", "p3", on("A")),
+        last("s4", "p4", on("S3 S2", "B S2")),
     ),
     "a join that two branches share": lambda: saga(
-        step("s0", "p0"), step("s1", "p1", on("S0"), "A B"), step("s2", "p2", on("S0")),
-        last("s3", "p3", on("A S2"), pivot=True), last("s4", "p4", on("B S2"), pivot=True), last("s5", "p5", on("S3", "S4")),
+        step("s0", "p0"),
+        step("s1", "p1", on("S0"), "A B"),
+        step("s2", "p2", on("S0")),
+        last("s3", "p3", on("A S2"), pivot=True),
+        last("s4", "p4", on("B S2"), pivot=True),
+        last("s5", "p5", on("S3", "S4")),
     ),
 }
 
@@ -134,8 +156,14 @@ class _Drawing:
         emits = [name.upper()] if events == 1 else [f"{name.upper()}{letter}" for letter in "ABC"[:events]]
         self.steps.append(
             Step(
-                name=name, by=f"p{self.draw(st.integers(0, self.owners - 1))}", on=trigger, emits=tuple(emits), pivot=pivot,
-                fails=f"{name}Failed" if may_fail else None, compensated=undo, external=self.draw(st.booleans()),
+                name=name,
+                by=f"p{self.draw(st.integers(0, self.owners - 1))}",
+                on=trigger,
+                emits=tuple(emits),
+                pivot=pivot,
+                fails=f"{name}Failed" if may_fail else None,
+                compensated=undo,
+                external=self.draw(st.booleans()),
             )
         )
         return emits
@@ -220,9 +248,14 @@ def any_sagas(draw: st.DrawFn, most: int = 4) -> Definition:
         events += emits
         steps.append(
             Step(
-                name=f"s{n}", by=f"p{draw(st.integers(0, size - 1))}", on=trigger, emits=tuple(emits),
-                fails=f"S{n}Failed" if n and draw(st.booleans()) else None, external=draw(st.integers(0, 3)) == 0,
-                compensated=draw(st.sampled_from([f"S{n}Undone", f"S{n}Undone", None])), pivot=draw(st.integers(0, 3)) == 0,
+                name=f"s{n}",
+                by=f"p{draw(st.integers(0, size - 1))}",
+                on=trigger,
+                emits=tuple(emits),
+                fails=f"S{n}Failed" if n and draw(st.booleans()) else None,
+                external=draw(st.integers(0, 3)) == 0,
+                compensated=draw(st.sampled_from([f"S{n}Undone", f"S{n}Undone", None])),
+                pivot=draw(st.integers(0, 3)) == 0,
             )
         )
     return saga(*steps)

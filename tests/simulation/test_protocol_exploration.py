@@ -107,7 +107,8 @@ def skips_after_the_pivot(
     saga: Definition, participant: str, facts: Collection[Fact], fences: Mapping[str, FenceView]
 ) -> tuple[Action, ...]:
     return tuple(
-        action for action in decide(saga, participant, facts, fences)
+        action
+        for action in decide(saga, participant, facts, fences)
         if not (isinstance(action, Run) and action.step in saga.after_pivot)
     )
 

@@ -86,7 +86,9 @@ def test_a_report_implies_an_abort_that_has_not_arrived() -> None:
 
 def test_an_own_step_that_failed_is_an_abort_before_its_fact_comes_back() -> None:
     two = saga(
-        step("s0", "ann"), step("s1", "bob", on("S0"), fails="S1Failed"), step("s2", "bob", on("S0")),
+        step("s0", "ann"),
+        step("s1", "bob", on("S0"), fails="S1Failed"),
+        step("s2", "bob", on("S0")),
         last("s3", "ann", on("S1 S2")),
     )
 

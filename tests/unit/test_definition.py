@@ -25,8 +25,12 @@ def test_steps_follow_each_other_through_events() -> None:
     assert order.successors["rate"] == ("ship", "review")
     assert order.predecessors["close"] == ("ship", "escort")
     assert order.triggered_by == {
-        "Order": ("rate",), "Trusted": ("ship",), "Doubtful": ("review",), "Review": ("escort",),
-        "Ship": ("close",), "Escort": ("close",),
+        "Order": ("rate",),
+        "Trusted": ("ship",),
+        "Doubtful": ("review",),
+        "Review": ("escort",),
+        "Ship": ("close",),
+        "Escort": ("close",),
     }
 
 

@@ -15,7 +15,9 @@ def test_a_diagram_shows_steps_owners_events_the_pivot_and_how_it_unwinds() -> N
         last("end", "orders", on("checkout.Dispatched"), "checkout.Ended"),
     )
 
-    assert mermaid(checkout) == """\
+    assert (
+        mermaid(checkout)
+        == """\
 flowchart LR
   subgraph by_orders["orders"]
     step_place["place"]
@@ -43,6 +45,7 @@ flowchart LR
   step_dispatch -. skipped .-> step_authorise
   classDef pivot stroke-width:4px
   class step_dispatch pivot"""
+    )
 
 
 def test_alternatives_arrive_by_arrows_of_their_own() -> None:

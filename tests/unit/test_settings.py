@@ -46,9 +46,7 @@ def test_other_programs_keys_in_the_file_are_none_of_our_business(elsewhere: Pat
     assert Settings.load().log_level == "debug"
 
 
-def test_client_settings_come_as_json_or_one_by_one_and_end_as_text(
-    monkeypatch: pytest.MonkeyPatch, elsewhere: Path
-) -> None:
+def test_client_settings_come_as_json_or_one_by_one_and_end_as_text(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
     (elsewhere / ".env").write_text(f"SAGA_KAFKA__sasl.password={SECRET}\n")
     monkeypatch.setenv("SAGA_KAFKA", '{"linger.ms": 5, "socket.keepalive.enable": true}')
 
