@@ -188,6 +188,7 @@ def _terminable() -> Iterator[None]:
     def leave(number: int, _: object) -> None:
         raise SystemExit(128 + number)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts it in the background has it ignored
     before = signal.signal(signal.SIGTERM, leave)
     try:
         yield

@@ -160,17 +160,22 @@ class Ledger:
             assert step.compensated is Undo.NOTHING
             self._control(workflow, step.name, FactStatus.COMPENSATED, "saga.StepCompensated", {"step": step.name})
 
-    def abort(self, workflow: Workflow, reason: str) -> None:
-        """State the wish to unwind."""
-        fields = {"reason": reason, "requested_by": self.participant}
+    def skip(self, workflow: Workflow, step: str, *, reason: str | None = None, by: str | None = None) -> None:
+        """Put a tombstone on the step and report it; `by` is the person that gave it up."""
+        self.move(workflow, step, StepStatus.SKIPPED, pending=False)
+        fields = {"step": step, "reason": reason, "requested_by": by}
+        self._control(workflow, step, FactStatus.SKIPPED, "saga.StepSkipped", fields)
+
+    def abort(self, workflow: Workflow, reason: str, *, by: str | None = None) -> None:
+        """State the wish to unwind; `by` is the person that has it, if it is not the service's own."""
+        fields = {"reason": reason, "requested_by": by or self.participant}
         self._control(workflow, "", FactStatus.ABORT, "saga.AbortRequested", fields, index=workflow.sequence + 1)
 
     def carry_out(self, workflow: Workflow, act: Skip | Withdraw | Refuse | Close) -> None:
         """What needs no handler."""
         match act:
             case Skip(step):
-                self.move(workflow, step, StepStatus.SKIPPED, pending=False)
-                self._control(workflow, step, FactStatus.SKIPPED, "saga.StepSkipped", {"step": step})
+                self.skip(workflow, step)
             case Withdraw(step):
                 self.move(workflow, step, StepStatus.COMPENSATING, pending=True)
             case Refuse(step):
@@ -243,6 +248,6 @@ class Ledger:
         return workflow
 
     def _control(
-        self, workflow: Workflow, step: str, status: FactStatus, record: str, fields: Mapping[str, str], *, index: int = 0
+        self, workflow: Workflow, step: str, status: FactStatus, record: str, fields: Mapping[str, Any], *, index: int = 0
     ) -> None:
         self.state(workflow, step, status, record, self.codec.encode(record, fields), index=index)
