@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -12,18 +13,19 @@ from saga.contracts.event import Event
 from saga.contracts.saga import Saga
 from saga.contracts.topics import lane_of
 from saga.errors import DefinitionError, LifecycleError, Overloaded, Refused
-from saga.participant import handler
+from saga.participant import handler, operator
 from saga.participant.handler import Act, Handler, Pending
 from saga.participant.ledger import Ledger
 from saga.participant.retry import Retry
 from saga.protocol.decide import Close, Refuse, decide
 from saga.protocol.definition import Step
-from saga.protocol.facts import StepStatus
 from saga.store.port import Transaction, Unit, Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
     from saga.contracts.registry import Registry
+
+log = logging.getLogger("saga.operator")
 
 MAX_BACKLOG = 100_000
 COUNT_EVERY = 1.0
@@ -151,47 +153,56 @@ class Participant:
         self._settle(ledger, workflow)
         return workflow_id
 
-    def abort(self, workflow_id: str, tx: Transaction, *, reason: str) -> None:
+    def abort(self, workflow_id: str, tx: Transaction, *, reason: str, by: str | None = None) -> None:
         """Wish, in the caller's transaction, that the workflow unwinds; the pivot's owner decides whether it came in time.
 
-        Raises Refused for a workflow that this participant does not know or that has ended.
+        `by` is the person that wishes it, if it is not the service's own. Raises Refused for a workflow that this participant
+        does not know or that has ended.
         """
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, "abort")
-        ledger.abort(workflow, reason)
+        ledger.abort(workflow, reason, by=by)
         ledger.write()
+        log.info("abort of %s workflow %s, by %s: %s", self.saga.name, workflow_id, by or self.name, reason)
 
-    def resolve(self, workflow_id: str, step: str, event: Event, tx: Transaction) -> None:
-        """Give, in the caller's transaction, the outcome of a step whose handler returned `Pending`.
+    def resolve(
+        self, workflow_id: str, step: str, event: Event, tx: Transaction, *, reason: str | None = None, by: str | None = None
+    ) -> None:
+        """Give, in the caller's transaction, the outcome of a step whose handler returned `Pending`, or that is parked.
 
-        Raises Refused if the step is not waiting: it was withdrawn by an abort, or resolved already.
+        Of a parked or stuck action it is one of the step's outcomes, of such a compensation its compensating event; no
+        handler runs, so what it would have written is the caller's to write. `reason` and `by` are for the log. Raises
+        Refused if the step does not wait: it was withdrawn by an abort, or resolved already.
         """
         owned, name = self._owned(step), self.saga.event(event.event_name)
-        if name not in owned.outcomes:
-            raise DefinitionError(f"step {step!r} cannot end with {name}; expected {' or '.join(owned.outcomes)}")
+        if name not in (possible := (*owned.outcomes, *([owned.compensated] if isinstance(owned.compensated, str) else []))):
+            raise DefinitionError(f"step {step!r} cannot end with {name}; expected {' or '.join(possible)}")
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, f"resolve step {step!r} of")
-        fence = workflow.fences.get(step)
-        if fence is None or fence.status is not StepStatus.RUNNING or not fence.pending:
-            raise Refused(
-                f"step {step!r} of workflow {workflow_id} is {fence.status if fence else 'idle'}, not waiting for an outcome"
-            )
-        ledger.finish(workflow, owned, name, self.codec.encode(name, event.model_dump()))
+        payload = self.codec.encode(name, event.model_dump())
+        operator.resolve(ledger, workflow, owned, name, payload, reason=reason or "no reason given", by=by or self.name)
         self._settle(ledger, workflow)
 
-    def retry(self, workflow_id: str, tx: Transaction) -> None:
+    def retry(self, workflow_id: str, tx: Transaction, *, by: str | None = None) -> None:
         """Ask, in the caller's transaction, that a parked workflow is tried again now, its attempts counted anew.
 
         Raises Refused if it is not parked here.
         """
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, "retry")
-        parked = [fence for fence in workflow.fences.values() if fence.error is not None]
-        if not parked:
+        if not operator.retry(ledger.unit, self.saga.name, [workflow], ledger.now, by=by or self.name):
             raise Refused(f"workflow {workflow_id} is not parked here: nothing of it waits for another try")
-        for fence in parked:
-            ledger.park(workflow, fence.step, attempt=0, due=ledger.now, error=fence.error or "")
-        ledger.write()
+
+    def skip(self, workflow_id: str, step: str, tx: Transaction, *, reason: str, by: str | None = None) -> None:
+        """Give up, in the caller's transaction, a parked action before the pivot: it is skipped, and the workflow unwinds.
+
+        The facts say `reason` and `by`. Raises Refused at and after a pivot, for what is done or being undone, and where
+        a call to the world may have had its effect; the text says what to do instead.
+        """
+        ledger, owned = self._ledger(tx), self._owned(step)
+        workflow = self._open_workflow(ledger, workflow_id, f"skip step {step!r} of")
+        operator.skip(ledger, workflow, owned, reason=reason, by=by or self.name)
+        self._settle(ledger, workflow)
 
     def check(self) -> None:
         """Refuse (DefinitionError) to run while a step lacks its handler or its compensation."""
