@@ -171,9 +171,7 @@ def test_a_step_of_others_cannot_be_skipped(travel: Travel) -> None:
     ],
     ids=["done", "failed"],
 )
-def test_the_outcome_of_a_parked_action_is_stated(
-    travel: Travel, external: bool, event: Event, end: WorkflowStatus
-) -> None:
+def test_the_outcome_of_a_parked_action_is_stated(travel: Travel, external: bool, event: Event, end: WorkflowStatus) -> None:
     fleet = travel(Script(raising={("hotel", "rome"): 99}), external=external, retry=HOPELESS)
     workflow = begun(fleet)
 
