@@ -17,7 +17,7 @@ from typing import Any
 
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import StepStatus
-from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Transaction, Workflow
+from saga.store.port import Changes, Fence, Lane, Listed, OutboxRow, Published, Search, Transaction, Workflow
 
 _BUSY = {StepStatus.RUNNING, StepStatus.COMPENSATING}
 
@@ -244,6 +244,20 @@ class MemoryStore:
             found = ((saga, self._tables.workflow(saga, workflow_id)) for saga in sagas)
             return [(saga, w, self._tables.rows(saga, workflow_id)) for saga, w in found if w]
 
+    def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
+        with self._reading():
+            known = [Listed(saga, self._glance(saga, id_), _moved(w)) for (saga, id_), w in self._tables.workflows.items()]
+            found = sorted((one for one in known if _fits(one, wanted)), key=lambda one: (one.workflow.id, one.saga))
+            found.sort(key=lambda one: one.workflow.opened, reverse=True)
+            if longest_waiting:
+                found.sort(key=lambda one: one.moved)
+            return found[:limit]
+
+    def _glance(self, saga: str, workflow_id: str) -> Workflow:
+        workflow = self._tables.workflow(saga, workflow_id)
+        assert workflow is not None
+        return replace(workflow, inbox={}, unpublished=set())
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -285,3 +299,20 @@ class MemoryStore:
     def _absorb(self, tables: _Tables) -> None:
         self._tables.absorb(tables)
         self._commits += 1
+
+
+def _moved(workflow: Workflow) -> datetime:
+    received = (r.received for r in workflow.inbox.values() if r.received)
+    changed = (f.changed for f in workflow.fences.values() if f.changed and f.error is None)
+    return workflow.closed or max([workflow.opened, *received, *changed])
+
+
+def _fits(one: Listed, wanted: Search) -> bool:
+    workflow = one.workflow
+    return (
+        wanted.saga in {None, one.saga}
+        and wanted.version in {None, workflow.version}
+        and wanted.status in {None, workflow.status}
+        and (not wanted.parked or any(fence.error is not None for fence in workflow.fences.values()))
+        and (wanted.idle_since is None or (workflow.closed is None and one.moved <= wanted.idle_since))
+    )

@@ -300,9 +300,39 @@ class Tables(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Which workflows a person asks for; what is None does not matter.
+
+    `parked`: only those whose handlers are suspended here, the stuck ones included. `idle_since`: only open ones in which
+    nothing has gone on here since then (see `Listed.moved`).
+    """
+
+    saga: str | None = None
+    version: int | None = None
+    status: WorkflowStatus | None = None
+    parked: bool = False
+    idle_since: datetime | None = None
+
+
+class Listed(NamedTuple):
+    """A workflow as a list shows it: with its fences, without its inbox and what is unpublished.
+
+    `moved` is when something last went on here: a fact came in, or a step moved other than by failing again.
+    """
+
+    saga: str
+    workflow: Workflow
+    moved: datetime
+
+
 class Archive(Protocol):
-    """Reading for people: what `saga show` prints. Never locks, never writes."""
+    """Reading for people: what `saga show` and `saga list` print. Never locks, never writes."""
 
     def find(self, workflow_id: str) -> Iterable[tuple[str, Workflow, list[OutboxRow]]]:
         """(saga, workflow, outbox rows) of every saga that has a workflow of this id."""
+        ...
+
+    def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
+        """The workflows that fit, the latest opened first, or those in which nothing has gone on for longest."""
         ...

@@ -29,7 +29,7 @@ from saga.errors import (
     StoreError,
 )
 from saga.store.joining import kind, unwrap
-from saga.store.port import Lane, OutboxRow, Transaction, Workflow
+from saga.store.port import Lane, Listed, OutboxRow, Search, Transaction, Workflow
 from saga.store.postgres_pipeline import AT_ONCE
 from saga.store.postgres_rows import outbox_row
 from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds
@@ -171,6 +171,10 @@ class PostgresStore:
             sagas = [saga for (saga,) in unit.pipeline.rows("sagas_of_workflow", id=workflow_id)]
             loaded = ((saga, unit.load(saga, [workflow_id], lock=False).get(workflow_id)) for saga in sagas)
             return [(saga, workflow, unit.outbox_of(saga, workflow_id)) for saga, workflow in loaded if workflow]
+
+    def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
+        with self.unit() as unit:
+            return unit.search(wanted, limit, longest_waiting)
 
     def close(self) -> None:
         """Close all threads' connections; open transactions are rolled back."""

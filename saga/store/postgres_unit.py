@@ -7,7 +7,7 @@ whose statement failed, else with StatementFailed.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -15,7 +15,7 @@ import psycopg
 
 from saga.clock import Clock
 from saga.errors import LaneFenced, StoreConflict, StoreError
-from saga.store.port import Changes, Lane, OutboxRow, Published, Workflow
+from saga.store.port import Changes, Lane, Listed, OutboxRow, Published, Search, Workflow
 from saga.store.postgres_pipeline import Answer, Pipeline
 from saga.store.postgres_rows import (
     fence_columns,
@@ -150,6 +150,18 @@ class PostgresUnit:
 
     def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
         return [outbox_row(row) for row in self.pipeline.rows("outbox_of_workflow", saga=saga, id=workflow_id)]
+
+    def search(self, wanted: Search, limit: int, longest_waiting: bool) -> list[Listed]:
+        since = iso(wanted.idle_since) if wanted.idle_since else None
+        place = {"saga": wanted.saga, "version": wanted.version, "status": wanted.status and wanted.status.value}
+        order = {"longest_waiting": longest_waiting, "limit": limit}
+        rows = self.pipeline.rows("search", **place, parked=wanted.parked, idle_since=since, **order)
+        found = [Listed(saga, workflow_of(row), moved.astimezone(UTC)) for saga, moved, *row in rows]
+        for saga in {one.saga for one in found}:
+            open_ = {one.workflow.id: one.workflow for one in found if one.saga == saga and not one.workflow.closed}
+            for id_, *fence in self.pipeline.rows("load_fences", saga=saga, ids=[*open_]):
+                open_[id_].fences[fence[0]] = fence_of(fence)
+        return found
 
     def _save_workflows(self, saga: str, workflows: Mapping[str, Workflow], closed: set[str]) -> None:
         new = [w for id_, w in workflows.items() if (saga, id_) in self._unknown]

@@ -20,7 +20,7 @@ import orjson
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict, StoreError
 from saga.store.joining import kind, unwrap
-from saga.store.port import Lane, OutboxRow, Transaction, Workflow
+from saga.store.port import Lane, Listed, OutboxRow, Search, Transaction, Workflow
 from saga.store.sqlite_tables import SqliteTables, connect, engine_statements
 from saga.store.sqlite_unit import SqliteUnit, outbox_row
 
@@ -131,6 +131,10 @@ class SqliteStore:
         with self._begun("BEGIN") as unit:
             sagas = [saga for (saga,) in unit.query("sagas_of_workflow", workflow_id)]
             return [(saga, unit.load(saga, [workflow_id])[workflow_id], unit.outbox_of(saga, workflow_id)) for saga in sagas]
+
+    def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
+        with self._begun("BEGIN") as unit:
+            return unit.search(wanted, limit, longest_waiting)
 
     def close(self) -> None:
         """Close all threads' connections and give the file up; open transactions are rolled back."""

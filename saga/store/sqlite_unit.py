@@ -17,7 +17,7 @@ import orjson
 from saga.clock import Clock
 from saga.errors import LaneFenced, LifecycleError, StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Received, Workflow
+from saga.store.port import Changes, Fence, Lane, Listed, OutboxRow, Published, Received, Search, Workflow
 from saga.store.sqlite_tables import engine_statements, store_error
 from saga.store.statements import statements
 
@@ -114,6 +114,16 @@ class SqliteUnit:
 
     def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
         return [outbox_row(row) for row in self.query("outbox_of_workflow", saga, workflow_id)]
+
+    def search(self, wanted: Search, limit: int, longest_waiting: bool) -> list[Listed]:
+        since = _iso(wanted.idle_since)
+        rows = self.query("search", wanted.saga, wanted.version, wanted.status, wanted.parked, since, longest_waiting, limit)
+        found = [Listed(saga, _workflow(row), datetime.fromisoformat(moved)) for saga, moved, *row in rows]
+        for saga in {one.saga for one in found}:
+            open_ = {one.workflow.id: one.workflow for one in found if one.saga == saga and not one.workflow.closed}
+            for id_, *fence in self.query("load_fences", saga, orjson.dumps([*open_]).decode()):
+                open_[id_].fences[fence[0]] = _fence(fence)
+        return found
 
     def query(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
         """Execute one of the engine's statements; its rows must be read before the next."""

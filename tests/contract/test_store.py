@@ -12,7 +12,7 @@ import pytest
 
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import Changes, Fence, OutboxRow, Published, Received, Transaction, Unit, Workflow
+from saga.store.port import Changes, Fence, OutboxRow, Published, Received, Search, Transaction, Unit, Workflow
 from tests.contract.conftest import ArchivedStore, Database
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -696,3 +696,90 @@ def test_a_workflow_is_found_in_every_saga_that_knows_it(store: ArchivedStore) -
         ("returns", workflow("w1", closed=NOW), []),
     ]
     assert list(store.find("w9")) == []
+
+
+def listed(store: ArchivedStore, limit: int = 10, *, longest_waiting: bool = False, **wanted: Any) -> list[str]:
+    return [one.workflow.id for one in store.search(Search(**wanted), limit, longest_waiting=longest_waiting)]
+
+
+def test_workflows_are_listed_latest_first_with_fences_and_without_inbox(store: ArchivedStore) -> None:
+    save(store, changes_of(full_workflow("old"), workflow("young", opened=LATER), outbox=[outbox("old", 1)]))
+    save(store, Changes(closed=[workflow("done", closed=LATER, fences={"reserve": fence()})]), saga="returns")
+
+    found = store.search(Search(), 10)
+
+    assert [(one.saga, one.workflow) for one in found] == [
+        ("checkout", workflow("young", opened=LATER)),
+        ("returns", workflow("done", closed=LATER, fences={"reserve": fence()})),
+        ("checkout", replace(full_workflow("old"), inbox={}, unpublished=set())),
+    ]
+
+
+def test_lists_are_of_one_saga_version_or_status_where_that_is_asked(store: ArchivedStore) -> None:
+    save(store, changes_of(workflow("one"), workflow("two", version=2), workflow("back", status=WorkflowStatus.FAILED)))
+    save(store, changes_of(workflow("other")), saga="returns")
+
+    assert listed(store, saga="returns") == ["other"]
+    assert listed(store, version=2) == ["two"]
+    assert listed(store, status=WorkflowStatus.FAILED) == ["back"]
+    assert listed(store, saga="checkout", status=WorkflowStatus.IN_PROGRESS, version=1) == ["one"]
+    assert listed(store, saga="nothing") == []
+
+
+def test_parked_workflows_are_listed_whatever_they_wait_for(store: ArchivedStore) -> None:
+    waiting = {
+        "time": fence(status=StepStatus.IDLE, attempt=2, due=NOW, error="no"),
+        "operator": fence(attempt=9, error="no"),
+        "stuck": fence(status=StepStatus.STUCK, attempt=9, error=""),
+    }
+    parked = [workflow(id_, fences={"label": fence("label"), "reserve": found}) for id_, found in waiting.items()]
+    save(store, changes_of(*parked, workflow("fine", fences={"reserve": fence()})))
+    save(store, changes_of(workflow("time", fences={"reserve": fence()})), saga="returns")
+
+    assert listed(store, parked=True) == ["operator", "stuck", "time"]
+    assert store.search(Search(parked=True), 1)[0].workflow == parked[1]
+
+
+def test_a_workflow_moves_when_a_fact_comes_or_a_step_goes_on_and_not_when_one_fails_again(store: ArchivedStore) -> None:
+    def at(seconds: int) -> datetime:
+        return NOW + timedelta(seconds=seconds)
+
+    failing = fence("label", StepStatus.IDLE, error="no", changed=at(9))
+    save(
+        store,
+        changes_of(
+            workflow("opened", fences={"label": failing}),
+            workflow("heard", inbox={"e1": received(received=at(2)), "e2": received("e2", received=at(1))}),
+            workflow("went on", inbox={"e1": received(received=at(1))}, fences={"reserve": fence(changed=at(3))}),
+        ),
+    )
+    save(store, Changes(closed=[workflow("closed", closed=at(1))]))
+
+    moved = {one.workflow.id: one.moved for one in store.search(Search(), 10)}
+
+    assert moved == {"opened": at(0), "heard": at(2), "went on": at(3), "closed": at(1)}
+    assert listed(store, longest_waiting=True) == ["opened", "closed", "heard", "went on"]
+    assert listed(store, longest_waiting=True, idle_since=at(2)) == ["opened", "heard"]
+    assert listed(store, parked=True, idle_since=at(5)) == ["opened"]
+
+
+@pytest.mark.parametrize("longest_waiting", [False, True])
+def test_a_list_is_no_longer_than_asked(store: ArchivedStore, longest_waiting: bool) -> None:
+    many = [workflow(f"w{n}", opened=NOW + timedelta(seconds=n)) for n in range(5)]
+    save(store, changes_of(*many))
+
+    assert listed(store, 2, longest_waiting=longest_waiting) == (["w0", "w1"] if longest_waiting else ["w4", "w3"])
+
+
+def test_a_list_neither_waits_for_an_open_transaction_nor_sees_what_it_has_not_committed(database: Database) -> None:
+    save(database.store, changes_of(workflow("w1")))
+
+    database.connection.execute(database.begin)
+    unit = database.store.join(database.connection)
+    known = unit.load("checkout", ["w1"])["w1"]
+    unit.save("checkout", changes_of(replace(known, version=2), workflow("w2")))
+    during = [(one.workflow.id, one.workflow.version) for one in database.store.search(Search(), 10)]
+    database.connection.execute("COMMIT")
+
+    assert during == [("w1", 1)]
+    assert listed(database.store, version=2) == ["w1"]

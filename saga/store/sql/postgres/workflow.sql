@@ -56,6 +56,30 @@ GROUP BY lane, workflow_id ORDER BY min(moment), workflow_id LIMIT %(limit)s;
 -- name: sagas_of_workflow
 SELECT saga FROM saga_workflow WHERE workflow_id = %(id)s ORDER BY saga;
 
+-- name: search
+SELECT *
+FROM (
+    SELECT w.saga,
+           coalesce(w.closed, greatest(
+               w.opened,
+               (SELECT max(i.received) FROM saga_inbox AS i WHERE i.workflow_id = w.workflow_id AND i.saga = w.saga),
+               (SELECT max(f.changed) FROM saga_fence AS f
+                WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NULL)
+           )) AS moved,
+           w.workflow_id, w.version, w.lane, w.status, w.sequence, w.deadline, w.opened, w.closed, w.gates::text, w.error,
+           w.traceparent, w.tracestate, w.steps::text
+    FROM saga_workflow AS w
+    WHERE (%(saga)s::text IS NULL OR w.saga = %(saga)s::text)
+      AND (%(version)s::integer IS NULL OR w.version = %(version)s::integer)
+      AND (%(status)s::text IS NULL OR w.status = %(status)s::text)
+      AND (NOT %(parked)s::boolean OR (w.closed IS NULL AND EXISTS (
+          SELECT FROM saga_fence AS f WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NOT NULL)))
+      AND (%(idle_since)s::timestamptz IS NULL OR w.closed IS NULL)
+) AS known
+WHERE %(idle_since)s::timestamptz IS NULL OR moved <= %(idle_since)s::timestamptz
+ORDER BY CASE WHEN %(longest_waiting)s::boolean THEN moved END, opened DESC, workflow_id, saga
+LIMIT %(limit)s;
+
 -- name: open_workflow
 INSERT INTO saga_workflow
     (saga, workflow_id, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps)

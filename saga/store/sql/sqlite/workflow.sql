@@ -45,6 +45,26 @@ GROUP BY lane, workflow_id ORDER BY min(moment), workflow_id LIMIT ?4;
 -- name: sagas_of_workflow
 SELECT saga FROM saga_workflow WHERE workflow_id = ?1 ORDER BY saga;
 
+-- name: search
+SELECT * FROM (
+    SELECT w.saga,
+           CASE WHEN w.closed IS NOT NULL THEN w.closed ELSE max(
+               w.opened,
+               coalesce((SELECT max(i.received) FROM saga_inbox AS i WHERE i.workflow_id = w.workflow_id AND i.saga = w.saga), ''),
+               coalesce((SELECT max(f.changed) FROM saga_fence AS f
+                         WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NULL), '')
+           ) END AS moved,
+           w.workflow_id, w.version, w.lane, w.status, w.sequence, w.deadline, w.opened, w.closed, w.gates, w.error,
+           w.traceparent, w.tracestate, w.steps
+    FROM saga_workflow AS w
+    WHERE (?1 IS NULL OR w.saga = ?1) AND (?2 IS NULL OR w.version = ?2) AND (?3 IS NULL OR w.status = ?3)
+      AND (NOT ?4 OR (w.closed IS NULL AND EXISTS (
+          SELECT 1 FROM saga_fence AS f WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NOT NULL)))
+      AND (?5 IS NULL OR w.closed IS NULL)
+)
+WHERE ?5 IS NULL OR moved <= ?5
+ORDER BY CASE WHEN ?6 THEN moved END, opened DESC, workflow_id, saga LIMIT ?7;
+
 -- name: save_workflow
 INSERT OR REPLACE INTO saga_workflow
     (workflow_id, saga, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps)
