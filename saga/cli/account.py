@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from saga.contracts.message import Message, from_headers
 from saga.contracts.saga import Saga
 from saga.errors import DecodeError
+from saga.participant.operator import is_parked
 from saga.protocol.definition import Step
 from saga.protocol.facts import REPORTS, FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Fence, OutboxRow, Received, Workflow
@@ -67,7 +69,11 @@ class FactStated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """One workflow as one database knows it. `trouble` is what a person should look at, `awaits` what has to happen next."""
+    """One workflow as one database knows it.
+
+    `trouble` is what a person should look at, `remedies` the commands that end it, the first to be tried first; `awaits` is
+    what has to happen next.
+    """
 
     saga: str
     id: str
@@ -80,7 +86,9 @@ class Account:
     lane: int
     error: str | None
     traceparent: str | None
+    parked: bool
     trouble: list[str]
+    remedies: list[str]
     awaits: list[str]
     steps: list[StepAccount]
     taken: list[FactTaken]
@@ -108,7 +116,9 @@ def account(
         lane=workflow.lane,
         error=workflow.error,
         traceparent=workflow.traceparent,
-        trouble=[*_trouble(workflow, stated, now)],
+        parked=any(map(is_parked, fences)),
+        trouble=[*_setbacks(workflow), *_trouble(workflow, stated, now)],
+        remedies=[*_remedies(workflow, participant, contracts)],
         awaits=[*_awaits(workflow, participant, contracts)],
         steps=[_step(fence, codec) for fence in fences],
         taken=[_taken(received) for received in sorted(workflow.inbox.values(), key=_arrival)],
@@ -120,13 +130,51 @@ def _raw(row: OutboxRow) -> dict[str, bytes | None]:
     return {name: value.encode() for name, value in row.headers}
 
 
-def _trouble(workflow: Workflow, stated: Sequence[Message], now: datetime) -> Iterator[str]:
+def _setbacks(workflow: Workflow) -> Iterator[str]:
+    """What is parked or stuck, and until when."""
     for fence in workflow.fences.values():
+        what = f"compensation of step {fence.step}" if _is_undoing(fence) else f"step {fence.step}"
+        until = f"next try {_clock(fence.due)}" if fence.due else "waits for an operator"
         if fence.status is StepStatus.STUCK:
-            yield f"step {fence.step} is stuck after attempt {fence.attempt}: {fence.error or 'no error was recorded'}"
-        elif fence.error:
-            again = f"; next try {_clock(fence.due)}" if fence.due else ""
-            yield f"step {fence.step}: attempt {fence.attempt} failed: {fence.error}{again}"
+            yield f"{what} is stuck after attempt {fence.attempt}: {fence.error or 'no error was recorded'}; {until}"
+        elif is_parked(fence):
+            tried = f"attempt {fence.attempt} failed" if fence.attempt else "parked"
+            yield f"{what}: {tried}: {fence.error}; {until}"
+
+
+def _remedies(workflow: Workflow, participant: str | None, contracts: Saga | None) -> Iterator[str]:
+    parked = [fence for fence in workflow.fences.values() if is_parked(fence)]
+    if not parked:
+        return
+    id_, target = quote(workflow.id), f"MODULE:{participant or 'PARTICIPANT'}"
+    yield f"saga retry {id_}"
+    for fence in parked:
+        step = contracts[fence.step] if contracts is not None and fence.step in contracts else None
+        if fence.status is not StepStatus.IDLE or (contracts and fence.step in contracts.after_pivot):
+            for event in ("EVENT",) if step is None else _ends(fence, step):
+                yield f"saga resolve {target} {id_} {fence.step} --event {event} --fields JSON --reason TEXT"
+        elif step is not None and step.pivot:
+            yield f"saga abort {target} {id_} --reason TEXT"
+        else:
+            yield f"saga skip {target} {id_} {fence.step} --reason TEXT"
+
+
+def _ends(fence: Fence, step: Step) -> Iterator[str]:
+    """What an operator may state of it."""
+    return map(_short, [str(step.compensated)] if _is_undoing(fence) else step.outcomes)
+
+
+def _is_undoing(fence: Fence) -> bool:
+    """As far as the fence alone tells: a step that waits for the world after the pivot, and got stuck, looks the same."""
+    match fence.status:
+        case StepStatus.STUCK:
+            return fence.event is not None or fence.pending
+        case StepStatus.DONE | StepStatus.COMPENSATING:
+            return is_parked(fence)
+    return False
+
+
+def _trouble(workflow: Workflow, stated: Sequence[Message], now: datetime) -> Iterator[str]:
     if workflow.error:
         yield workflow.error
     if workflow.deadline and not workflow.closed and workflow.deadline < now:

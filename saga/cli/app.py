@@ -14,6 +14,10 @@ from saga.cli.broker import broker
 from saga.cli.check import check, diagram
 from saga.cli.db import db
 from saga.cli.doctor import doctor
+from saga.cli.intervene import abort, resolve, skip
+from saga.cli.list import list_workflows
+from saga.cli.parked import parked
+from saga.cli.retry import retry
 from saga.cli.run import run
 from saga.cli.schemas import schemas
 from saga.cli.show import show
@@ -68,7 +72,13 @@ def saga(
 
 
 app.command()(run)
+app.command("list")(list_workflows)
 app.command()(show)
+app.command()(parked)
+app.command()(retry)
+app.command()(skip)
+app.command()(resolve)
+app.command()(abort)
 app.command()(doctor)
 app.command()(check)
 app.command()(broker)

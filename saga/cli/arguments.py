@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib
 import os
 import sys
 import traceback
+from datetime import timedelta
 from types import ModuleType
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from saga.errors import DefinitionError
 from saga.participant.participant import Participant
@@ -18,6 +21,32 @@ DatabaseUrl = Annotated[
     str | None, typer.Option("--database", metavar="URL", help="Instead of SAGA_DATABASE: sqlite:///relative.db")
 ]
 BrokerServers = Annotated[str | None, typer.Option("--broker", metavar="HOST:PORT", help="Instead of SAGA_BROKER.")]
+By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who asks; the login name where it is not said.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the trace that it leaves.")]
+Target = Annotated[str, typer.Argument(metavar="MODULE:PARTICIPANT", help="E.g. services.stock.app:stock")]
+
+SPAN = TypeAdapter(timedelta)
+
+
+def span(text: str, option: str, *, example: str) -> timedelta:
+    """The duration that an option says in ISO 8601."""
+    refusal = typer.BadParameter(f"found {text!r}; expected an ISO 8601 duration such as {example}", param_hint=option)
+    if not text.startswith("P"):
+        raise refusal  # pydantic would take 7 for seven seconds
+    try:
+        return SPAN.validate_python(text)
+    except ValidationError as error:
+        raise refusal from error
+
+
+def person(by: str | None) -> str:
+    """Who asks, for the audit trace."""
+    if by:
+        return by
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"uid {os.getuid()}"
 
 
 def participant(target: str) -> Participant:

@@ -77,6 +77,8 @@ def _tell(one: Account, place: str, now: datetime, contracts: Saga | None) -> No
     output.line(_headline(one, now), style=_HEADLINE.get(one.status, "bold"))
     for trouble in one.trouble:
         output.line(f"  ! {trouble}", style="bold red")
+    for remedy in one.remedies:
+        output.line(f"  > {remedy}")
     for awaited in one.awaits:
         output.line(f"  awaits {awaited}")
     output.line(f"  {_times(one)}")
@@ -89,6 +91,8 @@ def _tell(one: Account, place: str, now: datetime, contracts: Saga | None) -> No
 
 def _headline(one: Account, now: datetime) -> str:
     status = {WorkflowStatus.FAILED: "FAILED, unwinding"}.get(one.status, one.status.value.upper())
+    if one.parked:
+        status += ", PARKED"
     if one.closed:
         return f"{one.saga} v{one.version} {one.id}: {status} after {output.duration(one.closed - one.opened)}"
     return f"{one.saga} v{one.version} {one.id}: {status}, open for {output.duration(now - one.opened)}"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from saga import assembly
 from saga.cli import arguments, output
@@ -22,9 +20,7 @@ from saga.transport.topics import plan as planned
 
 topics = typer.Typer(help="The topics of a saga.", no_args_is_help=True, rich_markup_mode=None)
 
-
-_SPAN = TypeAdapter(timedelta)
-_RETENTION = _SPAN.dump_python(RETENTION, mode="json")
+_RETENTION = arguments.SPAN.dump_python(RETENTION, mode="json")
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The saga's contract folder.")]
 Partitions = Annotated[
@@ -68,23 +64,17 @@ def apply(
 
 def _asked(folder: Path, partitions: int, retention: str, servers: str | None) -> tuple[str, Broker, list[TopicPlan]]:
     """The saga's name, its broker, and what is to be done there."""
-    span, saga, settings = _span(retention), Saga.load(folder), Settings.load(broker=servers)
+    span, saga, settings = (
+        arguments.span(retention, "--retention", example="P7D"),
+        Saga.load(folder),
+        Settings.load(broker=servers),
+    )
     cluster = assembly.broker(settings)
     try:
         found = cluster.partitions(saga_topics(saga.name))
     except BrokerError as error:
         raise BrokerError(f"{settings.broker}: {error}. See that Kafka runs there, or correct SAGA_BROKER.") from error
     return saga.name, cluster, planned(saga.name, found, partitions, retention=span)
-
-
-def _span(text: str) -> timedelta:
-    refusal = typer.BadParameter(f"found {text!r}; expected an ISO 8601 duration such as P7D", param_hint="--retention")
-    if not text.startswith("P"):
-        raise refusal  # pydantic would take 7 for seven seconds
-    try:
-        return _SPAN.validate_python(text)
-    except ValidationError as error:
-        raise refusal from error
 
 
 def _tell(saga: str, plans: Sequence[TopicPlan], created: Mapping[str, str], as_json: bool) -> None:

@@ -212,6 +212,63 @@ def test_what_a_step_is_at_is_told_without_contracts(saga: Commands, tmp_path: P
     assert "with --schemas DIR" in said.out
 
 
+def parked(saga: Commands, tmp_path: Path, fence: Fence, *options: str) -> list[str]:
+    """The first lines of `saga show` when this fence is parked."""
+    saved(tmp_path, Changes(workflows=[workflow(WorkflowStatus.FAILED)], fences=[("w1", fence)]))
+    return saga("show", "w1", *options, SAGA_DATABASE="sqlite:///stock.db").out.splitlines()
+
+
+def test_what_is_parked_comes_first_with_the_commands_that_end_it(saga: Commands, tmp_path: Path) -> None:
+    fence = Fence(step="reserve", status=StepStatus.IDLE, attempt=12, error="OSError: no shelf")
+
+    head, trouble, late, retry, skip, *_ = parked(saga, tmp_path, fence)
+
+    assert head.startswith("checkout v1 w1: FAILED, unwinding, PARKED, open for ")
+    assert trouble == "  ! step reserve: attempt 12 failed: OSError: no shelf; waits for an operator"
+    assert retry == "  > saga retry w1"
+    assert skip == "  > saga skip MODULE:PARTICIPANT w1 reserve --reason TEXT"
+    assert "deadline passed" in late
+
+
+@pytest.mark.parametrize(
+    ("fence", "remedies"),
+    [
+        (Fence(step="reserve", status=StepStatus.IDLE, error="no"), "skip MODULE:stock w1 reserve"),
+        (Fence(step="dispatch", status=StepStatus.IDLE, error="no"), "abort MODULE:shipping w1"),
+        (Fence(step="confirm", status=StepStatus.IDLE, error="no"), "resolve MODULE:orders w1 confirm --event OrderConfirmed"),
+        (
+            Fence(step="authorise", status=StepStatus.RUNNING, error="no"),
+            "resolve MODULE:payments w1 authorise --event PaymentAuthorised; "
+            "resolve MODULE:payments w1 authorise --event PaymentDeclined",
+        ),
+        (
+            Fence(step="reserve", status=StepStatus.STUCK, event="checkout.StockReserved", result=RESERVED, error="no"),
+            "resolve MODULE:stock w1 reserve --event StockReleased",
+        ),
+        (
+            Fence(step="reserve", status=StepStatus.DONE, event="checkout.StockReserved", result=RESERVED, error="no"),
+            "resolve MODULE:stock w1 reserve --event StockReleased",
+        ),
+    ],
+    ids=["action", "pivot", "after the pivot", "external", "stuck compensation", "parked compensation"],
+)
+def test_with_contracts_the_commands_that_help_are_named(saga: Commands, tmp_path: Path, fence: Fence, remedies: str) -> None:
+    lines = parked(saga, tmp_path, fence, "--schemas", "contracts")
+
+    said = [line.removeprefix("  > saga ") for line in lines if line.startswith("  > ")]
+    given = [line.removesuffix(" --reason TEXT").removesuffix(" --fields JSON") for line in said]
+    assert given == ["retry w1", *remedies.split("; ")]
+
+
+def test_a_compensation_that_waits_is_told_from_an_action(saga: Commands, tmp_path: Path) -> None:
+    due = OPENED + timedelta(minutes=1)
+    fence = Fence(step="reserve", status=StepStatus.DONE, attempt=2, event="checkout.StockReserved", error="no", due=due)
+
+    lines = parked(saga, tmp_path, fence)
+
+    assert lines[1] == "  ! compensation of step reserve: attempt 2 failed: no; next try 03:01:00Z"
+
+
 def test_an_own_fact_that_is_not_published_is_trouble(saga: Commands, tmp_path: Path) -> None:
     saved(tmp_path, Changes(workflows=[workflow()], outbox=[stated("checkout.StockReserved", "reserve", FactStatus.DONE)]))
 

@@ -1,0 +1,79 @@
+"""`saga list`: which workflows this service's database knows, for somebody who does not know yet which one to look at."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from saga import assembly
+from saga.cli import arguments, output
+from saga.clock import SystemClock
+from saga.protocol.facts import WorkflowStatus
+from saga.settings import Settings
+from saga.store.port import Fence, Listed, Search
+
+
+def list_workflows(
+    status: Annotated[WorkflowStatus | None, typer.Option("--status", help="Only workflows of this status.")] = None,
+    parked: Annotated[bool, typer.Option("--parked", help="Only those whose handlers are suspended here.")] = False,
+    stuck_for: Annotated[
+        str | None, typer.Option("--stuck-for", metavar="SPAN", help="Only open ones in which nothing went on for PT1H, P2D.")
+    ] = None,
+    saga: Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only workflows of this saga.")] = None,
+    version: Annotated[int | None, typer.Option("--version", metavar="N", help="Only workflows of this version.")] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="No more than this many.")] = 50,
+    database: arguments.DatabaseUrl = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """List workflows: the latest first, or with --parked or --stuck-for the longest waiting. Reads only."""
+    span = arguments.span(stuck_for, "--stuck-for", example="PT1H") if stuck_for else None
+    settings, now = Settings.load(database=database), SystemClock().now()
+    wanted = Search(
+        saga=saga, version=version, status=status, parked=parked, idle_since=now - span if span is not None else None
+    )
+    store = assembly.store(settings)
+    try:
+        found = store.search(wanted, limit, longest_waiting=parked or span is not None)
+    finally:
+        store.close()
+    if as_json:
+        output.json({"database": assembly.database_name(settings), "workflows": [*map(_data, found)]})
+    elif found:
+        headers = ["workflow", "saga", "status", "opened", "nothing went on for", "parked at"]
+        output.table(headers, [_row(one, now) for one in found])
+    else:
+        output.progress(f"no workflow in {assembly.database_name(settings)} is so")
+
+
+def _data(one: Listed) -> dict[str, Any]:
+    workflow = one.workflow
+    return {
+        "saga": one.saga,
+        "id": workflow.id,
+        "version": workflow.version,
+        "status": workflow.status,
+        "opened": workflow.opened,
+        "closed": workflow.closed,
+        "deadline": workflow.deadline,
+        "moved": one.moved,
+        "parked": [
+            {"step": f.step, "status": f.status, "attempt": f.attempt, "due": f.due, "error": f.error} for f in _parked(one)
+        ],
+    }
+
+
+def _row(one: Listed, now: datetime) -> list[str]:
+    workflow = one.workflow
+    waits = "" if workflow.closed else output.duration(now - one.moved)
+    parked = "; ".join(f"{fence.step}, {_until(fence)}" for fence in _parked(one))
+    return [workflow.id, f"{one.saga} v{workflow.version}", workflow.status, output.moment(workflow.opened), waits, parked]
+
+
+def _parked(one: Listed) -> list[Fence]:
+    return [fence for fence in one.workflow.fences.values() if fence.error is not None]
+
+
+def _until(fence: Fence) -> str:
+    return f"next try {output.moment(fence.due)}" if fence.due else "waits for an operator"
