@@ -75,7 +75,7 @@ def unpark(ledger: Ledger, workflow: Workflow) -> list[Fence]:
     """Take up what is due; answers the fences that had failed."""
     due = [f for f in workflow.fences.values() if f.error is not None and f.due is not None and f.due <= ledger.now]
     for fence in due:
-        ledger.move(workflow, fence.step, _before_stuck(fence))
+        ledger.move(workflow, fence.step, _before_stuck(ledger, fence))
     return due
 
 
@@ -83,8 +83,11 @@ def _may_fail(ledger: Ledger, step: Step) -> bool:
     return step.on_error == "fail" and step.name not in ledger.saga.after_pivot
 
 
-def _before_stuck(fence: Fence) -> StepStatus:
-    """A stuck step goes back to where it was: done if there is something to undo, else not begun."""
+def _before_stuck(ledger: Ledger, fence: Fence) -> StepStatus:
+    """A stuck step goes back to where it was: done or withdrawn if there is something to undo, else not begun."""
     if fence.status is not StepStatus.STUCK:
         return fence.status
-    return StepStatus.DONE if fence.event else StepStatus.IDLE
+    if fence.event:
+        return StepStatus.DONE
+    withdrawn = fence.pending and fence.step not in ledger.saga.after_pivot
+    return StepStatus.COMPENSATING if withdrawn else StepStatus.IDLE
