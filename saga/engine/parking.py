@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from saga.engine.intake import Incoming
 from saga.engine.invocation import HandlerFailure
+from saga.participant import operator
 from saga.participant.handler import Act
 from saga.participant.ledger import Ledger
 from saga.protocol.decide import Action, Compensate, Run
@@ -41,7 +42,7 @@ class Setback:
 
 def is_parked(workflow: Workflow) -> bool:
     """Whether its handlers are suspended here."""
-    return any(fence.error is not None for fence in workflow.fences.values())
+    return any(map(operator.is_parked, workflow.fences.values()))
 
 
 def next_act(acts: tuple[Action, ...], workflow: Workflow) -> Action | None:
@@ -73,7 +74,7 @@ def park(ledger: Ledger, workflow: Workflow, setback: Setback, chance: float) ->
 
 def unpark(ledger: Ledger, workflow: Workflow) -> list[Fence]:
     """Take up what is due; answers the fences that had failed."""
-    due = [f for f in workflow.fences.values() if f.error is not None and f.due is not None and f.due <= ledger.now]
+    due = [f for f in workflow.fences.values() if operator.is_parked(f) and f.due is not None and f.due <= ledger.now]
     for fence in due:
         ledger.move(workflow, fence.step, _before_stuck(ledger, fence))
     return due
@@ -87,7 +88,6 @@ def _before_stuck(ledger: Ledger, fence: Fence) -> StepStatus:
     """A stuck step goes back to where it was: done or withdrawn if there is something to undo, else not begun."""
     if fence.status is not StepStatus.STUCK:
         return fence.status
-    if fence.event:
-        return StepStatus.DONE
-    withdrawn = fence.pending and fence.step not in ledger.saga.after_pivot
-    return StepStatus.COMPENSATING if withdrawn else StepStatus.IDLE
+    if not operator.is_undoing(ledger.saga, fence):
+        return StepStatus.IDLE
+    return StepStatus.DONE if fence.event else StepStatus.COMPENSATING

@@ -19,6 +19,7 @@ from saga.store.port import Changes, Fence, OutboxRow, Received, Unit, Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
+
 _BEGUN = frozenset({StepStatus.IDLE, StepStatus.RUNNING})
 _UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
 
@@ -94,10 +95,10 @@ class Ledger:
         )
         workflow.inbox[message.id] = received
         self._inbox.append((workflow.id, received))
-        self._touched[workflow.id] = workflow
+        self.touch(workflow)
 
     def touch(self, workflow: Workflow) -> None:
-        """The workflow's own row has changed."""
+        """The workflow's own row is to be written."""
         self._touched[workflow.id] = workflow
 
     def move(self, workflow: Workflow, step: str, status: StepStatus, **changes: Any) -> Fence:
@@ -110,7 +111,7 @@ class Ledger:
         for name, value in changes.items():
             setattr(fence, name, value)
         self._fences[workflow.id, step] = fence
-        self._touched[workflow.id] = workflow
+        self.touch(workflow)
         return fence
 
     def _expires(self, fence: Fence) -> datetime | None:
@@ -123,7 +124,7 @@ class Ledger:
         for fence in late:
             fence.expires = None
             self._fences[workflow.id, fence.step] = fence
-            self._touched[workflow.id] = workflow
+            self.touch(workflow)
         return [fence.step for fence in late]
 
     def park(self, workflow: Workflow, step: str, *, attempt: int, due: datetime | None, error: str) -> None:
@@ -183,14 +184,14 @@ class Ledger:
                 self._control(workflow, step, FactStatus.REFUSED, "saga.Refused", {"pivot": step})
             case Close(outcome):
                 workflow.status, workflow.closed = outcome, self.now
-                self._touched[workflow.id] = workflow
+                self.touch(workflow)
             case _:
                 assert_never(act)
 
     def state(self, workflow: Workflow, step: str, status: FactStatus, event: str, payload: bytes, *, index: int = 0) -> None:
         """Write a fact to the outbox, with the workflow's next sequence number."""
         workflow.sequence += 1
-        self._touched[workflow.id] = workflow
+        self.touch(workflow)
         message = Message(
             kind=Kind(event, self.participant, self.saga.name, workflow.version, step, status),
             id=event_id(self.saga.name, workflow.id, step or f"@{self.participant}", status, index),
@@ -244,7 +245,8 @@ class Ledger:
         return True
 
     def _remember(self, workflow: Workflow) -> Workflow:
-        self.workflows[workflow.id] = self._touched[workflow.id] = workflow
+        self.workflows[workflow.id] = workflow
+        self.touch(workflow)
         return workflow
 
     def _control(

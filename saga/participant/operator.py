@@ -26,7 +26,7 @@ def retry(unit: Unit, saga: str, workflows: Iterable[Workflow], now: datetime, *
 
     `workflows` come from `unit.load`, which locks them. Needs no contract, so it works on a database alone.
     """
-    parked = [(workflow.id, fence) for workflow in workflows for fence in workflow.fences.values() if fence.error is not None]
+    parked = [(workflow.id, fence) for workflow in workflows for fence in workflow.fences.values() if is_parked(fence)]
     for workflow_id, fence in parked:
         fence.attempt, fence.due, fence.changed = 0, now, now
         log.warning("retry of step %s of %s workflow %s, by %s", fence.step, saga, workflow_id, by)
