@@ -29,6 +29,7 @@ from saga.errors import (
     StoreError,
     TerminalError,
 )
+from saga.participant.failure import Failure
 from saga.participant.handler import ExternalCall, Pending
 from saga.participant.participant import Participant
 from saga.participant.retry import Retry
@@ -41,6 +42,7 @@ __all__ = [
     "DefinitionError",
     "Event",
     "ExternalCall",
+    "Failure",
     "HandlerError",
     "LifecycleError",
     "Overloaded",

@@ -117,8 +117,8 @@ def saga(*, name: str = "travel", external: bool = False, on_error: str = "park"
 
 @dataclass
 class Script:
-    """How handlers end, by trip: `failing` names steps that fail for business reasons, `raising` how often one raises first,
-    `waiting` the trips whose flight waits for the world.
+    """How handlers end, by trip: `failing` names steps that fail for business reasons, `raising` how often one raises an
+    `error` first, `waiting` the trips whose flight waits for the world.
 
     `calls` counts the calls to the outside world by idempotency key; `meanwhile` is run in the midst of such a call.
     """
@@ -126,6 +126,7 @@ class Script:
     failing: set[tuple[str, str]] = field(default_factory=set)
     waiting: set[str] = field(default_factory=set)
     raising: dict[tuple[str, str], int] = field(default_factory=dict)
+    error: Callable[[str], Exception] = RuntimeError
     calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     world: set[str] = field(default_factory=set)
     meanwhile: Callable[[], None] = lambda: None
@@ -134,7 +135,7 @@ class Script:
         """Raise if this step is to raise now; answers whether it is to fail."""
         if self.raising.get((step, trip), 0) > 0:
             self.raising[step, trip] -= 1
-            raise RuntimeError(f"{step} is unlucky with {trip}")
+            raise self.error(f"{step} is unlucky with {trip}")
         return (step, trip) in self.failing
 
 

@@ -12,6 +12,7 @@ from saga.clock import Clock
 from saga.contracts.event import Event
 from saga.contracts.message import idempotency_key
 from saga.engine.invocation import Answered, HandlerFailure, Invocation
+from saga.errors import SagaError
 from saga.failpoints import Failpoint, failpoint
 from saga.participant.handler import Act, ExternalCall, Handler, Pending
 
@@ -52,48 +53,54 @@ class Externals:
         self._pool = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="saga-external")
 
     def carry_out(self, intents: Iterable[Intent]) -> tuple[list[Answer], list[HandlerFailure]]:
-        """Call the world for each intent, with its quick retries; those that still fail come back as failures."""
+        """Call the world for each intent, with its quick retries; those that still fail come back as failures.
+
+        Raises what is a matter of infrastructure; all of them are to be asked again then.
+        """
         failpoint(Failpoint.EXTERNAL_INTENDED)
         coroutines = [intent for intent in intents if intent.handler.asynchronous]
         futures = [self._pool.submit(self._blocking, intent) for intent in intents if not intent.handler.asynchronous]
         ended = self.invocation.wait(self._together(coroutines)) if coroutines else []
         ended.extend(future.result() for future in futures)
         failpoint(Failpoint.EXTERNAL_RETURNED)
+        for end in ended:
+            if isinstance(end, SagaError) and not isinstance(end, HandlerFailure):
+                raise end
         answers = [end for end in ended if isinstance(end, Answer)]
         return answers, [end for end in ended if isinstance(end, HandlerFailure)]
 
     def close(self) -> None:
         self._pool.shutdown()
 
-    async def _together(self, intents: list[Intent]) -> list[Answer | HandlerFailure]:
+    async def _together(self, intents: list[Intent]) -> list[Answer | SagaError]:
         gate = asyncio.Semaphore(CONCURRENT_CALLS)
 
-        async def one(intent: Intent) -> Answer | HandlerFailure:
+        async def one(intent: Intent) -> Answer | SagaError:
             async with gate:
                 return await self._awaiting(intent)
 
         return list(await asyncio.gather(*(one(intent) for intent in intents)))
 
-    def _blocking(self, intent: Intent) -> Answer | HandlerFailure:
+    def _blocking(self, intent: Intent) -> Answer | SagaError:
         attempt = intent.tried + 1
         while True:
             try:
                 return self._answer(intent, intent.handler.function(*intent.arguments, self._call(intent, attempt)))
             except Exception as error:
                 failure = self._failure(intent, attempt, error)
-            if not self._again(failure, attempt):
+            if not _is_quick(failure, attempt):
                 return failure
             self.clock.sleep(self.chance() * QUICK_PAUSE)
             attempt += 1
 
-    async def _awaiting(self, intent: Intent) -> Answer | HandlerFailure:
+    async def _awaiting(self, intent: Intent) -> Answer | SagaError:
         attempt = intent.tried + 1
         while True:
             try:
                 return self._answer(intent, await intent.handler.function(*intent.arguments, self._call(intent, attempt)))
             except Exception as error:
                 failure = self._failure(intent, attempt, error)
-            if not self._again(failure, attempt):
+            if not _is_quick(failure, attempt):
                 return failure
             await asyncio.sleep(self.chance() * QUICK_PAUSE)
             attempt += 1
@@ -106,13 +113,17 @@ class Externals:
         outcome = self.invocation.encode(intent.handler, intent.workflow_id, returned)
         return Answer(intent.workflow_id, intent.step, intent.act, outcome)
 
-    def _failure(self, intent: Intent, attempt: int, error: Exception) -> HandlerFailure:
-        failure = error
-        if not isinstance(failure, HandlerFailure):
-            failure = self.invocation.failure(intent.handler, intent.workflow_id, error)
+    def _failure(self, intent: Intent, attempt: int, error: Exception) -> SagaError:
+        failure: SagaError
+        if isinstance(error, HandlerFailure):
+            failure = error
+        else:
+            failure = self.invocation.blame(intent.handler, intent.workflow_id, None, error)
             failure.__cause__ = error
-        failure.tried = attempt - 1
+        if isinstance(failure, HandlerFailure):
+            failure.tried = attempt - 1
         return failure
 
-    def _again(self, failure: HandlerFailure, attempt: int) -> bool:
-        return not failure.final and failure.handler.retry.is_quick(attempt)
+
+def _is_quick(failure: SagaError, attempt: int) -> bool:
+    return isinstance(failure, HandlerFailure) and failure.is_quick(attempt)

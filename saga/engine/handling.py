@@ -35,11 +35,6 @@ class Latest(NamedTuple):
     workflow_id: str
     tried: int
 
-    def blamed(self, error: StatementFailed) -> HandlerFailure:
-        failure = HandlerFailure(self.handler, self.workflow_id, str(error), final=False)
-        failure.tried = self.tried
-        return failure
-
 
 class Handling:
     """Handles items of one participant, one at a time; belongs to one thread.
@@ -52,6 +47,16 @@ class Handling:
         self.counts, self.chance = counts, chance
         self.decisions = Decisions(self.saga, participant.name)
         self.latest: Latest | None = None
+
+    def blame(self, error: StatementFailed) -> HandlerFailure | None:
+        """What a statement that failed late stands for: it is the latest handler's, if one has run."""
+        if self.latest is None:
+            return None
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        kind = self.invocation.failure(self.latest.handler, self.latest.workflow_id, cause).failure
+        failure = HandlerFailure(self.latest.handler, self.latest.workflow_id, str(error), kind)
+        failure.tried = self.latest.tried
+        return failure
 
     def apply(self, ledger: Ledger, lane: Lane, item: Item) -> list[Intent]:
         """Handle one item; answers the calls to the world that are to be made once this is committed."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from saga.contracts.event import Event
-from saga.errors import ContractError, SagaError, TerminalError
+from saga.errors import ContractError, SagaError
+from saga.participant.failure import Failure, FailureKind, failure_of, infrastructure
 from saga.participant.handler import ExternalCall, Handler, Pending
-from saga.store.port import Transaction, Unit
-
-if TYPE_CHECKING:
-    from saga.contracts.avro import AvroCodec
+from saga.participant.participant import Participant
+from saga.store.port import Transaction
 
 Answered = tuple[str, bytes]
 """The full name of an event and its bytes."""
@@ -21,19 +20,31 @@ Answered = tuple[str, bytes]
 class HandlerFailure(SagaError):
     """A handler raised, or returned what it must not; the cause is what it raised.
 
-    `final`: the same input will fail again, so that trying again is a waste. `tried` counts the tries before this one.
+    `tried` counts the tries before this one.
     """
 
-    def __init__(self, handler: Handler, workflow_id: str, why: str, *, final: bool) -> None:
-        self.handler, self.workflow_id, self.why, self.final, self.tried = handler, workflow_id, why, final, 0
+    def __init__(self, handler: Handler, workflow_id: str, why: str, failure: Failure) -> None:
+        self.handler, self.workflow_id, self.why, self.failure, self.tried = handler, workflow_id, why, failure, 0
         super().__init__(f"{handler.title} failed for workflow {workflow_id}: {why}")
+
+    @property
+    def kind(self) -> FailureKind:
+        return self.failure.kind
+
+    def is_quick(self, attempt: int) -> bool:
+        """Whether the try after this one, the `attempt`th from 1, is made at once."""
+        return self.kind is FailureKind.TRANSIENT and self.handler.retry.is_quick(attempt)
+
+    def delay(self, attempt: int, chance: float) -> float | None:
+        """Seconds to wait for the next try, None if there is to be none; `chance` is in [0, 1)."""
+        return self.handler.retry.delay(attempt, chance) if self.kind is FailureKind.TRANSIENT else None
 
 
 class Invocation:
     """Calls handlers, coroutines on an event loop of its own; belongs to one thread."""
 
-    def __init__(self, codec: AvroCodec) -> None:
-        self.codec = codec
+    def __init__(self, participant: Participant) -> None:
+        self.participant, self.codec = participant, participant.codec
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def arguments(self, handler: Handler, workflow_id: str, events: Mapping[str, bytes | None]) -> list[Event | None]:
@@ -41,18 +52,16 @@ class Invocation:
         return [self._argument(handler, workflow_id, parameter.views, events) for parameter in handler.inputs]
 
     def call(self, handler: Handler, workflow_id: str, arguments: list[Event | None], last: Transaction | ExternalCall) -> Any:
-        """What the function returned; raises HandlerFailure."""
+        """What the function returned; raises HandlerFailure, StoreError, RegistryUnavailable."""
         try:
             returned = handler.function(*arguments, last)
             return self.wait(returned) if handler.asynchronous else returned
         except Exception as error:
-            self.blame(handler, workflow_id, last, error)
+            raise self.blame(handler, workflow_id, last, error) from error
 
-    def blame(self, handler: Handler, workflow_id: str, last: Transaction | ExternalCall, error: Exception) -> NoReturn:
-        """Raise what an exception of the handler's stands for: HandlerFailure, or what its database says of itself."""
-        if isinstance(last, Unit) and (technical := last.technical(error)) is not None:
-            raise technical from error
-        raise self.failure(handler, workflow_id, error) from error
+    def blame(self, handler: Handler, workflow_id: str, last: object, error: Exception) -> SagaError:
+        """What an exception of the handler's stands for: HandlerFailure, or what store or registry say of themselves."""
+        return infrastructure(error, last) or self.failure(handler, workflow_id, error)
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end on this thread's loop."""
@@ -66,19 +75,17 @@ class Invocation:
             return returned
         if (name := handler.results.get(type(returned))) is None:
             expected = " or ".join(view.__name__ for view in handler.results)
-            raise HandlerFailure(
-                handler, workflow_id, f"it returned {returned!r}; expected an instance of {expected}", final=True
-            )
+            why = f"it returned {returned!r}; expected an instance of {expected}"
+            raise HandlerFailure(handler, workflow_id, why, Failure.PERMANENT)
         try:
             return name, self.codec.encode(name, returned.model_dump())
         except ContractError as error:
             raise self.failure(handler, workflow_id, error) from error
 
-    @staticmethod
-    def failure(handler: Handler, workflow_id: str, error: Exception) -> HandlerFailure:
-        return HandlerFailure(
-            handler, workflow_id, f"{type(error).__name__}: {error}", final=isinstance(error, TerminalError | ContractError)
-        )
+    def failure(self, handler: Handler, workflow_id: str, error: Exception) -> HandlerFailure:
+        """What an exception that is the handler's own stands for."""
+        why, failure = f"{type(error).__name__}: {error}", failure_of(error, self.participant.classifier)
+        return HandlerFailure(handler, workflow_id, why, failure)
 
     def close(self) -> None:
         if self._loop is not None:
@@ -92,7 +99,6 @@ class Invocation:
                 try:
                     return view.model_validate(self.codec.decode(name, payload))
                 except (ContractError, ValueError) as error:
-                    raise HandlerFailure(
-                        handler, workflow_id, f"its input {name} is unreadable: {error}", final=True
-                    ) from error
+                    why = f"its input {name} is unreadable: {error}"
+                    raise HandlerFailure(handler, workflow_id, why, Failure.POISON) from error
         return None

@@ -12,6 +12,7 @@ from datetime import timedelta
 from saga.engine.intake import Incoming
 from saga.engine.invocation import HandlerFailure
 from saga.participant import operator
+from saga.participant.failure import FailureKind
 from saga.participant.handler import Act
 from saga.participant.ledger import Ledger
 from saga.protocol.decide import Action, Compensate, Run
@@ -57,14 +58,14 @@ def next_act(acts: tuple[Action, ...], workflow: Workflow) -> Action | None:
 def park(ledger: Ledger, workflow: Workflow, setback: Setback, chance: float) -> None:
     """Commit that a try failed: wait for the next one, or, when they are spent, fail the step or wait for an operator.
 
+    What could not be read waits for an operator in any case: a reader that is put right may still do it.
     A compensation, or an action that may not fail any more, is stuck then, and those before it hear of it.
     """
     failure, step = setback.failure, ledger.saga[setback.failure.handler.step]
-    delay = None if failure.final else failure.handler.retry.delay(setback.attempt, chance)
-    if delay is not None:
+    if (delay := failure.delay(setback.attempt, chance)) is not None:
         due = ledger.now + timedelta(seconds=delay)
         ledger.park(workflow, step.name, attempt=setback.attempt, due=due, error=failure.why)
-    elif failure.handler.act is Act.ACTION and _may_fail(ledger, step):
+    elif failure.handler.act is Act.ACTION and failure.kind is not FailureKind.POISON and _may_fail(ledger, step):
         ledger.fail(workflow, step, failure.why)
     else:
         ledger.park(workflow, step.name, attempt=setback.attempt, due=None, error=failure.why)

@@ -42,7 +42,7 @@ class Processor:
     ) -> None:
         self.participant, self.saga, self.batch = participant, participant.saga, batch
         self.store, self.relay, self.clock, self.chance = store, relay, clock, chance
-        self.invocation = Invocation(participant.codec)
+        self.invocation = Invocation(participant)
         self.externals = Externals(self.saga.name, self.invocation, clock, chance)
         self.intake = Intake(self.saga, participant.name)
         self.handling = Handling(participant, self.invocation, self.intake.counts, chance)
@@ -119,7 +119,7 @@ class Processor:
     def _retry(self, lane: Lane, item: Item, failure: HandlerFailure) -> list[Intent]:
         """A batch of one: its handler is to blame, gets its quick retries here, and then parks its workflow."""
         attempt = failure.tried + 1
-        while not failure.final and failure.handler.retry.is_quick(attempt):
+        while failure.is_quick(attempt):
             log.info("attempt %d: %s; trying again", attempt, failure)
             self.clock.sleep(self.chance() * QUICK_PAUSE)
             attempt += 1
@@ -164,9 +164,9 @@ class Processor:
             if not self.store.committed(ahead):
                 raise
         except StatementFailed as failed:
-            if len(items) > 1 or self.handling.latest is None:
+            if len(items) > 1 or (blamed := self.handling.blame(failed)) is None:
                 raise
-            raise self.handling.latest.blamed(failed) from failed
+            raise blamed from failed
         failpoint(Failpoint.UNIT_COMMITTED)
         lane.batch, lane.offsets = ahead.batch, ahead.offsets
         self.relay.marked(marks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from functools import cached_property
@@ -14,6 +15,7 @@ from saga.contracts.saga import Saga
 from saga.contracts.topics import lane_of
 from saga.errors import DefinitionError, LifecycleError, Overloaded, Refused
 from saga.participant import handler, operator
+from saga.participant.failure import Classify
 from saga.participant.handler import Act, Handler, Pending
 from saga.participant.ledger import Ledger
 from saga.participant.retry import Retry
@@ -32,6 +34,7 @@ COUNT_EVERY = 1.0
 
 Outcome = Event | Pending | None
 Function = TypeVar("Function", bound=Callable[..., Outcome | Awaitable[Outcome]])
+Hook = TypeVar("Hook", bound=Classify)
 
 
 class Participant:
@@ -59,6 +62,7 @@ class Participant:
         self.clock = clock or SystemClock()
         self.registry: Registry | None = None
         self.handlers: dict[tuple[str, Act], Handler] = {}
+        self.classifier: Classify | None = None
         self._ids, self._max_backlog = ids, max_backlog
         self._backlog, self._count_again = 0, 0.0
 
@@ -126,6 +130,20 @@ class Participant:
             return function
 
         return declare
+
+    def classify(self, function: Hook, /) -> Hook:
+        """Declare what the service's own exceptions stand for; the function comes back untouched.
+
+        It is asked about every exception of a handler that the store or the registry is not to blame for, and answers a
+        `Failure`, or None to leave it to the defaults, as it does if it raises. It must be quick and must not block.
+        """
+        if self.classifier is not None or inspect.iscoroutinefunction(function):
+            raise DefinitionError(
+                f"found {getattr(function, '__name__', function)!r} to classify failures of {self.name!r}; expected one plain "
+                f"function. Join what you have to say into one `def`."
+            )
+        self.classifier = function
+        return function
 
     def start(self, event: Event, tx: Transaction, *, workflow_id: str | None = None, traceparent: str | None = None) -> str:
         """Begin a workflow in the caller's transaction: it exists if and only if that commits. Answers its id.

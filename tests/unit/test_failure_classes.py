@@ -1,0 +1,170 @@
+"""Each class of failure, from the exception to the end of its workflow: the table of `docs/failures.md`, line by line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from saga import ContractError, DefinitionError, Failure, Participant, Retry, TerminalError
+from saga.errors import DecodeError, RegistryUnavailable
+from saga.participant.failure import Classify, failure_of
+from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.testing.harness import Harness
+from tests.travel import Script, TripBooked, effects, harness, saga
+
+HOTEL = ("hotel", "rome")
+FOREVER = {HOTEL: 99}
+RETRY = Retry(attempts=4, quick=1, first=10, longest=60)
+COMPLETED, COMPENSATED, OPEN = {WorkflowStatus.COMPLETED}, {WorkflowStatus.COMPENSATED}, {None}
+
+
+class CardReaderBusy(Exception):
+    """An exception of the service's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What the hotel does, and what is to be seen of it: at once as (status, attempt, whether a next try is due), then the end.
+
+    A status of None: nothing was committed.
+    """
+
+    script: dict[str, Any]
+    seen: tuple[StepStatus | None, int, bool]
+    end: set[WorkflowStatus] | set[None]
+    hook: Classify | None = None
+    on_error: str = "park"
+
+
+def said(failure: Failure | None) -> Classify:
+    return lambda error: failure if isinstance(error, CardReaderBusy) else None
+
+
+PERMANENT = {"raising": FOREVER, "error": TerminalError}
+AWAY = {"raising": {HOTEL: 1}, "error": RegistryUnavailable}
+BUSY = {"raising": FOREVER, "error": CardReaderBusy}
+TABLE = {
+    "business": Line(script={"failing": {HOTEL}}, seen=(StepStatus.FAILED, 0, False), end=COMPENSATED),
+    "transient": Line(script={"raising": {HOTEL: 2}}, seen=(StepStatus.IDLE, 2, True), end=COMPLETED),
+    "spent, to be parked": Line(script={"raising": FOREVER}, seen=(StepStatus.IDLE, 2, True), end=OPEN),
+    "spent, to fail": Line(script={"raising": FOREVER}, seen=(StepStatus.IDLE, 2, True), end=COMPENSATED, on_error="fail"),
+    "permanent, to be parked": Line(script=PERMANENT, seen=(StepStatus.IDLE, 1, False), end=OPEN),
+    "permanent, to fail": Line(script=PERMANENT, seen=(StepStatus.FAILED, 0, False), end=COMPENSATED, on_error="fail"),
+    "infrastructure": Line(script=AWAY, seen=(None, 0, False), end=COMPLETED),
+    "the service says transient": Line(
+        script={"raising": {HOTEL: 2}, "error": CardReaderBusy},
+        seen=(StepStatus.IDLE, 2, True), end=COMPLETED, hook=said(Failure.TRANSIENT),
+    ),
+    "the service says permanent": Line(
+        script=BUSY, seen=(StepStatus.FAILED, 0, False), end=COMPENSATED, hook=said(Failure.PERMANENT), on_error="fail"
+    ),
+    "the service says poison": Line(
+        script=BUSY, seen=(StepStatus.IDLE, 1, False), end=OPEN, hook=said(Failure.POISON), on_error="fail"
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def hotel(fleet: Harness, workflow: str) -> tuple[StepStatus | None, int, bool]:
+    found = fleet.workflow("hotels", workflow)
+    if found is None:
+        return None, 0, False
+    fence = found.fences["hotel"]
+    return fence.status, fence.attempt, fence.due is not None
+
+
+def outcome(fleet: Harness, workflow: str) -> set[WorkflowStatus | None]:
+    found = (fleet.workflow(name, workflow) for name in fleet.participants)
+    return {end.status if end and end.closed else None for end in found}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_failure_of_each_class_ends_as_the_table_says(stack: ExitStack, name: str) -> None:
+    line = TABLE[name]
+    fleet = stack.enter_context(harness(Script(**line.script), retry=RETRY, on_error=line.on_error))
+    if line.hook is not None:
+        fleet.participants["hotels"].classify(line.hook)
+
+    workflow = fleet.start(TripBooked(trip="rome"), workflow_id=name)
+    fleet.settle()
+    seen = hotel(fleet, workflow)
+    for _ in range(5):
+        fleet.advance(70)
+
+    assert (seen, outcome(fleet, workflow)) == (line.seen, line.end)
+    assert effects(fleet).count((workflow, "hotel", "action")) == (line.end == COMPLETED or name == "business")
+
+
+def spoil(fleet: Harness, workflow: str) -> None:
+    """Make the bytes of its first event unreadable on their way."""
+    log = next(log for log in fleet.broker.logs.values() if any(r.key == workflow.encode() for r in log))
+    log[:] = [r._replace(value=b"\x00\x00\x00\x00") if r.key == workflow.encode() else r for r in log]
+
+
+@pytest.mark.parametrize("on_error", ["park", "fail"])
+def test_poison_is_parked_with_its_bytes_whatever_the_schema_says_of_errors(stack: ExitStack, on_error: str) -> None:
+    fleet = stack.enter_context(harness(Script(), on_error=on_error))
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.turn("agency")
+
+    spoil(fleet, workflow)
+    fleet.settle()
+
+    found = fleet.workflow("hotels", workflow)
+    assert found is not None
+    assert hotel(fleet, workflow) == (StepStatus.IDLE, 1, False)
+    assert "unreadable" in (found.fences["hotel"].error or "")
+    assert [received.payload for received in found.inbox.values()] == [b"\x00\x00\x00\x00"]
+
+
+def test_a_registry_that_is_away_spends_no_attempt_of_an_external_step(stack: ExitStack) -> None:
+    script = Script(raising={HOTEL: 2}, error=RegistryUnavailable)
+    fleet = stack.enter_context(harness(script, external=True))
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+    assert hotel(fleet, workflow) == (StepStatus.RUNNING, 0, False)
+
+    fleet.advance(2)
+    fleet.advance(2)
+
+    assert outcome(fleet, workflow) == COMPLETED
+
+
+@pytest.mark.parametrize("hook", [lambda error: 1 / 0, lambda error: "transient"], ids=["raises", "answers nonsense"])
+def test_a_hook_that_is_wrong_itself_leaves_it_to_the_defaults_and_is_reported(
+    hook: Classify, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = [failure_of(error, hook) for error in (OSError("shelf"), TerminalError("no"), DecodeError("bytes"))]
+
+    assert found == [Failure.TRANSIENT, Failure.PERMANENT, Failure.PERMANENT]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 3
+
+
+def test_the_services_word_goes_before_the_defaults() -> None:
+    found = failure_of(ContractError("a field too many"), lambda error: Failure.TRANSIENT)
+
+    assert found == Failure.TRANSIENT
+
+
+def test_there_is_one_plain_hook() -> None:
+    hotels = Participant("hotels", saga())
+
+    async def slow(error: Exception) -> Failure | None:
+        return None
+
+    with pytest.raises(DefinitionError, match="expected one plain function"):
+        hotels.classify(slow)  # type: ignore[type-var]
+
+    hotels.classify(said(None))
+    with pytest.raises(DefinitionError, match="expected one plain function"):
+        hotels.classify(said(None))
