@@ -1,4 +1,4 @@
-"""The programs that the servers need: found on this machine, or installed by apt when we are root."""
+"""The programs that the servers and foreign judges need: found on this machine, or installed by apt when we are root."""
 
 from __future__ import annotations
 
@@ -38,6 +38,16 @@ def postgres(report: Report) -> Path:
     return _found("the PostgreSQL server", _find_postgres, ("postgresql",), report)
 
 
+def npm(report: Report) -> Path:
+    """Node's package manager, with Node beside it; raises ServerMissing."""
+    return _found("npm with Node", _find_npm, ("npm",), report, otherwise="")
+
+
+def chromium(report: Report) -> Path:
+    """A browser that Chromium's protocol drives; raises ServerMissing."""
+    return _found("Chromium", _find_chromium, ("chromium",), report, otherwise="")
+
+
 def unprivileged() -> pwd.struct_passwd | None:
     """The user as whom to run what refuses root; None when we are not root."""
     if os.geteuid() != 0:
@@ -70,7 +80,9 @@ def one_at_a_time(name: str) -> Iterator[None]:
         yield
 
 
-def _found(what: str, find: Callable[[], Path | None], packages: Sequence[str], report: Report) -> Path:
+def _found(
+    what: str, find: Callable[[], Path | None], packages: Sequence[str], report: Report, *, otherwise: str = ", or start Docker"
+) -> Path:
     if (path := find()) is not None:
         return path
     if os.geteuid() == 0 and _on_path("apt-get"):
@@ -80,7 +92,7 @@ def _found(what: str, find: Callable[[], Path | None], packages: Sequence[str], 
                 _install(what, packages)
         if (path := find()) is not None:
             return path
-    raise ServerMissing(f"{what} is not here. Install it (on Debian: apt-get install {packages[0]}), or start Docker")
+    raise ServerMissing(f"{what} is not here. Install it (on Debian: apt-get install {packages[0]}){otherwise}")
 
 
 def _install(what: str, packages: Sequence[str]) -> None:
@@ -99,6 +111,14 @@ def _install(what: str, packages: Sequence[str]) -> None:
 
 def _on_path(name: str) -> Path | None:
     return Path(found) if (found := shutil.which(name)) else None
+
+
+def _find_npm() -> Path | None:
+    return _on_path("npm") if _on_path("node") else None
+
+
+def _find_chromium() -> Path | None:
+    return next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := _on_path(name))), None)
 
 
 def _find_java() -> Path | None:

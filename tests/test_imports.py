@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("participant",),
     ("engine",),
     ("assembly",),
+    ("documents",),
     ("replay", "observe", "testing", "cli"),
 )
 """From the bottom up; rooms of one layer do not know each other."""

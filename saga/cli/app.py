@@ -13,6 +13,7 @@ from saga.cli import output
 from saga.cli.broker import broker
 from saga.cli.check import check, diagram
 from saga.cli.db import db
+from saga.cli.docs import docs
 from saga.cli.doctor import doctor
 from saga.cli.intervene import abort, resolve, skip
 from saga.cli.list import list_workflows
@@ -83,6 +84,7 @@ app.command()(doctor)
 app.command()(check)
 app.command()(broker)
 app.command()(diagram)
+app.command()(docs)
 app.add_typer(topics, name="topics")
 app.add_typer(schemas, name="schemas")
 app.add_typer(db, name="db")

@@ -33,6 +33,7 @@ class _SagaAttributes(BaseModel):
     name: str
     version: int
     deadline: timedelta | None = None
+    deadline_doc: str | None = None
     unwind: timedelta | None = None
     owner: str
 
@@ -49,6 +50,7 @@ class _StepAttributes(BaseModel):
     pivot: bool = False
     external: bool = False
     timeout: timedelta | None = None
+    timeout_doc: str | None = None
     on_error: Literal["park", "fail"] = "park"
     on_stuck: Literal["wait", "continue"] = "wait"
 

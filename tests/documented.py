@@ -1,0 +1,102 @@
+"""Sagas whose texts are all there: the checkout, and a small one with everything that documents must be able to tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from saga import Saga
+
+CHECKOUT = Path(__file__).parents[1] / "schemas" / "checkout"
+
+
+def returns() -> Saga:
+    """A branch, alternatives, a step with nothing to undo, one that fails by itself, nested and logical types, a secret."""
+    return Saga.of(*_events(), _saga())
+
+
+def _saga() -> dict[str, Any]:
+    return {
+        "type": "record",
+        "name": "Return",
+        "namespace": "returns",
+        "doc": "Goods that come <back> & are paid for.",
+        "saga": {
+            "name": "returns",
+            "version": 2,
+            "owner": "desk",
+            "deadline": "P14D",
+            "deadline_doc": "The customer is asked.",
+        },
+        "fields": [
+            _step("open", {"by": "desk", "emits": ["ReturnOpened"], "compensated": "ReturnClosed"}),
+            _step(
+                "inspect",
+                {
+                    "by": "ware-house",
+                    "on": ["ReturnOpened"],
+                    "emits": ["GoodsIntact", "GoodsDamaged"],
+                    "compensated": None,
+                    "on_error": "fail",
+                },
+            ),
+            _step(
+                "repair",
+                {
+                    "by": "workshop",
+                    "on": ["GoodsDamaged"],
+                    "emits": ["GoodsRepaired"],
+                    "fails": "GoodsScrapped",
+                    "compensated": "RepairUndone",
+                },
+            ),
+            _step(
+                "refund", {"by": "desk", "on": [["GoodsIntact"], ["GoodsRepaired"]], "emits": ["ReturnRefunded"], "pivot": True}
+            ),
+            _step("tell", {"by": "desk", "on": ["ReturnRefunded"], "emits": ["CustomerTold"]}),
+        ],
+    }
+
+
+def _step(name: str, attributes: dict[str, Any]) -> dict[str, Any]:
+    compensated = [attributes["compensated"]] if attributes.get("compensated") else []
+    events = [*attributes["emits"], *([attributes["fails"]] if "fails" in attributes else []), *compensated]
+    return {
+        "name": name,
+        "type": ["null", *events],
+        "default": None,
+        "doc": f"Succeeds when {name} is done.",
+        "step": attributes,
+    }
+
+
+def _events() -> list[dict[str, Any]]:
+    names = ("ReturnClosed", "GoodsIntact", "GoodsDamaged", "GoodsRepaired", "GoodsScrapped", "RepairUndone", "CustomerTold")
+    plain = [_record(name, {"name": "return_id", "type": "string", "doc": "Its number."}) for name in names]
+    return [*plain, _opened(), _record("ReturnRefunded", {"name": "iban", "type": "string", "sensitive": True})]
+
+
+def _opened() -> dict[str, Any]:
+    money = {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2}
+    owner = {
+        "type": "record",
+        "name": "Customer",
+        "doc": "Who sends it.",
+        "fields": [{"name": "mail", "type": "string", "doc": "Where to write to."}, {"name": "age", "type": "int"}],
+    }
+    return _record(
+        "ReturnOpened",
+        {"name": "return_id", "type": {"type": "string", "logicalType": "uuid"}, "doc": "Its <number>."},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "worth", "type": ["null", money], "default": None},
+        {"name": "customer", "type": owner, "sensitive": True, "doc": "Personal."},
+        {"name": "photos", "type": {"type": "map", "values": {"type": "array", "items": "bytes"}}},
+        {"name": "grade", "type": {"type": "enum", "name": "Grade", "symbols": ["A", "B"]}},
+        {"name": "seal", "type": {"type": "fixed", "name": "Seal", "size": 4}},
+        {"name": "weight", "type": "double"},
+        {"name": "gift", "type": "boolean"},
+    )
+
+
+def _record(name: str, *fields: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "record", "name": name, "namespace": "returns", "doc": f"{name} is a fact.", "fields": list(fields)}
