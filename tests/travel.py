@@ -201,10 +201,12 @@ def fleet(
             return Pending()
         return FlightFull(trip=booked.trip) if script.reach("flight", booked.trip) else FlightBooked(trip=booked.trip)
 
-    @airline.compensation(of=flight)
+    @airline.compensation(of=flight, retry=patience)
     def free_flight(booked: FlightBooked | None, tx: Transaction) -> FlightFreed:
         note(tx, "flight", "compensation")
-        return FlightFreed(trip=booked.trip if booked else "never booked")
+        trip = booked.trip if booked else "never booked"
+        script.reach("free_flight", trip)
+        return FlightFreed(trip=trip)
 
     @bank.step(retry=patience)
     def pay(hotel: HotelBooked, flight: FlightBooked, tx: Transaction) -> TripPaid | TripDeclined:

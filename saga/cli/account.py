@@ -80,6 +80,7 @@ class Account:
     version: int
     participant: str | None
     status: WorkflowStatus
+    exceptions: list[str]
     opened: datetime
     closed: datetime | None
     deadline: datetime | None
@@ -110,6 +111,7 @@ def account(
         version=workflow.version,
         participant=participant,
         status=workflow.status,
+        exceptions=sorted(workflow.exceptions),
         opened=workflow.opened,
         closed=workflow.closed,
         deadline=workflow.deadline,

@@ -18,6 +18,9 @@ from saga.store.port import Fence, Listed, Search
 def list_workflows(
     status: Annotated[WorkflowStatus | None, typer.Option("--status", help="Only workflows of this status.")] = None,
     parked: Annotated[bool, typer.Option("--parked", help="Only those whose handlers are suspended here.")] = False,
+    with_exceptions: Annotated[
+        bool, typer.Option("--with-exceptions", help="Only those of which a compensation was passed over or stated by hand.")
+    ] = False,
     stuck_for: Annotated[
         str | None, typer.Option("--stuck-for", metavar="SPAN", help="Only open ones in which nothing went on for PT1H, P2D.")
     ] = None,
@@ -31,7 +34,12 @@ def list_workflows(
     span = arguments.span(stuck_for, "--stuck-for", example="PT1H") if stuck_for else None
     settings, now = Settings.load(database=database), SystemClock().now()
     wanted = Search(
-        saga=saga, version=version, status=status, parked=parked, idle_since=now - span if span is not None else None
+        saga=saga,
+        version=version,
+        status=status,
+        parked=parked,
+        idle_since=now - span if span is not None else None,
+        with_exceptions=with_exceptions,
     )
     store = assembly.store(settings)
     try:
@@ -54,6 +62,7 @@ def _data(one: Listed) -> dict[str, Any]:
         "id": workflow.id,
         "version": workflow.version,
         "status": workflow.status,
+        "exceptions": sorted(workflow.exceptions),
         "opened": workflow.opened,
         "closed": workflow.closed,
         "deadline": workflow.deadline,
@@ -68,7 +77,8 @@ def _row(one: Listed, now: datetime) -> list[str]:
     workflow = one.workflow
     waits = "" if workflow.closed else output.duration(now - one.moved)
     parked = "; ".join(f"{fence.step}, {_until(fence)}" for fence in _parked(one))
-    return [workflow.id, f"{one.saga} v{workflow.version}", workflow.status, output.moment(workflow.opened), waits, parked]
+    status = f"{workflow.status} with exceptions" if workflow.exceptions else workflow.status
+    return [workflow.id, f"{one.saga} v{workflow.version}", status, output.moment(workflow.opened), waits, parked]
 
 
 def _parked(one: Listed) -> list[Fence]:

@@ -91,6 +91,8 @@ def _tell(one: Account, place: str, now: datetime, contracts: Saga | None) -> No
 
 def _headline(one: Account, now: datetime) -> str:
     status = {WorkflowStatus.FAILED: "FAILED, unwinding"}.get(one.status, one.status.value.upper())
+    if one.exceptions:
+        status += f" WITH EXCEPTIONS ({', '.join(one.exceptions)})"
     if one.parked:
         status += ", PARKED"
     if one.closed:

@@ -67,7 +67,8 @@ class Message(NamedTuple):
     """One fact with its envelope; `value` is Avro in the Confluent wire format (0x00, schema id, body).
 
     `sequence` counts what the source stated about this workflow, from 1, over all topics of the saga. `topic`, `partition`
-    and `offset` are set on consumed messages.
+    and `offset` are set on consumed messages. `exceptions` are steps whose compensation was passed over or stated by hand, as
+    far as the source knew.
     """
 
     kind: Kind
@@ -79,6 +80,7 @@ class Message(NamedTuple):
     deadline: datetime | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    exceptions: frozenset[str] = frozenset()
     value: bytes = b""
     topic: str = ""
     partition: int = -1
@@ -105,6 +107,8 @@ def to_headers(message: Message) -> Headers:
         headers.append(("ce_causationid", message.cause))
     if message.deadline:
         headers.append(("ce_deadline", _moment(message.deadline)))
+    if message.exceptions:
+        headers.append(("ce_exceptions", ",".join(sorted(message.exceptions))))
     if message.traceparent:
         headers.append(("traceparent", message.traceparent))
     if message.tracestate:
@@ -139,6 +143,7 @@ def from_headers(raw: RawHeaders, value: bytes, *, topic: str = "", partition: i
             _when(deadline) if deadline else None,
             _optional(raw.get("traceparent")),
             _optional(raw.get("tracestate")),
+            _names(raw.get("ce_exceptions")),
             value,
             topic,
             partition,
@@ -208,6 +213,10 @@ def _when(raw: bytes | None) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"the moment {moment.isoformat()!r} has no offset from UTC")
     return moment
+
+
+def _names(raw: bytes | None) -> frozenset[str]:
+    return frozenset(filter(None, raw.decode().split(","))) if raw else frozenset()
 
 
 def _text(raw: bytes | None) -> str:

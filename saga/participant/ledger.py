@@ -93,6 +93,8 @@ class Ledger:
             offset=message.offset,
             received=self.now,
         )
+        if message.exceptions:
+            workflow.exceptions |= message.exceptions
         workflow.inbox[message.id] = received
         self._inbox.append((workflow.id, received))
         self.touch(workflow)
@@ -141,8 +143,15 @@ class Ledger:
         """All tries of a step that may not fail are spent; superseded by `done` or `compensated`."""
         fence = workflow.fences[step.name]
         attempt, fields = fence.attempt, {"step": step.name, "reason": reason}
+        if step.on_stuck == "continue" and step.name not in self.saga.after_pivot:
+            self.make_exception(workflow, step.name)
         self.move(workflow, step.name, StepStatus.STUCK, error=reason)
         self._control(workflow, step.name, FactStatus.STUCK, "saga.StepStuck", fields, index=attempt)
+
+    def make_exception(self, workflow: Workflow, step: str) -> None:
+        """The step's compensation is passed over or stated by hand: all facts from now on say so, and so does the end."""
+        workflow.exceptions |= {step}
+        self.touch(workflow)
 
     def finish(self, workflow: Workflow, step: Step, event: str, payload: bytes) -> None:
         """The action ended with this event: done, or failed."""
@@ -202,6 +211,7 @@ class Ledger:
             deadline=workflow.deadline,
             traceparent=self.cause.traceparent if self.cause else workflow.traceparent,
             tracestate=self.cause.tracestate if self.cause else workflow.tracestate,
+            exceptions=workflow.exceptions,
         )
         topic = events_topic if status is FactStatus.DONE else compensations_topic
         self.outbox.setdefault(workflow.id, []).append(

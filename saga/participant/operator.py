@@ -59,6 +59,7 @@ def resolve(ledger: Ledger, workflow: Workflow, step: Step, event: str, payload:
             f"{'compensation' if undoing else 'action'}; expected {_either(expected)}"
         )
     if undoing:
+        ledger.make_exception(workflow, step.name)
         ledger.undo(workflow, step, payload)
     else:
         ledger.finish(workflow, step, event, payload)

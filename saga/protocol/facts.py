@@ -11,7 +11,11 @@ from saga.protocol.definition import Definition
 
 
 class FactStatus(StrEnum):
-    """What a fact says of its step. `ABORT` is a wish to unwind, `REFUSED` the answer that the pivot is already done."""
+    """What a fact says of its step.
+
+    `ABORT` is a wish to unwind, `REFUSED` the answer that the pivot is already done. A `NOTE` says nothing that anybody acts
+    on: nobody is its audience.
+    """
 
     DONE = "done"
     FAILED = "failed"
@@ -20,6 +24,7 @@ class FactStatus(StrEnum):
     STUCK = "stuck"
     ABORT = "abort"
     REFUSED = "refused"
+    NOTE = "note"
 
 
 class StepStatus(StrEnum):
@@ -81,6 +86,8 @@ def audience(saga: Definition, fact: Fact) -> frozenset[str]:
         case FactStatus.ABORT | FactStatus.FAILED | FactStatus.REFUSED:
             stoppable = (s.name for s in saga.steps if s.name not in saga.after_pivot)
             return _owners(saga, stoppable) | {saga.initiator}
+        case FactStatus.NOTE:
+            return frozenset()
 
 
 def _owners(saga: Definition, steps: Iterable[str]) -> frozenset[str]:

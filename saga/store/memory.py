@@ -104,6 +104,7 @@ class MemoryUnit:
         if deadlines:
             late = (w for w in found if w.deadline and w.deadline <= now and w.error is None)
             waiting += [(w.deadline, w.lane, w.id) for w in late if w.deadline]
+            waiting += [(w.unwind_by, w.lane, w.id) for w in found if w.unwind_by and w.unwind_by <= now]
         return list(dict.fromkeys((lane, id_) for _, lane, id_ in sorted(waiting)))[:limit]
 
     def save(self, saga: str, changes: Changes) -> None:
@@ -314,5 +315,6 @@ def _fits(one: Listed, wanted: Search) -> bool:
         and wanted.version in {None, workflow.version}
         and wanted.status in {None, workflow.status}
         and (not wanted.parked or any(fence.error is not None for fence in workflow.fences.values()))
+        and (not wanted.with_exceptions or bool(workflow.exceptions))
         and (wanted.idle_since is None or (workflow.closed is None and one.moved <= wanted.idle_since))
     )

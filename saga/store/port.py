@@ -97,12 +97,25 @@ class Received:
         return stated(self.step, self.status, self.type)
 
 
+class Intervention(NamedTuple):
+    """What an operator did about a workflow: `verb` is retry, skip, resolve or abort, `step` empty for the whole workflow."""
+
+    verb: str
+    step: str
+    event: str | None
+    reason: str | None
+    by: str
+    at: datetime
+
+
 @dataclass(slots=True, kw_only=True)
 class Workflow:
     """What this store knows of one workflow.
 
     `sequence` is the last number given to a fact of this participant; `unpublished` the ids of its outbox rows not yet marked
-    as published. Once `closed` is set, `inbox` is empty and `fences` hold statuses only.
+    as published. `exceptions` are steps whose compensation was passed over or stated by hand, as far as is known here;
+    `unwind_by` is when the initiator raises the alarm about an unwinding. Once `closed` is set, `inbox` is empty and `fences`
+    hold statuses only.
     """
 
     id: str
@@ -117,6 +130,9 @@ class Workflow:
     error: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    exceptions: frozenset[str] = frozenset()
+    interventions: tuple[Intervention, ...] = ()
+    unwind_by: datetime | None = None
     fences: dict[str, Fence] = field(default_factory=dict)
     inbox: dict[str, Received] = field(default_factory=dict)
     unpublished: set[str] = field(default_factory=set)
@@ -215,7 +231,8 @@ class Unit(Transaction, Protocol):
     ) -> list[tuple[int, str]]:
         """(lane, id) of open workflows of these lanes with a fence that `expires`.
 
-        With `deadlines` also those whose own deadline has passed, unless their `error` says that this has been seen to.
+        With `deadlines` also those whose own deadline has passed, unless their `error` says that this has been seen to, and
+        those of which `unwind_by` has passed.
         """
         ...
 
@@ -313,6 +330,7 @@ class Search:
     status: WorkflowStatus | None = None
     parked: bool = False
     idle_since: datetime | None = None
+    with_exceptions: bool = False
 
 
 class Listed(NamedTuple):

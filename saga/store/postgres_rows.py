@@ -12,6 +12,7 @@ import orjson
 
 from saga.errors import StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
+from saga.store.json_columns import exceptions_of, exceptions_text, interventions_of, interventions_text
 from saga.store.port import Fence, OutboxRow, Published, Received, Workflow
 
 Columns = dict[str, Any]
@@ -24,7 +25,7 @@ _WORKFLOW = {status.value: status for status in WorkflowStatus}
 
 _WORKFLOW_COLUMNS = (
     "workflow_id", "version", "lane", "status", "sequence", "deadline", "opened", "closed", "gates", "error", "traceparent",
-    "tracestate", "steps",
+    "tracestate", "steps", "exceptions", "interventions", "unwind_by",
 )  # fmt: skip
 _FENCE_COLUMNS = (
     "workflow_id", "step", "status", "event", "result", "pending", "refused", "attempt", "due", "error", "changed",
@@ -44,7 +45,8 @@ def workflow_columns(workflows: Iterable[Workflow], closed: set[str]) -> Columns
     return _columns(_WORKFLOW_COLUMNS, [
         (
             w.id, w.version, w.lane, w.status.value, w.sequence, _iso(w.deadline), iso(w.opened), _iso(w.closed), w.gates,
-            w.error, w.traceparent, w.tracestate, _folding(w) if w.id in closed else None,
+            w.error, w.traceparent, w.tracestate, _folding(w) if w.id in closed else None, exceptions_text(w.exceptions),
+            interventions_text(w.interventions), _iso(w.unwind_by),
         )
         for w in workflows
     ])  # fmt: skip
@@ -90,7 +92,10 @@ def mark_columns(published: Iterable[Published]) -> Columns:
 
 def workflow_of(row: Sequence[Any]) -> Workflow:
     """The row as `load_workflows` selects it."""
-    id_, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps = row
+    (
+        id_, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps,
+        exceptions, interventions, unwind_by,
+    ) = row  # fmt: skip
     return Workflow(
         id=id_,
         version=version,
@@ -104,6 +109,9 @@ def workflow_of(row: Sequence[Any]) -> Workflow:
         error=error,
         traceparent=traceparent,
         tracestate=tracestate,
+        exceptions=exceptions_of(exceptions),
+        interventions=interventions_of(interventions),
+        unwind_by=_utc(unwind_by),
         fences=_unfolded(steps) if steps else {},
     )
 

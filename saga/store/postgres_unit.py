@@ -154,6 +154,7 @@ class PostgresUnit:
     def search(self, wanted: Search, limit: int, longest_waiting: bool) -> list[Listed]:
         since = iso(wanted.idle_since) if wanted.idle_since else None
         place = {"saga": wanted.saga, "version": wanted.version, "status": wanted.status and wanted.status.value}
+        place["with_exceptions"] = wanted.with_exceptions
         order = {"longest_waiting": longest_waiting, "limit": limit}
         rows = self.pipeline.rows("search", **place, parked=wanted.parked, idle_since=since, **order)
         found = [Listed(saga, workflow_of(row), moved.astimezone(UTC)) for saga, moved, *row in rows]

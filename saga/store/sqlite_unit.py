@@ -17,6 +17,7 @@ import orjson
 from saga.clock import Clock
 from saga.errors import LaneFenced, LifecycleError, StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
+from saga.store.json_columns import exceptions_of, exceptions_text, interventions_of, interventions_text
 from saga.store.port import Changes, Fence, Lane, Listed, OutboxRow, Published, Received, Search, Workflow
 from saga.store.sqlite_tables import engine_statements, store_error
 from saga.store.statements import statements
@@ -117,7 +118,8 @@ class SqliteUnit:
 
     def search(self, wanted: Search, limit: int, longest_waiting: bool) -> list[Listed]:
         since = _iso(wanted.idle_since)
-        rows = self.query("search", wanted.saga, wanted.version, wanted.status, wanted.parked, since, longest_waiting, limit)
+        asked = (wanted.saga, wanted.version, wanted.status, wanted.parked, since, longest_waiting, limit)
+        rows = self.query("search", *asked, wanted.with_exceptions)
         found = [Listed(saga, _workflow(row), datetime.fromisoformat(moved)) for saga, moved, *row in rows]
         for saga in {one.saga for one in found}:
             open_ = {one.workflow.id: one.workflow for one in found if one.saga == saga and not one.workflow.closed}
@@ -162,12 +164,16 @@ def _workflow_row(saga: str, w: Workflow, closed: bool) -> tuple[Any, ...]:
     steps = orjson.dumps({f.step: (f.status, f.refused) for f in w.fences.values()}).decode() if closed else None
     return (
         w.id, saga, w.version, w.lane, w.status.value, w.sequence, _iso(w.deadline), iso(w.opened), _iso(w.closed),
-        w.gates, w.error, w.traceparent, w.tracestate, steps,
+        w.gates, w.error, w.traceparent, w.tracestate, steps, exceptions_text(w.exceptions),
+        interventions_text(w.interventions), _iso(w.unwind_by),
     )  # fmt: skip
 
 
 def _workflow(row: Sequence[Any]) -> Workflow:
-    id_, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps = row
+    (
+        id_, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps,
+        exceptions, interventions, unwind_by,
+    ) = row  # fmt: skip
     return Workflow(
         id=id_,
         version=version,
@@ -181,6 +187,9 @@ def _workflow(row: Sequence[Any]) -> Workflow:
         error=error,
         traceparent=traceparent,
         tracestate=tracestate,
+        exceptions=exceptions_of(exceptions),
+        interventions=interventions_of(interventions),
+        unwind_by=_moment(unwind_by),
         fences=_folded(steps) if steps else {},
     )
 

@@ -12,7 +12,7 @@ import pytest
 
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import Changes, Fence, OutboxRow, Published, Received, Search, Transaction, Unit, Workflow
+from saga.store.port import Changes, Fence, Intervention, OutboxRow, Published, Received, Search, Transaction, Unit, Workflow
 from tests.contract.conftest import ArchivedStore, Database
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -58,6 +58,12 @@ def full_workflow(id_: str) -> Workflow:
         error="carrier unknown",
         traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         tracestate="vendor=1",
+        exceptions=frozenset({"reserve", "authorise"}),
+        interventions=(
+            Intervention("retry", "reserve", None, None, "alice", NOW),
+            Intervention("resolve", "reserve", "checkout.StockReleased", "put back: »nein«", "böb", LATER),
+        ),
+        unwind_by=LATER,
         fences={
             "reserve": fence(
                 event="checkout.StockReserved",
@@ -359,6 +365,19 @@ def test_timeouts_expire_by_lane_and_deadlines_only_where_they_are_asked_for_and
     assert [tuple(row) for row in without] == [(0, "timeout")]
     assert [tuple(row) for row in both] == [(0, "late"), (0, "timeout")]
     assert [tuple(row) for row in one] == [(0, "late")]
+
+
+def test_alarms_about_an_unwinding_go_off_where_deadlines_are_asked_for(store: ArchivedStore) -> None:
+    due = [workflow("second", unwind_by=NOW), workflow("first", unwind_by=NOW - timedelta(seconds=1), error="it passed")]
+    save(store, changes_of(*due, workflow("early", unwind_by=LATER), workflow("elsewhere", lane=2, unwind_by=NOW)))
+    save(store, Changes(closed=[workflow("closed", unwind_by=NOW, closed=NOW)]))
+
+    with store.unit() as unit:
+        without = unit.expired("checkout", [0], NOW, 10, deadlines=False)
+        with_alarms = unit.expired("checkout", [0], NOW, 10, deadlines=True)
+
+    assert without == []
+    assert [tuple(row) for row in with_alarms] == [(0, "first"), (0, "second")]
 
 
 def test_the_backlog_counts_what_is_not_published_and_no_further_than_asked(store: ArchivedStore) -> None:
@@ -724,6 +743,14 @@ def test_lists_are_of_one_saga_version_or_status_where_that_is_asked(store: Arch
     assert listed(store, status=WorkflowStatus.FAILED) == ["back"]
     assert listed(store, saga="checkout", status=WorkflowStatus.IN_PROGRESS, version=1) == ["one"]
     assert listed(store, saga="nothing") == []
+
+
+def test_lists_are_of_workflows_with_exceptions_where_that_is_asked(store: ArchivedStore) -> None:
+    excepted = workflow("closed", closed=NOW, exceptions=frozenset({"reserve"}))
+    save(store, changes_of(workflow("open", exceptions=frozenset({"label"})), workflow("plain")))
+    save(store, Changes(closed=[excepted, workflow("ended", closed=NOW)]))
+
+    assert listed(store, with_exceptions=True) == ["closed", "open"]
 
 
 def test_parked_workflows_are_listed_whatever_they_wait_for(store: ArchivedStore) -> None:

@@ -10,16 +10,18 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from saga import Refused
+from saga import Refused, Retry
 from saga.contracts.message import from_headers
 from saga.engine.parking import is_parked
 from saga.failpoints import Failpoint, FailpointRaised, armed
 from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.store.port import Fence
 from saga.testing.harness import Harness
-from tests.travel import Script, TripBooked, effects, harness
+from tests.travel import FlightFreed, HotelFreed, Script, TripBooked, effects, harness
 
 TRIPS = 12
 TURNS = 150
+_IDLE = Fence(step="", status=StepStatus.IDLE)
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["local", "external"])
@@ -42,6 +44,38 @@ def test_whatever_happens_every_workflow_ends_once_and_whole(seed: int, external
         _first_published_in_commit_order(fleet)
         if external:
             _the_world_was_called_by_one_key_for_each_step(fleet, script)
+
+
+@pytest.mark.parametrize("on_stuck", ["wait", "continue"])
+@pytest.mark.parametrize("seed", range(12), ids=lambda seed: f"seed-{seed}")
+def test_whatever_happens_everybody_ends_with_the_same_exceptions(seed: int, on_stuck: str) -> None:
+    dice = random.Random(seed)
+    raising = {(step, f"trip {n}"): dice.randint(0, 9) for step in ("free_hotel", "free_flight") for n in range(TRIPS)}
+    script = Script(failing={("pay", f"trip {n}") for n in range(TRIPS) if dice.random() < 0.8}, raising=raising)
+
+    with harness(script, retry=Retry(attempts=3, quick=1, first=5), on_stuck=on_stuck) as fleet:
+        chaos = _Chaos(fleet, dice)
+        for _ in range(TURNS):
+            dice.choice([chaos.turn] * 5 + [chaos.operate])()
+        chaos.calm()
+        while chaos.operate():
+            chaos.calm()
+
+        assert not fleet.stopped()
+        passed_over = {key.decode() for key, step in _stuck(fleet) if on_stuck == "continue" and step == b"hotel"}
+        for workflow in chaos.workflows:
+            _ended_with(fleet, workflow, chaos.resolved[workflow] | ({"hotel"} if workflow in passed_over else set()))
+
+
+def _stuck(fleet: Harness) -> set[tuple[bytes, bytes | None]]:
+    records = [record for log in fleet.broker.logs.values() for record in log]
+    return {(r.key, dict(r.headers)["ce_step"]) for r in records if r.key and ("ce_status", b"stuck") in r.headers}
+
+
+def _ended_with(fleet: Harness, workflow: str, exceptions: set[str]) -> None:
+    ends = [fleet.workflow(name, workflow) for name in fleet.stores]
+    assert {end.status if end and end.closed else None for end in ends} <= {ends[0].status if ends[0] else None}
+    assert [set(end.exceptions) for end in ends if end] == [exceptions] * len(fleet.stores)
 
 
 def test_the_chaos_really_happens() -> None:
@@ -74,6 +108,7 @@ class _Chaos:
         self.fleet, self.dice = fleet, dice
         self.workflows: list[str] = []
         self.crashes: Counter[str] = Counter()
+        self.resolved: dict[str, set[str]] = defaultdict(set)
 
     def turn(self) -> None:
         work = [self._work] * 3
@@ -87,6 +122,26 @@ class _Chaos:
         self.fleet.settle()
         for _ in range(12):
             self.fleet.advance(301)
+
+    def operate(self) -> bool:
+        """Somebody resolves or retries one stuck compensation; answers whether there was one."""
+        owners = {"hotel": ("hotels", HotelFreed(trip="by hand")), "flight": ("airline", FlightFreed(trip="by hand"))}
+        stuck = [(w, step) for w in self.workflows for step in owners if self._is_stuck(w, step)]
+        if not stuck:
+            return False
+        workflow, step = self.dice.choice(stuck)
+        owner, event = owners[step]
+        with self.fleet.transaction(owner) as tx:
+            if self.dice.random() < 0.5:
+                self.fleet.participants[owner].retry(workflow, tx)
+            else:
+                self.fleet.participants[owner].resolve(workflow, step, event, tx)
+                self.resolved[workflow].add(step)
+        return True
+
+    def _is_stuck(self, workflow: str, step: str) -> bool:
+        known = self.fleet.workflow(self.fleet.saga[step].by, workflow)
+        return known is not None and not known.closed and known.fences.get(step, _IDLE).status is StepStatus.STUCK
 
     def _name(self) -> str:
         return self.dice.choice(list(self.fleet.loops))

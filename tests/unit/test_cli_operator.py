@@ -99,6 +99,25 @@ def test_what_is_parked_says_until_when(saga: Saga, tmp_path: Path) -> None:
     assert second.endswith(" reserve, next try 2099-01-01 00:00:00Z")
 
 
+def test_workflows_with_exceptions_are_told_apart(saga: Saga, tmp_path: Path) -> None:
+    excepted = Workflow(
+        id="w1", version=1, lane=0, status=WorkflowStatus.COMPENSATED, opened=OPENED, closed=OPENED,
+        exceptions=frozenset({"reserve"}),
+    )  # fmt: skip
+    known(tmp_path, w2=None)
+    with database(tmp_path) as store, store.unit() as unit:
+        unit.save("checkout", Changes(closed=[excepted]))
+
+    _, row = saga("list", "--with-exceptions").out.splitlines()
+    (one,) = saga("list", "--with-exceptions", "--json").json["workflows"]
+    headline = saga("show", "w1").out.splitlines()[0]
+    shown = saga("show", "w1", "--json").json["workflows"][0]
+
+    assert row.startswith("w1        checkout v1  compensated with exceptions  ")
+    assert one["exceptions"] == shown["exceptions"] == ["reserve"]
+    assert headline == "checkout v1 w1: COMPENSATED WITH EXCEPTIONS (reserve) after 0 s"
+
+
 def test_a_list_as_data_names_the_errors(saga: Saga, tmp_path: Path) -> None:
     known(tmp_path, w1=action())
 

@@ -27,6 +27,7 @@ MESSAGE = Message(
     deadline=NOW + timedelta(minutes=10),
     traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     tracestate="vendor=1",
+    exceptions=frozenset({"reserve", "authorise"}),
     value=b"\0\0\0\0\1abc",
 )
 ABORT = MESSAGE._replace(kind=Kind("saga.AbortRequested", "orders", "checkout", 1, "", FactStatus.ABORT))
@@ -61,9 +62,9 @@ def test_a_message_survives_its_headers(message: Message) -> None:
 
 
 def test_what_is_absent_has_no_header() -> None:
-    bare = MESSAGE._replace(cause=None, deadline=None, traceparent=None, tracestate=None)
+    bare = MESSAGE._replace(cause=None, deadline=None, traceparent=None, tracestate=None, exceptions=frozenset())
 
-    assert {"ce_causationid", "ce_deadline", "traceparent", "tracestate"} & set(headers(bare)) == set()
+    assert {"ce_exceptions", "ce_causationid", "ce_deadline", "traceparent", "tracestate"} & set(headers(bare)) == set()
     assert from_headers(headers(bare), bare.value) == bare
 
 
@@ -90,7 +91,7 @@ def test_we_read_what_the_cloudevents_sdk_writes() -> None:
         "id": MESSAGE.id, "type": "checkout.StockReserved", "source": "stock", "subject": "w-1", "specversion": "1.0",
         "time": NOW, "datacontenttype": "application/avro", "dataschema": "urn:saga:checkout:1:checkout.StockReserved",
         "saga": "checkout", "sagaversion": "1", "step": "reserve", "status": "done", "sequence": "3", "attempt": "2",
-        "causationid": "c-1", "deadline": "2026-03-01T12:10:00.250000Z",
+        "causationid": "c-1", "deadline": "2026-03-01T12:10:00.250000Z", "exceptions": "authorise,reserve",
     }  # fmt: skip
     written = to_binary(CloudEvent(attributes, MESSAGE.value), Verbatim(), lambda event: event.get_subject())
 

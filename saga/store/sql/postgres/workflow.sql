@@ -4,7 +4,7 @@ SELECT pg_advisory_xact_lock(hashtextextended(%(saga)s::text || '/' || %(id)s::t
 
 -- name: load_workflows
 SELECT workflow_id, version, lane, status, sequence, deadline, opened, closed, gates::text, error, traceparent, tracestate,
-       steps::text
+       steps::text, exceptions::text, interventions::text, unwind_by
 FROM saga_workflow WHERE workflow_id = ANY(%(ids)b::text[]) AND saga = %(saga)s
 ORDER BY workflow_id
 
@@ -49,6 +49,10 @@ FROM (
     FROM saga_workflow
     WHERE %(deadlines)s::boolean AND saga = %(saga)s AND deadline <= %(now)s::timestamptz
       AND closed IS NULL AND error IS NULL
+    UNION ALL
+    SELECT lane, workflow_id, unwind_by
+    FROM saga_workflow
+    WHERE %(deadlines)s::boolean AND saga = %(saga)s AND unwind_by <= %(now)s::timestamptz AND closed IS NULL
 ) AS late
 WHERE lane = ANY(%(lanes)s::integer[])
 GROUP BY lane, workflow_id ORDER BY min(moment), workflow_id LIMIT %(limit)s;
@@ -67,11 +71,12 @@ FROM (
                 WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NULL)
            )) AS moved,
            w.workflow_id, w.version, w.lane, w.status, w.sequence, w.deadline, w.opened, w.closed, w.gates::text, w.error,
-           w.traceparent, w.tracestate, w.steps::text
+           w.traceparent, w.tracestate, w.steps::text, w.exceptions::text, w.interventions::text, w.unwind_by
     FROM saga_workflow AS w
     WHERE (%(saga)s::text IS NULL OR w.saga = %(saga)s::text)
       AND (%(version)s::integer IS NULL OR w.version = %(version)s::integer)
       AND (%(status)s::text IS NULL OR w.status = %(status)s::text)
+      AND (NOT %(with_exceptions)s::boolean OR w.exceptions IS NOT NULL)
       AND (NOT %(parked)s::boolean OR (w.closed IS NULL AND EXISTS (
           SELECT FROM saga_fence AS f WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NOT NULL)))
       AND (%(idle_since)s::timestamptz IS NULL OR w.closed IS NULL)
@@ -82,19 +87,22 @@ LIMIT %(limit)s;
 
 -- name: open_workflow
 INSERT INTO saga_workflow
-    (saga, workflow_id, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps)
+    (saga, workflow_id, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps,
+     exceptions, interventions, unwind_by)
 SELECT %(saga)s, *
 FROM unnest(
     %(workflow_id)b::text[], %(version)b::integer[], %(lane)b::integer[], %(status)b::text[], %(sequence)b::bigint[],
     %(deadline)b::text[]::timestamptz[], %(opened)b::text[]::timestamptz[], %(closed)b::text[]::timestamptz[],
-    %(gates)b::text[]::json[], %(error)b::text[], %(traceparent)b::text[], %(tracestate)b::text[], %(steps)b::text[]::json[]
+    %(gates)b::text[]::json[], %(error)b::text[], %(traceparent)b::text[], %(tracestate)b::text[], %(steps)b::text[]::json[],
+    %(exceptions)b::text[]::json[], %(interventions)b::text[]::json[], %(unwind_by)b::text[]::timestamptz[]
 )
 
 -- name: or_replace
 ON CONFLICT (workflow_id, saga) DO UPDATE SET
     version = excluded.version, lane = excluded.lane, status = excluded.status, sequence = excluded.sequence,
     deadline = excluded.deadline, opened = excluded.opened, closed = excluded.closed, gates = excluded.gates,
-    error = excluded.error, traceparent = excluded.traceparent, tracestate = excluded.tracestate, steps = excluded.steps
+    error = excluded.error, traceparent = excluded.traceparent, tracestate = excluded.tracestate, steps = excluded.steps,
+    exceptions = excluded.exceptions, interventions = excluded.interventions, unwind_by = excluded.unwind_by
 
 -- name: save_fence
 INSERT INTO saga_fence

@@ -1,6 +1,6 @@
 -- name: load_workflows
 SELECT w.workflow_id, w.version, w.lane, w.status, w.sequence, w.deadline, w.opened, w.closed, w.gates, w.error,
-       w.traceparent, w.tracestate, w.steps
+       w.traceparent, w.tracestate, w.steps, w.exceptions, w.interventions, w.unwind_by
 FROM json_each(?2) AS ids CROSS JOIN saga_workflow AS w ON w.workflow_id = ids.value AND w.saga = ?1;
 
 -- name: load_fences
@@ -38,6 +38,9 @@ SELECT lane, workflow_id FROM (
     UNION ALL
     SELECT lane, workflow_id, deadline FROM saga_workflow
     WHERE ?5 AND saga = ?1 AND deadline <= ?3 AND closed IS NULL AND error IS NULL
+    UNION ALL
+    SELECT lane, workflow_id, unwind_by FROM saga_workflow
+    WHERE ?5 AND saga = ?1 AND unwind_by <= ?3 AND closed IS NULL
 )
 WHERE lane IN (SELECT value FROM json_each(?2))
 GROUP BY lane, workflow_id ORDER BY min(moment), workflow_id LIMIT ?4;
@@ -55,9 +58,10 @@ SELECT * FROM (
                          WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NULL), '')
            ) END AS moved,
            w.workflow_id, w.version, w.lane, w.status, w.sequence, w.deadline, w.opened, w.closed, w.gates, w.error,
-           w.traceparent, w.tracestate, w.steps
+           w.traceparent, w.tracestate, w.steps, w.exceptions, w.interventions, w.unwind_by
     FROM saga_workflow AS w
     WHERE (?1 IS NULL OR w.saga = ?1) AND (?2 IS NULL OR w.version = ?2) AND (?3 IS NULL OR w.status = ?3)
+      AND (NOT ?8 OR w.exceptions IS NOT NULL)
       AND (NOT ?4 OR (w.closed IS NULL AND EXISTS (
           SELECT 1 FROM saga_fence AS f WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NOT NULL)))
       AND (?5 IS NULL OR w.closed IS NULL)
@@ -67,8 +71,9 @@ ORDER BY CASE WHEN ?6 THEN moved END, opened DESC, workflow_id, saga LIMIT ?7;
 
 -- name: save_workflow
 INSERT OR REPLACE INTO saga_workflow
-    (workflow_id, saga, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    (workflow_id, saga, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps,
+     exceptions, interventions, unwind_by)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: save_fence
 INSERT OR REPLACE INTO saga_fence

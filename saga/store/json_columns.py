@@ -1,0 +1,31 @@
+"""What is kept of a workflow as JSON text, alike in every database; nothing to keep is NULL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import orjson
+
+from saga.store.port import Intervention
+
+
+def exceptions_text(steps: Collection[str]) -> str | None:
+    """The steps in order, so that the same ones are the same text."""
+    return orjson.dumps(sorted(steps)).decode() if steps else None
+
+
+def exceptions_of(text: str | None) -> frozenset[str]:
+    """What `exceptions_text` wrote."""
+    return frozenset(orjson.loads(text)) if text else frozenset()
+
+
+def interventions_text(interventions: Sequence[Intervention]) -> str | None:
+    """In the order in which they were."""
+    return orjson.dumps([intervention._asdict() for intervention in interventions]).decode() if interventions else None
+
+
+def interventions_of(text: str | None) -> tuple[Intervention, ...]:
+    """What `interventions_text` wrote."""
+    found = orjson.loads(text) if text else ()
+    return tuple(Intervention(**one | {"at": datetime.fromisoformat(one["at"])}) for one in found)

@@ -1,0 +1,12 @@
+-- exceptions: steps whose compensation was passed over or stated by hand. interventions: what operators did.
+-- unwind_by: when the initiator raises the alarm about an unwinding that lasts too long.
+
+ALTER TABLE saga_workflow ADD COLUMN exceptions TEXT;
+
+ALTER TABLE saga_workflow ADD COLUMN interventions TEXT;
+
+ALTER TABLE saga_workflow ADD COLUMN unwind_by TEXT;
+
+CREATE INDEX saga_workflow_unwind_by ON saga_workflow (saga, unwind_by) WHERE unwind_by IS NOT NULL AND closed IS NULL;
+
+CREATE INDEX saga_workflow_exceptions ON saga_workflow (saga, workflow_id) WHERE exceptions IS NOT NULL;
