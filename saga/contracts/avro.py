@@ -12,6 +12,7 @@ from typing import Any
 import fastavro
 from fastavro.types import Schema as Parsed
 
+from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
 from saga.contracts.registry import Registry
 from saga.contracts.saga import Saga
 from saga.contracts.schema import fingerprint, hazards
@@ -37,7 +38,8 @@ class AvroCodec:
 
     With a `registry` (by default the one in which the saga was found) ids are those registered there, without one 31 bits of
     each schema's fingerprint, which every process computes alike.
-    `max_bytes` bounds what `encode` makes and what `decode` accepts; it must stay below the topics' `max.message.bytes`.
+    `max_bytes` bounds what `encode` makes and what `decode` accepts, acknowledgments apart, which nobody would have to blame;
+    it must stay below the topics' `max.message.bytes`.
     """
 
     def __init__(self, saga: Saga, registry: Registry | None = None, *, max_bytes: int = MAX_EVENT_BYTES) -> None:
@@ -59,13 +61,13 @@ class AvroCodec:
             fastavro.schemaless_writer(buffer, schema, fields)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise EncodeError(f"event {name} does not fit its contract: {error}") from error
-        if buffer.tell() > self.max_bytes:
+        if buffer.tell() > self.max_bytes and name != ACKNOWLEDGED:
             raise EventTooLarge(name, buffer.tell(), self.max_bytes)
         return buffer.getvalue()
 
     def decode(self, name: str, payload: bytes) -> dict[str, Any]:
         """Read a record that must be of the type `name`; raises DecodeError."""
-        if len(payload) > self.max_bytes:
+        if len(payload) > self.max_bytes and name != ACKNOWLEDGED:
             raise DecodeError(f"event {name} is {len(payload)} bytes; at most {self.max_bytes} are decoded")
         prefix, schema = self._writer(name)
         writer = schema if payload.startswith(prefix) else self._other(name, payload[:5])

@@ -13,16 +13,18 @@ from typing import Any, Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
 from saga.contracts.registry import Registry
 from saga.contracts.schema import Schema, full_name, hazards, inline, outline
-from saga.contracts.topics import compensations_topic, events_topic, subject
+from saga.contracts.topics import acks_topic, compensations_topic, events_topic, subject
 from saga.errors import DefinitionError
 from saga.protocol.definition import Compensated, Definition, Step, Undo
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 _CONTROL = frozenset(
-    f"saga.{name}" for name in ("AbortRequested", "Refused", "StepCompensated", "StepFailed", "StepSkipped", "StepStuck")
+    f"saga.{name}"
+    for name in ("Acknowledged", "AbortRequested", "Refused", "StepCompensated", "StepFailed", "StepSkipped", "StepStuck")
 )
 
 
@@ -131,7 +133,7 @@ class Saga(Definition):
 
     def subject(self, name: str) -> str:
         """Where the registry keeps a type: under the topic on which it travels."""
-        topic = events_topic if name in self.emitter else compensations_topic
+        topic = acks_topic if name == ACKNOWLEDGED else events_topic if name in self.emitter else compensations_topic
         return subject(topic(self.name), name)
 
     @property

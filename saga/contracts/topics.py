@@ -13,9 +13,19 @@ def compensations_topic(saga: str) -> str:
     return f"{saga}.compensations"
 
 
-def saga_topics(saga: str) -> tuple[str, str]:
-    """The topics that make up a lane: partition p of each."""
+def acks_topic(saga: str) -> str:
+    """Acknowledgments, without a key: partition p speaks of partition p of the others."""
+    return f"{saga}.acks"
+
+
+def fact_topics(saga: str) -> tuple[str, str]:
+    """Where facts travel: what is handled, acknowledged and replayed."""
     return events_topic(saga), compensations_topic(saga)
+
+
+def saga_topics(saga: str) -> tuple[str, str, str]:
+    """The topics that make up a lane: partition p of each."""
+    return *fact_topics(saga), acks_topic(saga)
 
 
 def subject(topic: str, type_name: str) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from saga.contracts.acknowledged import Reason
 from saga.contracts.event import Event
 from saga.contracts.message import Message
+from saga.engine.acks import Remark
 from saga.engine.decisions import Decisions
 from saga.engine.external import Answer, Intent
 from saga.engine.intake import Counts, Incoming
@@ -39,7 +41,8 @@ class Latest(NamedTuple):
 class Handling:
     """Handles items of one participant, one at a time; belongs to one thread.
 
-    `latest` is the handler that ran last in the unit at hand. `chance` draws from [0, 1) for the jitter of retries.
+    `latest` is the handler that ran last in the unit at hand, `remarks` what its acknowledgment is to say. `chance` draws
+    from [0, 1) for the jitter of retries.
     """
 
     def __init__(self, participant: Participant, invocation: Invocation, counts: Counts, chance: Callable[[], float]) -> None:
@@ -47,6 +50,7 @@ class Handling:
         self.counts, self.chance = counts, chance
         self.decisions = Decisions(self.saga, participant.name)
         self.latest: Latest | None = None
+        self.remarks: list[Remark] = []
 
     def blame(self, error: StatementFailed) -> HandlerFailure | None:
         """What a statement that failed late stands for: it is the latest handler's, if one has run."""
@@ -82,14 +86,19 @@ class Handling:
         ledger.cause = message
         if message.id in workflow.inbox:
             self.counts.duplicates += 1
+            self._remark(message, Reason.DUPLICATE)
             return False
         if workflow.closed:
             if (refusal := answer(self.saga, self.participant.name, message.fact, workflow.fences)) is not None:
                 ledger.carry_out(workflow, refusal)
+                self._remark(message, Reason.REFUSED_LATE)
             return False
         ledger.receive(workflow, message)
         self.counts.handled += 1
         return True
+
+    def _remark(self, message: Message, reason: Reason) -> None:
+        self.remarks.append(Remark(message.topic, message.offset, reason))
 
     def _set_back(self, ledger: Ledger, lane: Lane, item: Setback) -> list[Intent]:
         """Take the fact in whose handler failed, and park the workflow; what needs no handler goes on."""

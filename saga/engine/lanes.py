@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from saga.clock import Clock
 from saga.contracts.message import from_headers
-from saga.contracts.topics import group, saga_topics
+from saga.contracts.topics import fact_topics, group, saga_topics
 from saga.errors import (
     BrokerError,
     DecodeError,
@@ -65,7 +65,7 @@ class Lanes:
     ) -> None:
         self.saga, self.participant, self.count = saga, participant, partitions
         self.store, self.broker, self.clock, self.leaving = store, broker, clock, leaving
-        self.topics = saga_topics(saga)
+        self.topics, self.facts = saga_topics(saga), fact_topics(saga)
         self.owned: dict[int, Owned] = {}
         self.claimed: list[Lane] = []
         self.rewound: dict[Partition, int | None] = {}
@@ -128,6 +128,10 @@ class Lanes:
         """The partitions that make up a lane."""
         return [Partition(topic, number) for topic in self.topics]
 
+    def sources(self, number: int) -> list[Partition]:
+        """Those of them on which facts come."""
+        return [Partition(topic, number) for topic in self.facts]
+
     def waiting(self) -> list[Partition]:
         """Assigned partitions from which nothing may be read now."""
         return [p for p in self._assigned if (owned := self.owned.get(p.number)) is None or owned.at_rest]
@@ -175,12 +179,12 @@ class Lanes:
         """Whether the store cannot be the one that was left clean: a backup may have been taken after a clean end, too."""
         if not lane.offsets:
             return True
-        told = self.broker.committed(group(self.saga, self.participant), self.twins(lane.number))
+        told = self.broker.committed(group(self.saga, self.participant), self.sources(lane.number))
         return any(offset > lane.offsets.get(partition.topic, 0) for partition, offset in told.items())
 
     def _refuse_a_store_behind(self, lane: Lane) -> None:
         """Read on from the fence: an own fact that the store does not know means that it was restored or lost."""
-        starts = {twin: lane.offsets.get(twin.topic) for twin in self.twins(lane.number)}
+        starts = {twin: lane.offsets.get(twin.topic) for twin in self.sources(lane.number)}
         own: dict[str, tuple[int, Record]] = {}
         for record in self.broker.read(starts):
             try:

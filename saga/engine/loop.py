@@ -9,6 +9,7 @@ from threading import Event as Flag
 
 from saga.clock import Clock
 from saga.contracts.topics import group
+from saga.engine.acks import Acks
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import Processor
 from saga.engine.relay import MARK_AFTER, Relay
@@ -48,7 +49,8 @@ class Loop:
         self.participant, self.store, self.broker, self.stopping, self.batch = participant, store, broker, stopping, batch
         self.clock, self.idle_wait, self.due_every = clock or participant.clock, idle_wait, due_every
         self.relay = Relay(store, broker, self.clock, mark_after=mark_after)
-        self.processor = Processor(participant, store, self.relay, self.clock, batch=batch, chance=chance)
+        self.acks = Acks(participant)
+        self.processor = Processor(participant, store, self.relay, self.acks, self.clock, batch=batch, chance=chance)
         self.lanes = Lanes(
             participant.saga.name,
             participant.name,
@@ -157,7 +159,9 @@ class Loop:
             self.consumer.seek(partition, offset)
 
     def _process(self, owned: Owned, batch: Sequence[Record]) -> None:
-        self._guard(owned, partial(self.processor.process, owned.lane, batch))
+        facts = [record for record in batch if record.topic != self.acks.topic]
+        if facts:
+            self._guard(owned, partial(self.processor.process, owned.lane, facts))
 
     def _guard(self, owned: Owned, work: Callable[[], None]) -> None:
         """Keep one lane's trouble from the others: it stops, is let go, or rests and begins again at its fence."""
@@ -201,6 +205,8 @@ class Loop:
             with self.store.unit() as unit:
                 due = unit.due(saga.name, lanes, now, self.batch)
                 expired = unit.expired(saga.name, lanes, now, self.batch, deadlines=mine)
+                for number in filter(self.acks.held.get, lanes):
+                    self.acks.release(self.lanes.owned[number].lane, unit)
             late = self._caught_up({lane for lane, _ in expired})
         except (StoreError, BrokerError) as error:
             log.warning("what is due cannot be looked up (%s); trying again", error)
@@ -217,8 +223,8 @@ class Loop:
         """Lanes on which nothing older than now is waiting: what would have come in time must not be found too late."""
         caught_up = set()
         for number in numbers:
-            offsets, ends = self.lanes.owned[number].lane.offsets, self.consumer.ends(self.lanes.twins(number))
-            if all(offsets.get(twin.topic, 0) >= end for twin, end in ends.items()):
+            offsets, ends = self.lanes.owned[number].lane.offsets, self.consumer.ends(self.lanes.sources(number))
+            if all(offsets.get(source.topic, 0) >= end for source, end in ends.items()):
                 caught_up.add(number)
         return caught_up
 
@@ -228,6 +234,7 @@ class Loop:
             if self.store.woken():
                 self.relay.waiting.update(self.lanes.owned)
             self.relay.scan(self.lanes.running())
+            self._acknowledge()
             if quiet:
                 self.relay.mark_in_time()
         except StoreError as error:
@@ -236,24 +243,33 @@ class Loop:
 
     def _tell_offsets(self) -> None:
         """Committed offsets serve lag and loss detection; the store's fence is the truth."""
-        progress = {
-            Partition(topic, number): offset
-            for number, owned in self.lanes.owned.items()
-            for topic, offset in owned.lane.offsets.items()
-        }
+        progress = self._progress(owned.lane for owned in self.lanes.owned.values())
         news = {partition: offset for partition, offset in progress.items() if self._told.get(partition) != offset}
         if news:
             failpoint(Failpoint.OFFSETS_UNCOMMITTED)
             self.consumer.commit(news)
             self._told.update(news)
 
+    def _acknowledge(self) -> None:
+        self.relay.aside(self.acks.take())
+        self.acks.arrived(self.relay.arrived())
+
+    def _progress(self, lanes: Iterable[Lane]) -> dict[Partition, int]:
+        """How far each partition is in the store and, where facts come, acknowledged as well."""
+        offsets = {Partition(topic, lane.number): offset for lane in lanes for topic, offset in lane.offsets.items()}
+        told = self.acks.told
+        return {p: o if p.topic == self.acks.topic else min(o, told.get(p, 0)) for p, o in offsets.items()}
+
     def _leave(self, lanes: Sequence[Lane]) -> None:
         """Called from a rebalance or at the end: nothing of these lanes may be left on its way."""
+        self._acknowledge()
         self.relay.flush(FLUSH_PATIENCE)
+        self._acknowledge()
+        offsets = self._progress(lanes)
         for lane in lanes:
             self.relay.waiting.discard(lane.number)
             for twin in self.lanes.twins(lane.number):
                 self._told.pop(twin, None)
-        offsets = {p: o for lane in lanes for p, o in ((Partition(t, lane.number), o) for t, o in lane.offsets.items())}
+            self.acks.give_up(lane.number)
         if offsets:
             self.consumer.commit(offsets)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from saga.clock import Clock
+from saga.contracts.acknowledged import Reason
+from saga.engine.acks import Acks, Remark
 from saga.engine.external import QUICK_PAUSE, Externals, Intent
 from saga.engine.handling import Handling, Item, is_in_the_air
 from saga.engine.intake import Incoming, Intake
@@ -38,10 +40,18 @@ class Processor:
     """
 
     def __init__(
-        self, participant: Participant, store: Store, relay: Relay, clock: Clock, *, batch: int, chance: Callable[[], float]
+        self,
+        participant: Participant,
+        store: Store,
+        relay: Relay,
+        acks: Acks,
+        clock: Clock,
+        *,
+        batch: int,
+        chance: Callable[[], float],
     ) -> None:
         self.participant, self.saga, self.batch = participant, participant.saga, batch
-        self.store, self.relay, self.clock, self.chance = store, relay, clock, chance
+        self.store, self.relay, self.acks, self.clock, self.chance = store, relay, acks, clock, chance
         self.invocation = Invocation(participant)
         self.externals = Externals(self.saga.name, self.invocation, clock, chance)
         self.intake = Intake(self.saga, participant.name)
@@ -59,8 +69,9 @@ class Processor:
             raise unreadable
 
     def resume(self, lane: Lane) -> None:
-        """Ask again, with the same idempotency keys, what the previous owner left in the air."""
+        """Acknowledge what was taken in; ask again, with the same idempotency keys, what the last owner left in the air."""
         with self.store.unit() as unit:
+            self.acks.begin(lane, unit)
             ledger = self._ledger(unit)
             workflows = ledger.load(unit.running(self.saga.name, lane.number))
             intents = [
@@ -148,7 +159,7 @@ class Processor:
         """One transaction; the lane's own row is its last statement, so a fenced owner commits nothing."""
         intents: list[Intent] = []
         ahead = replace(lane, batch=lane.batch + 1, offsets=_offsets_after(lane, items))
-        marks, self.handling.latest = self.relay.delivered, None
+        marks, self.handling.latest, self.handling.remarks = self.relay.delivered, None, []
         try:
             with self.store.unit(eager=len(items) == 1) as unit:
                 ledger = self._ledger(unit)
@@ -168,7 +179,9 @@ class Processor:
                 raise
             raise blamed from failed
         failpoint(Failpoint.UNIT_COMMITTED)
-        lane.batch, lane.offsets = ahead.batch, ahead.offsets
+        before, lane.batch, lane.offsets = lane.offsets, ahead.batch, ahead.offsets
+        parked = [Remark(r.topic, r.offset, Reason.PARKED) for r in ledger.suspended]
+        self.acks.took_in(lane, before, [*self.handling.remarks, *parked])
         self.relay.marked(marks)
         self.relay.publish(lane, ledger.outbox, unpublished)
         return intents

@@ -27,6 +27,7 @@ MARK_AFTER = 0.2
 class Relay:
     """Publishes, and keeps the delivery reports until a transaction has marked their rows.
 
+    `aside` takes records that have no outbox: they are sent until the broker has them, and then come back from `arrived`.
     Belongs to one thread. `waiting` holds the lanes whose pending rows must be read from the store. Reports are marked
     with the next batch, or alone when none has come for `mark_after` seconds.
     """
@@ -37,6 +38,9 @@ class Relay:
         self._producer: Producer | None = None
         self._in_flight: dict[str, OutboxRow] = {}
         self._delivered: dict[str, Published] = {}
+        self._aside: dict[str, Outbound] = {}
+        self._aside_again: list[Outbound] = []
+        self._arrived: list[str] = []
         self._not_before = self._marked_at = 0.0
 
     def open(self) -> None:
@@ -50,7 +54,7 @@ class Relay:
 
     @property
     def idle(self) -> bool:
-        return not self._in_flight and not self._delivered
+        return not (self._in_flight or self._delivered or self._aside or self._aside_again)
 
     def marked(self, published: Iterable[Published]) -> None:
         """These marks are committed."""
@@ -81,6 +85,25 @@ class Relay:
                     self.waiting.discard(lane.number)
                 self._send([row for row in rows if not self._known(row.id)])
 
+    def aside(self, records: Sequence[Outbound]) -> None:
+        """Send what has no outbox, behind all that was handed over before."""
+        self._aside_again += records
+        if not self._aside_again or self.clock.monotonic() < self._not_before:
+            return
+        self.open()
+        assert self._producer is not None
+        again, self._aside_again = self._aside_again, []
+        self._aside.update((record.token, record) for record in again)
+        try:
+            self._producer.send(again)
+        except BrokerError as error:
+            self._restart(str(error))
+
+    def arrived(self) -> list[str]:
+        """The tokens of those that the broker has, each told once."""
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
     def collect(self, owned: Iterable[int]) -> None:
         """Take in delivery reports; after a failure all `owned` lanes wait for a scan."""
         if self._producer is None:
@@ -91,6 +114,8 @@ class Relay:
                 failure = report.error
             elif (row := self._in_flight.pop(report.token, None)) is not None:
                 self._delivered[row.id] = Published(row.saga, row.workflow_id, row.sequence, report.offset)
+            elif self._aside.pop(report.token, None) is not None:
+                self._arrived.append(report.token)
         if failure is not None:
             self._restart(failure)
             self.waiting.update(owned)
@@ -111,7 +136,7 @@ class Relay:
 
     def flush(self, timeout: float) -> None:
         """Wait for what is on its way, then mark it; what is not delivered by then stays pending."""
-        if self._producer is not None and self._in_flight:
+        if self._producer is not None and (self._in_flight or self._aside):
             self._producer.flush(timeout)
             self.collect(())
         self.mark()
@@ -121,6 +146,7 @@ class Relay:
         if self._producer is not None:
             self._producer.purge()
         self._in_flight.clear()
+        self._aside.clear()
 
     def _known(self, id: str) -> bool:
         return id in self._in_flight or id in self._delivered
@@ -144,5 +170,8 @@ class Relay:
         assert self._producer is not None
         self._producer.purge()
         self._producer = None
+        self.waiting.update(row.lane for row in self._in_flight.values())
         self._in_flight.clear()
+        self._aside_again = [*self._aside.values(), *self._aside_again]
+        self._aside.clear()
         self._not_before = self.clock.monotonic() + RESTART_PAUSE

@@ -27,7 +27,8 @@ _UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
 class Ledger:
     """The changes of one unit of work of `participant`.
 
-    `cause` is the message at hand: facts stated now name it as their cause and carry its trace context on.
+    `cause` is the message at hand: facts stated now name it as their cause and carry its trace context on. `suspended` are,
+    once all is written, the facts taken in for workflows that are parked.
     """
 
     def __init__(self, saga: Saga, participant: str, codec: AvroCodec, unit: Unit, now: datetime) -> None:
@@ -35,6 +36,7 @@ class Ledger:
         self.workflows: dict[str, Workflow] = {}
         self.outbox: dict[str, list[OutboxRow]] = {}
         self.cause: Message | None = None
+        self.suspended: list[Received] = []
         self._fences: dict[tuple[str, str], Fence] = {}
         self._inbox: list[tuple[str, Received]] = []
         self._touched: dict[str, Workflow] = {}
@@ -231,6 +233,7 @@ class Ledger:
 
     def write(self) -> None:
         """Hand all changes to the store."""
+        self._tell_recorded_from_handled()
         closed = {id for id, workflow in self._touched.items() if workflow.closed}
         for id, received in self._inbox:
             if received.payload is not None and self._is_spent(self._touched[id], received):
@@ -245,6 +248,19 @@ class Ledger:
                 closed=[self._touched[id] for id in closed],
             ),
         )
+
+    def _tell_recorded_from_handled(self) -> None:
+        """What came in for a parked workflow is recorded; it is handled once the workflow is parked no more."""
+        parked = {id for id, w in self._touched.items() if not w.closed and any(f.error is not None for f in w.fences.values())}
+        for id in self._touched.keys() - parked:
+            for received in self._touched[id].inbox.values():
+                if received.state == "recorded":
+                    received.state = "handled"
+                    self._inbox.append((id, received))
+        if parked:
+            self.suspended = [received for id, received in self._inbox if id in parked]
+            for received in self.suspended:
+                received.state = "recorded"
 
     def _is_spent(self, workflow: Workflow, received: Received) -> bool:
         """Whether every own step that this event may trigger has had its outcome, so that nobody reads it again."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import ChainMap
-from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
+from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import StepStatus
 from saga.store.port import Changes, Fence, Lane, Listed, OutboxRow, Published, Search, Transaction, Workflow
@@ -30,7 +32,6 @@ class _Tables:
     lanes: MutableMapping[tuple[str, int], Lane] = field(default_factory=dict)
     workflows: MutableMapping[tuple[str, str], Workflow] = field(default_factory=dict)
     outbox: MutableMapping[tuple[str, str], Mapping[str, OutboxRow]] = field(default_factory=dict)
-    offsets: MutableMapping[str, int | None] = field(default_factory=dict)
 
     def overlay(self) -> _Tables:
         """The same rows, with a place of its own for what is written."""
@@ -51,16 +52,16 @@ class _Tables:
             w,
             fences={step: replace(fence) for step, fence in w.fences.items()},
             inbox={id_: replace(received) for id_, received in w.inbox.items()},
-            unpublished={row.id for row in self.rows(saga, workflow_id) if self.offsets[row.id] is None},
+            unpublished={row.id for row in self.rows(saga, workflow_id) if row.offset is None},
         )
 
 
 class MemoryUnit:
     """An open transaction: the caller's connection, and overlays for what the engine writes."""
 
-    def __init__(self, connection: sqlite3.Connection, tables: _Tables) -> None:
+    def __init__(self, connection: sqlite3.Connection, tables: _Tables, clock: Clock) -> None:
         self.workflow_id: str | None = None
-        self.tables = tables
+        self.tables, self._clock = tables, clock
         self._connection: sqlite3.Connection | None = connection
 
     @property
@@ -84,7 +85,7 @@ class MemoryUnit:
 
     def backlog(self, saga: str, limit: int) -> int:
         rows = (row for (of, _), rows in self.tables.outbox.items() if of == saga for row in rows.values())
-        return min(limit, sum(self.tables.offsets[row.id] is None for row in rows))
+        return min(limit, sum(row.offset is None for row in rows))
 
     def running(self, saga: str, lane: int) -> list[str]:
         found = (w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane == lane and not w.closed)
@@ -120,15 +121,34 @@ class MemoryUnit:
             self._put(row)
 
     def mark(self, published: Sequence[Published]) -> None:
+        now = self._clock.now()
         for report in published:
-            rows = self.tables.rows(report.saga, report.workflow_id)
-            self.tables.offsets.update((row.id, report.offset) for row in rows if row.sequence == report.sequence)
+            self._alter(report, partial(_published, now=now, offset=report.offset))
+
+    def clean(self, handled: Sequence[Published]) -> None:
+        for report in handled:
+            self._alter(report, lambda row: None)
+
+    def again(self, lost: Sequence[Published]) -> None:
+        for report in lost:
+            self._alter(report, partial(_unpublished, offset=report.offset))
+
+    def parked(self, saga: str, lane: int) -> list[tuple[str, int]]:
+        found = [w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane == lane]
+        return [(r.topic, r.offset) for w in found for r in w.inbox.values() if r.state == "recorded"]
+
+    def _alter(self, report: Published, change: Callable[[OutboxRow], OutboxRow | None]) -> None:
+        rows = self.tables.rows(report.saga, report.workflow_id)
+        changed = [change(row) if row.sequence == report.sequence else row for row in rows]
+        self.tables.outbox[report.saga, report.workflow_id] = {row.id: row for row in changed if row}
 
     def advance(self, lane: Lane) -> None:
         held = self.tables.lanes.get((lane.saga, lane.number))
         if held is None or held.epoch != lane.epoch:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
-        self.tables.lanes[lane.saga, lane.number] = replace(held, offsets=dict(lane.offsets), batch=lane.batch)
+        self.tables.lanes[lane.saga, lane.number] = replace(
+            held, offsets=dict(lane.offsets), batch=lane.batch, acks=lane.acks, gaps=lane.gaps
+        )
 
     def technical(self, error: Exception) -> StoreError | None:
         return None
@@ -154,13 +174,13 @@ class MemoryUnit:
         if any(other.sequence == row.sequence for other in rows.values()):
             raise StoreError(f"sequence {row.sequence} of workflow {row.workflow_id} is taken")
         self.tables.outbox[row.saga, row.workflow_id] = {**rows, row.id: row}
-        self.tables.offsets[row.id] = None
 
 
 class MemoryStore:
     """A store that lives as long as the object; one transaction at a time, whichever thread asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         # a joined transaction leaves a row here: whether the row survived tells whether its caller committed
         self.connection.execute("CREATE TABLE saga_joined (number INTEGER PRIMARY KEY)")
@@ -178,7 +198,7 @@ class MemoryStore:
     @contextmanager
     def unit(self, *, eager: bool = False) -> Iterator[MemoryUnit]:
         with self._idle():
-            unit = MemoryUnit(self.connection, self._tables.overlay())
+            unit = MemoryUnit(self.connection, self._tables.overlay(), self._clock)
             self.connection.execute("BEGIN")
             self._open = unit
             try:
@@ -206,7 +226,7 @@ class MemoryStore:
             connection.cursor().execute("INSERT INTO saga_joined VALUES (?)", (self._joins,))
             beneath = self._joined[-1][1] if self._joined else self._tables
             self._joined.append((self._joins, beneath.overlay()))
-            return MemoryUnit(connection, self._joined[-1][1])
+            return MemoryUnit(connection, self._joined[-1][1], self._clock)
 
     def claim(self, saga: str, lane: int, partitions: int) -> Lane:
         with self._idle():
@@ -231,8 +251,25 @@ class MemoryStore:
     def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
         with self._reading():
             rows = (row for rows in self._tables.outbox.values() for row in rows.values())
-            waiting = [row for row in rows if row.saga == saga and row.lane == lane and self._tables.offsets[row.id] is None]
+            waiting = [row for row in rows if row.saga == saga and row.lane == lane and row.offset is None]
             return sorted(waiting, key=lambda row: (row.workflow_id, row.sequence))[:limit]
+
+    def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:
+        with self._reading():
+            rows = (row for rows in self._tables.outbox.values() for row in rows.values())
+            found = [row for row in rows if row.saga == saga and row.lane == lane and row.offset is not None]
+            behind = [row._replace(payload=b"") for row in found if (row.topic, row.offset or 0) > after]
+            return sorted(behind, key=lambda row: (row.topic, row.offset))[:limit]
+
+    def lanes(self) -> list[Lane]:
+        with self._reading():
+            return [replace(lane) for _, lane in sorted(self._tables.lanes.items())]
+
+    def outstanding(self, before: datetime, limit: int) -> list[OutboxRow]:
+        with self._reading():
+            rows = (row for rows in self._tables.outbox.values() for row in rows.values())
+            found = [row._replace(payload=b"") for row in rows if row.created < before]
+            return sorted(found, key=lambda row: (row.created, row.workflow_id, row.sequence))[:limit]
 
     def woken(self) -> bool:
         with self._reading():
@@ -300,6 +337,14 @@ class MemoryStore:
     def _absorb(self, tables: _Tables) -> None:
         self._tables.absorb(tables)
         self._commits += 1
+
+
+def _published(row: OutboxRow, *, now: datetime, offset: int) -> OutboxRow:
+    return row._replace(published=now, offset=offset)
+
+
+def _unpublished(row: OutboxRow, *, offset: int) -> OutboxRow:
+    return row._replace(published=None, offset=None) if row.offset == offset else row
 
 
 def _moved(workflow: Workflow) -> datetime:

@@ -144,7 +144,10 @@ class Workflow:
 
 
 class OutboxRow(NamedTuple):
-    """One event to be published: key `workflow_id`, explicit partition `lane` of `topic`, in order of `sequence`."""
+    """One event to be published: key `workflow_id`, explicit partition `lane` of `topic`, in order of `sequence`.
+
+    `published` and `offset` say when it was seen on its topic, and where; they are not for `save`.
+    """
 
     id: str
     saga: str
@@ -156,6 +159,8 @@ class OutboxRow(NamedTuple):
     headers: Headers
     payload: bytes
     created: datetime
+    published: datetime | None = None
+    offset: int | None = None
 
 
 class Published(NamedTuple):
@@ -187,7 +192,8 @@ class Lane:
     """Partition `number` of all topics of a saga, as its owner holds it.
 
     `offsets`: topic to the next offset to be read, everything before it is in the store; `batch` is the number of the last
-    committed unit of work; `clean` tells whether the previous owner ended in an orderly way.
+    committed unit of work; `clean` tells whether the previous owner ended in an orderly way. `acks` is what the owner keeps of
+    acknowledgments, JSON to the store; `gaps` are the spans of each topic that were never taken in.
     """
 
     saga: str
@@ -196,6 +202,8 @@ class Lane:
     batch: int = 0
     offsets: dict[str, int] = field(default_factory=dict)
     clean: bool = True
+    acks: dict[str, Any] = field(default_factory=dict)
+    gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -242,12 +250,24 @@ class Unit(Transaction, Protocol):
         """Note that these outbox rows are on their topic."""
         ...
 
+    def clean(self, handled: Sequence[Published]) -> None:
+        """Delete these outbox rows: all of their audience has acknowledged them."""
+        ...
+
+    def again(self, lost: Sequence[Published]) -> None:
+        """Have these outbox rows published once more, those that still stand at this offset."""
+        ...
+
+    def parked(self, saga: str, lane: int) -> list[tuple[str, int]]:
+        """(topic, offset) of the facts of this lane that are recorded and not handled."""
+        ...
+
     def technical(self, error: Exception) -> StoreError | None:
         """What a driver's exception says of the database itself; None if the statement that raised it is to blame."""
         ...
 
     def advance(self, lane: Lane) -> None:
-        """Store the lane's offsets and batch number if its epoch still holds, else raise LaneFenced. The last statement."""
+        """Store the lane as its owner has it, if its epoch still holds, else raise LaneFenced. The last statement."""
         ...
 
 
@@ -290,6 +310,10 @@ class Store(Protocol):
 
     def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
         """Unpublished rows of the lane by (workflow, sequence), a workflow's rows never split by a gap."""
+        ...
+
+    def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:
+        """Published rows of the lane behind this topic and offset, in order of both; without their payload."""
         ...
 
     def woken(self) -> bool:
@@ -349,6 +373,14 @@ class Archive(Protocol):
 
     def find(self, workflow_id: str) -> Iterable[tuple[str, Workflow, list[OutboxRow]]]:
         """(saga, workflow, outbox rows) of every saga that has a workflow of this id."""
+        ...
+
+    def lanes(self) -> list[Lane]:
+        """All lanes of this database by saga and number; `clean` is how they are now."""
+        ...
+
+    def outstanding(self, before: datetime, limit: int) -> list[OutboxRow]:
+        """Outbox rows written before then, the oldest first; without their payload."""
         ...
 
     def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:

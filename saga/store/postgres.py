@@ -10,10 +10,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from weakref import WeakSet
 
-import orjson
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
@@ -31,7 +31,7 @@ from saga.errors import (
 from saga.store.joining import kind, unwrap
 from saga.store.port import Lane, Listed, OutboxRow, Search, Transaction, Workflow
 from saga.store.postgres_pipeline import AT_ONCE
-from saga.store.postgres_rows import outbox_row
+from saga.store.postgres_rows import iso, lane_of_row, outbox_row
 from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds
 from saga.store.postgres_unit import PostgresUnit
 
@@ -127,9 +127,8 @@ class PostgresStore:
             recorded = unit.partitions(saga)
             if recorded is not None and recorded != partitions:
                 raise PartitionCountChanged(saga, recorded, partitions)
-            epoch, batch, offsets = claimed.cursor.fetchone()
             former = before.cursor.fetchone()
-            return Lane(saga, lane, epoch, batch, orjson.loads(offsets), former is None or former[2])
+            return lane_of_row(saga, lane, claimed.cursor.fetchone(), clean=former is None or former[2])
 
     def committed(self, lane: Lane) -> bool:
         with self.unit() as unit:
@@ -146,6 +145,11 @@ class PostgresStore:
         with engine_statements(self.address), session.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
             place = {"saga": saga, "lane": lane, "limit": limit}
             return [outbox_row(row) for row in cursor.execute(SQL["pending"], place)]
+
+    def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:
+        with self.unit() as unit:
+            place = {"saga": saga, "lane": lane, "topic": after[0], "offset": after[1], "limit": limit}
+            return [outbox_row(row) for row in unit.pipeline.rows("unhandled", **place)]
 
     def woken(self) -> bool:
         """As the port says. The first call of a thread makes it listen; a lost connection counts as a wake."""
@@ -171,6 +175,15 @@ class PostgresStore:
             sagas = [saga for (saga,) in unit.pipeline.rows("sagas_of_workflow", id=workflow_id)]
             loaded = ((saga, unit.load(saga, [workflow_id], lock=False).get(workflow_id)) for saga in sagas)
             return [(saga, workflow, unit.outbox_of(saga, workflow_id)) for saga, workflow in loaded if workflow]
+
+    def lanes(self) -> list[Lane]:
+        with self.unit() as unit:
+            rows = unit.pipeline.rows("lanes")
+        return [lane_of_row(saga, lane, row, clean=clean) for saga, lane, *row, clean in rows]
+
+    def outstanding(self, before: datetime, limit: int) -> list[OutboxRow]:
+        with self.unit() as unit:
+            return [outbox_row(row) for row in unit.pipeline.rows("outstanding", before=iso(before), limit=limit)]
 
     def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
         with self.unit() as unit:

@@ -13,7 +13,7 @@ import orjson
 from saga.errors import StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.json_columns import exceptions_of, exceptions_text, interventions_of, interventions_text
-from saga.store.port import Fence, OutboxRow, Published, Received, Workflow
+from saga.store.port import Fence, Lane, OutboxRow, Published, Received, Workflow
 
 Columns = dict[str, Any]
 """Parameters by name: `rows` counts them, each column is an array, None for one that holds nothing."""
@@ -155,8 +155,8 @@ def received_of(row: Sequence[Any]) -> Received:
 
 
 def outbox_row(row: Sequence[Any]) -> OutboxRow:
-    """The row as `pending` and `outbox_of_workflow` select it."""
-    id_, saga, lane, topic, workflow_id, type_, sequence, headers, payload, created = row
+    """The row as `pending` selects it, or with when and where it was published."""
+    id_, saga, lane, topic, workflow_id, type_, sequence, headers, payload, created, *published = row
     return OutboxRow(
         id=id_,
         saga=saga,
@@ -168,7 +168,17 @@ def outbox_row(row: Sequence[Any]) -> OutboxRow:
         headers=[(name, value) for name, value in orjson.loads(headers)],
         payload=payload,
         created=created.astimezone(UTC),
+        published=_utc(published[0]) if published else None,
+        offset=published[1] if published else None,
     )
+
+
+def lane_of_row(saga: str, lane: int, row: Sequence[Any], *, clean: bool) -> Lane:
+    """The row as `claim` and `lanes` return it."""
+    epoch, batch, *columns = row
+    offsets, acks, gaps = (orjson.loads(column) for column in columns)
+    skipped = {topic: [(begin, end) for begin, end in spans] for topic, spans in gaps.items()}
+    return Lane(saga, lane, epoch, batch, offsets, clean, acks, skipped)
 
 
 @lru_cache(maxsize=1024)

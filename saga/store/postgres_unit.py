@@ -126,6 +126,20 @@ class PostgresUnit:
             self.pipeline.add("mark", columns, form=spread)
             self._end_of_verb()
 
+    def clean(self, handled: Sequence[Published]) -> None:
+        self._report("clean", handled)
+
+    def again(self, lost: Sequence[Published]) -> None:
+        self._report("again", lost)
+
+    def _report(self, statement: str, reports: Sequence[Published]) -> None:
+        if reports:
+            self.pipeline.add(statement, mark_columns(reports), form=spread)
+            self._end_of_verb()
+
+    def parked(self, saga: str, lane: int) -> list[tuple[str, int]]:
+        return self.pipeline.rows("parked", saga=saga, lane=lane)
+
     def technical(self, error: Exception) -> StoreError | None:
         return error if isinstance(error, StoreError) else technical(self._address, error)
 
@@ -133,8 +147,9 @@ class PostgresUnit:
         """As the port says, only that a fenced owner may hear of it as late as at the end."""
         # whoever advances a lane publishes what was written for it from memory
         self._unannounced.discard((lane.saga, lane.number))
-        offsets = orjson.dumps(lane.offsets).decode()
-        place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch, "batch": lane.batch, "offsets": offsets}
+        held = {"offsets": lane.offsets, "acks": lane.acks, "gaps": lane.gaps}
+        place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch, "batch": lane.batch}
+        place |= {name: orjson.dumps(column).decode() for name, column in held.items()}
 
         def fenced(error: Exception) -> StoreError | None:
             is_ours = not isinstance(error, psycopg.errors.DivisionByZero)

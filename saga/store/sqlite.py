@@ -13,16 +13,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
-
-import orjson
 
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict, StoreError
 from saga.store.joining import kind, unwrap
 from saga.store.port import Lane, Listed, OutboxRow, Search, Transaction, Workflow
 from saga.store.sqlite_tables import SqliteTables, connect, engine_statements
-from saga.store.sqlite_unit import SqliteUnit, outbox_row
+from saga.store.sqlite_unit import SqliteUnit, iso, lane_of_row, outbox_row
 
 
 @dataclass(slots=True)
@@ -103,9 +102,8 @@ class SqliteStore:
                 raise PartitionCountChanged(saga, recorded, partitions)
             before = unit.query("lane", saga, lane).fetchone()
             unit.query("claim", saga, lane)
-            epoch, batch, offsets, _ = unit.query("lane", saga, lane).fetchone()
-            clean = before is None or bool(before[3])
-            return Lane(saga, lane, epoch, batch, orjson.loads(offsets), clean)
+            row = unit.query("lane", saga, lane).fetchone()
+            return lane_of_row(saga, lane, row, clean=before is None or bool(before[3]))
 
     def committed(self, lane: Lane) -> bool:
         with self._begun("BEGIN") as unit:
@@ -120,6 +118,10 @@ class SqliteStore:
         with self._begun("BEGIN") as unit:
             return [outbox_row(row) for row in unit.query("pending", saga, lane, limit)]
 
+    def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:
+        with self._begun("BEGIN") as unit:
+            return [outbox_row(row) for row in unit.query("unhandled", saga, lane, *after, limit)]
+
     def woken(self) -> bool:
         session = self._session()
         with engine_statements(self.path):
@@ -131,6 +133,14 @@ class SqliteStore:
         with self._begun("BEGIN") as unit:
             sagas = [saga for (saga,) in unit.query("sagas_of_workflow", workflow_id)]
             return [(saga, unit.load(saga, [workflow_id])[workflow_id], unit.outbox_of(saga, workflow_id)) for saga in sagas]
+
+    def lanes(self) -> list[Lane]:
+        with self._begun("BEGIN") as unit:
+            return [lane_of_row(saga, lane, row, clean=bool(row[3])) for saga, lane, *row in unit.query("lanes")]
+
+    def outstanding(self, before: datetime, limit: int) -> list[OutboxRow]:
+        with self._begun("BEGIN") as unit:
+            return [outbox_row(row) for row in unit.query("outstanding", iso(before), limit)]
 
     def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
         with self._begun("BEGIN") as unit:

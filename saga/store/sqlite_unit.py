@@ -102,9 +102,18 @@ class SqliteUnit:
         now = iso(self._clock.now())
         self._write("mark", [(now, r.offset, r.workflow_id, r.saga, r.sequence) for r in published])
 
+    def clean(self, handled: Sequence[Published]) -> None:
+        self._write("clean", [(r.workflow_id, r.saga, r.sequence) for r in handled])
+
+    def again(self, lost: Sequence[Published]) -> None:
+        self._write("again", [(r.workflow_id, r.saga, r.sequence, r.offset) for r in lost])
+
+    def parked(self, saga: str, lane: int) -> list[tuple[str, int]]:
+        return [*self.query("parked", saga, lane)]
+
     def advance(self, lane: Lane) -> None:
-        offsets = orjson.dumps(lane.offsets).decode()
-        if self.query("advance", lane.saga, lane.number, lane.epoch, lane.batch, offsets).rowcount == 0:
+        held = (orjson.dumps(column).decode() for column in (lane.offsets, lane.acks, lane.gaps))
+        if self.query("advance", lane.saga, lane.number, lane.epoch, lane.batch, *held).rowcount == 0:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
 
     def technical(self, error: Exception) -> StoreError | None:
@@ -259,8 +268,8 @@ def _outbox_row(row: OutboxRow) -> tuple[Any, ...]:
 
 
 def outbox_row(row: Sequence[Any]) -> OutboxRow:
-    """The row as `pending` and `outbox_of_workflow` select it."""
-    id_, saga, lane, topic, workflow_id, type_, sequence, headers, payload, created = row
+    """The row as `pending` selects it, or with when and where it was published."""
+    id_, saga, lane, topic, workflow_id, type_, sequence, headers, payload, created, *published = row
     return OutboxRow(
         id=id_,
         saga=saga,
@@ -272,4 +281,13 @@ def outbox_row(row: Sequence[Any]) -> OutboxRow:
         headers=[(name, value) for name, value in orjson.loads(headers)],
         payload=payload,
         created=datetime.fromisoformat(created),
+        published=_moment(published[0]) if published else None,
+        offset=published[1] if published else None,
     )
+
+
+def lane_of_row(saga: str, lane: int, row: Sequence[Any], *, clean: bool) -> Lane:
+    """The row as `lane` selects it."""
+    epoch, batch, offsets, _, acks, gaps = row
+    skipped = {topic: [(begin, end) for begin, end in spans] for topic, spans in orjson.loads(gaps).items()}
+    return Lane(saga, lane, epoch, batch, orjson.loads(offsets), clean, orjson.loads(acks), skipped)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from saga.contracts.event import Event
-from saga.contracts.topics import saga_topics
+from saga.contracts.topics import fact_topics, saga_topics
 from saga.engine.loop import Loop
 from saga.errors import LaneStopped, LifecycleError
 from saga.participant.participant import Participant
@@ -20,6 +20,7 @@ from saga.store.memory import MemoryStore
 from saga.store.port import Transaction, Workflow
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker, MemoryConsumer
+from saga.transport.port import Record
 
 
 class Harness:
@@ -35,7 +36,7 @@ class Harness:
         self.saga = participants[0].saga
         self.clock, self.partitions, self.chance = ManualClock(), partitions, chance
         self.broker = MemoryBroker(saga_topics(self.saga.name), partitions=partitions)
-        self.stores = {name: MemoryStore() for name in self.participants}
+        self.stores = {name: MemoryStore(self.clock) for name in self.participants}
         self.loops: dict[str, Loop] = {}
         for name, participant in self.participants.items():
             participant.check()
@@ -108,6 +109,10 @@ class Harness:
             name: workflow.fences[name].status if workflow and name in workflow.fences else StepStatus.IDLE
             for name, workflow in known.items()
         }
+
+    def facts(self) -> list[list[Record]]:
+        """Everything that was stated so far: the log of each partition on which facts travel."""
+        return [log for partition, log in self.broker.logs.items() if partition.topic in fact_topics(self.saga.name)]
 
     def stopped(self) -> dict[str, list[LaneStopped]]:
         """The lanes that stopped, by participant."""

@@ -34,7 +34,7 @@ class Outbound(NamedTuple):
     token: str
     topic: str
     partition: int
-    key: bytes
+    key: bytes | None
     value: bytes
     headers: Headers
 

@@ -710,8 +710,14 @@ def test_a_workflow_is_found_in_every_saga_that_knows_it(store: ArchivedStore) -
 
     found = list(store.find("w1"))
 
+    published = found[0][2][0].published
+    assert published is not None
     assert found == [
-        ("checkout", replace(full_workflow("w1"), unpublished={"checkout/w1/2"}), [outbox("w1", 1), outbox("w1", 2)]),
+        (
+            "checkout",
+            replace(full_workflow("w1"), unpublished={"checkout/w1/2"}),
+            [outbox("w1", 1)._replace(published=published, offset=3), outbox("w1", 2)],
+        ),
         ("returns", workflow("w1", closed=NOW), []),
     ]
     assert list(store.find("w9")) == []
@@ -810,3 +816,112 @@ def test_a_list_neither_waits_for_an_open_transaction_nor_sees_what_it_has_not_c
 
     assert during == [("w1", 1)]
     assert listed(database.store, version=2) == ["w1"]
+
+
+# --- acknowledgments
+
+
+def delivered(store: ArchivedStore, *offsets: int) -> list[Published]:
+    """One published row of lane 0 for each offset."""
+    save(store, changes_of(workflow(), outbox=[outbox("w1", n) for n in range(1, len(offsets) + 1)]))
+    reports = [Published("checkout", "w1", n, offset) for n, offset in enumerate(offsets, start=1)]
+    with store.unit() as unit:
+        unit.mark(reports)
+    return reports
+
+
+def standing(store: ArchivedStore, after: tuple[str, int] = ("", -1), limit: int = 9) -> list[tuple[int, int | None]]:
+    return [(row.sequence, row.offset) for row in store.unhandled("checkout", 0, after, limit)]
+
+
+def test_published_rows_are_unhandled_in_order_of_their_offsets_until_they_are_cleaned(store: ArchivedStore) -> None:
+    reports = delivered(store, 7, 3, 5)
+    before, behind, one = standing(store), standing(store, ("checkout.events", 3)), standing(store, limit=1)
+
+    with store.unit() as unit:
+        unit.clean(reports[1:])
+        unit.clean([])
+
+    assert before == [(2, 3), (3, 5), (1, 7)]
+    assert behind == [(3, 5), (1, 7)]
+    assert one == [(2, 3)]
+    assert standing(store) == [(1, 7)]
+    assert store.unhandled("checkout", 1, ("", -1), 9) == store.unhandled("returns", 0, ("", -1), 9) == []
+
+
+def test_a_row_that_was_never_marked_can_be_cleaned(store: ArchivedStore) -> None:
+    save(store, changes_of(workflow(), outbox=[outbox("w1", 1), outbox("w1", 2)]))
+
+    with store.unit() as unit:
+        unit.clean([Published("checkout", "w1", 1, 3)])
+
+    assert ids(store.pending("checkout", 0, 9)) == [("w1", 2)]
+
+
+def test_a_lost_row_is_pending_again_unless_it_was_published_elsewhere_meanwhile(store: ArchivedStore) -> None:
+    reports = delivered(store, 3, 4)
+
+    with store.unit() as unit:
+        unit.again([reports[0], reports[1]._replace(offset=2)])
+        unit.again([])
+
+    assert ids(store.pending("checkout", 0, 9)) == [("w1", 1)]
+    assert load(store, "w1")["w1"].unpublished == {"checkout/w1/1"}
+    assert standing(store) == [(2, 4)]
+
+
+def test_a_transaction_that_fails_cleans_nothing(store: ArchivedStore) -> None:
+    reports = delivered(store, 3)
+
+    def clean_and_fail() -> None:
+        with store.unit() as unit:
+            unit.clean(reports)
+            raise RuntimeError("no such luck")
+
+    with pytest.raises(RuntimeError):
+        clean_and_fail()
+
+    assert standing(store) == [(1, 3)]
+
+
+def test_recorded_facts_are_found_by_lane(store: ArchivedStore) -> None:
+    at = [received(f"e{n}", topic="checkout.events", partition=0, offset=n, state="recorded") for n in (1, 2)]
+    save(store, changes_of(workflow(inbox={r.id: r for r in (*at, received("e3", partition=0))})))
+    with store.unit() as unit:
+        found, elsewhere = unit.parked("checkout", 0), unit.parked("checkout", 1)
+
+    save(store, Changes(inbox=[("w1", replace(at[0], state="handled"))]))
+
+    assert sorted(found) == [("checkout.events", 1), ("checkout.events", 2)]
+    assert elsewhere == []
+    with store.unit() as unit:
+        assert unit.parked("checkout", 0) == [("checkout.events", 2)]
+
+
+def test_what_an_owner_keeps_of_acknowledgments_is_its_successors(store: ArchivedStore) -> None:
+    lane = store.claim("checkout", 1, 4)
+    lane.acks, lane.gaps = {"bank": {"checkout.events": {"spans": [[0, 3]]}}}, {"checkout.events": [(4, 9)]}
+    with store.unit() as unit:
+        unit.advance(replace(lane, batch=1))
+    store.release(lane)
+
+    again = store.claim("checkout", 1, 4)
+    store.claim("checkout", 0, 4)
+
+    assert (again.acks, again.gaps) == (lane.acks, lane.gaps)
+    assert [(one.number, one.gaps, one.clean) for one in store.lanes()] == [(0, {}, False), (1, lane.gaps, False)]
+
+
+def test_what_is_outstanding_is_told_oldest_first_and_without_its_payload(store: ArchivedStore) -> None:
+    save(store, changes_of(workflow(), outbox=[outbox("w1", 1), outbox("w1", 2)._replace(created=NOW)]))
+    with store.unit() as unit:
+        unit.mark([Published("checkout", "w1", 1, 3)])
+
+    found = store.outstanding(LATER + timedelta(seconds=1), 9)
+
+    assert [(row.sequence, row.offset, row.published is None, row.payload) for row in found] == [
+        (2, None, True, b""),
+        (1, 3, False, b""),
+    ]
+    assert ids(store.outstanding(LATER, 9)) == [("w1", 2)]
+    assert ids(store.outstanding(LATER + timedelta(seconds=1), 1)) == [("w1", 2)]

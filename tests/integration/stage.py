@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 
 from saga import Worker
 from saga.contracts.message import Message, from_headers
-from saga.contracts.topics import group, saga_topics
+from saga.contracts.topics import fact_topics, group, saga_topics
 from saga.store.postgres import PostgresStore
 from saga.store.postgres_tables import PostgresTables
 from saga.store.sqlite import SqliteStore
@@ -151,7 +151,7 @@ class Stage:
 
     def records(self) -> list[Record]:
         """Everything on the saga's topics, partition by partition."""
-        every: dict[Partition, int | None] = {Partition(t, n): None for t in saga_topics(self.name) for n in range(LANES)}
+        every: dict[Partition, int | None] = {Partition(t, n): None for t in fact_topics(self.name) for n in range(LANES)}
         return sorted(self.broker.read(every), key=lambda record: record[:3])
 
     def stated(self) -> dict[str, set[str]]:

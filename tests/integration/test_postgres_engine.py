@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -25,6 +25,11 @@ from tests.travel import HotelBooked, HotelFreed, HotelFull, TripBooked, TripCan
 pytestmark = pytest.mark.slow
 
 LANES = 1
+
+
+def keys(published: Sequence[Outbound]) -> list[bytes]:
+    """Those of the facts: acknowledgments have none."""
+    return [row.key for row in published if row.key]
 
 
 class Hotels:
@@ -236,7 +241,7 @@ def test_one_bad_statement_in_a_batch_of_200_is_blamed_on_its_own_workflow(datab
         assert "trips_are_good" in parked["trip-bad"]
         assert meanwhile == trips
         assert running.rooms == sorted([*trips, "bad"])
-        assert sorted(row.key for row in running.published) == sorted(f"trip-{trip}".encode() for trip in [*trips, "bad"])
+        assert sorted(keys(running.published)) == sorted(f"trip-{trip}".encode() for trip in [*trips, "bad"])
         assert running.parked() == {}
 
 
@@ -247,15 +252,15 @@ def test_a_commit_without_an_answer_is_looked_up_and_nothing_happens_twice(proxi
 
         proxy.cut = cut
         settle(running.loop)
-        after_the_cut = len(running.published)
+        after_the_cut = len(keys(running.published))
         running.rest()
         settle(running.loop)
 
         assert proxy.cuts == 1
         assert after_the_cut == {"before": 0, "after": 3}[cut]
         assert running.rooms == ["1", "2", "3"]
-        assert sorted(row.key for row in running.published) == [b"trip-1", b"trip-2", b"trip-3"]
-        assert {row.topic for row in running.published} == {events_topic("travel")}
+        assert sorted(keys(running.published)) == [b"trip-1", b"trip-2", b"trip-3"]
+        assert {row.topic for row in running.published if row.key} == {events_topic("travel")}
         assert running.parked() == {}
 
 
@@ -274,7 +279,7 @@ def test_a_server_that_goes_away_in_the_middle_costs_a_pause_and_nothing_else(da
         settle(running.loop)
 
         assert running.rooms == ["1", "2"]
-        assert sorted(row.key for row in running.published) == [b"trip-1", b"trip-2"]
+        assert sorted(keys(running.published)) == [b"trip-1", b"trip-2"]
 
 
 def test_events_of_a_web_request_and_of_the_lane_are_published_in_order_of_their_numbers(database: str) -> None:
@@ -288,7 +293,7 @@ def test_events_of_a_web_request_and_of_the_lane_are_published_in_order_of_their
             with psycopg.connect(database) as quicker:
                 initiator.start(TripBooked(trip="2"), store.join(quicker), workflow_id="trip-2")
             settle(loop)
-            early = [row.key for row in published]
+            early = keys(published)
         with store.transaction() as tx:
             initiator.abort("trip-1", tx, reason="changed my mind")
 

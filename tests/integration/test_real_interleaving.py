@@ -12,7 +12,7 @@ import pytest
 
 from saga import Participant, Transaction, Worker
 from saga.contracts.message import Message
-from saga.contracts.topics import saga_topics
+from saga.contracts.topics import fact_topics, saga_topics
 from saga.store.memory import MemoryStore
 from saga.store.postgres import PostgresStore
 from saga.transport.kafka import KafkaBroker
@@ -58,7 +58,7 @@ class Agency:
             self.participant.abort(id, self.store.join(connection), reason="the customer has called")
 
     def records(self) -> list[Record]:
-        topics = saga_topics(self.participant.saga.name)
+        topics = fact_topics(self.participant.saga.name)
         return [*self.broker.read({Partition(topic, n): None for topic in topics for n in range(LANES)})]
 
     def published(self) -> list[Message]:

@@ -15,7 +15,7 @@ import pytest
 
 from saga import Participant, Worker
 from saga.contracts.registry import Registry
-from saga.contracts.topics import saga_topics
+from saga.contracts.topics import fact_topics, saga_topics
 from saga.errors import RegistryUnavailable
 from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
@@ -86,7 +86,7 @@ def test_what_is_begun_while_the_broker_is_away_goes_out_in_order_when_it_is_bac
             assert len(worker.standing().lanes) == LANES
             assert not worker.standing().stopped
 
-    records = [*broker.read({Partition(topic, n): None for topic in saga_topics("outage") for n in range(LANES)})]
+    records = [*broker.read({Partition(topic, n): None for topic in fact_topics("outage") for n in range(LANES)})]
     published = first_published_in_order(records)
     begun = {f"{when} {n}" for when in ("before", "away", "nobody", "waiting") for n in range(20)}
     assert published == {("agency", id): [1, 2] for id in begun}

@@ -92,7 +92,7 @@ def test_the_chaos_really_happens() -> None:
             for workflow in chaos.workflows:
                 seen[fleet.workflow("agency", workflow).status] += 1  # type: ignore[union-attr]
                 seen.update(fleet.steps(workflow).values())
-            refused = [r for log in fleet.broker.logs.values() for r in log if ("ce_status", b"refused") in r.headers]
+            refused = [r for log in fleet.facts() for r in log if ("ce_status", b"refused") in r.headers]
             seen["refused"] += len(refused)
             seen["duplicates"] += sum(loop.processor.intake.counts.duplicates for loop in fleet.loops.values())
 
@@ -220,7 +220,7 @@ def _effects_are_whole(fleet: Harness, workflows: list[str]) -> None:
 def _first_published_in_commit_order(fleet: Harness) -> None:
     """Sequence numbers of one participant about one workflow first appear without a gap, over both topics together."""
     seen: dict[tuple[str, str], set[int]] = defaultdict(set)
-    for log in fleet.broker.logs.values():
+    for log in fleet.facts():
         latest: dict[tuple[str, str], int] = defaultdict(int)
         for record in log:
             message = from_headers(dict(record.headers), record.value or b"")

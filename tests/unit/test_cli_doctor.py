@@ -57,7 +57,7 @@ def test_a_healthy_participant_has_nothing_but_good_findings(saga: Commands, clu
     assert said.code == 0
     assert said.json["healthy"] is True
     assert {f["level"] for f in said.json["findings"]} == {"ok"}
-    assert found(said, "topics")["text"].endswith("checkout.compensations: 4 partitions, as the database recorded")
+    assert found(said, "topics")["text"].endswith("checkout.acks: 4 partitions, as the database recorded")
     assert found(said, "registry")["text"] == "not configured: contracts come from the folder"
 
 

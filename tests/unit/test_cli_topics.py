@@ -12,7 +12,7 @@ from saga.transport.port import Broker
 from tests.commands import Commands
 
 CHECKOUT = Path(__file__).parents[2] / "schemas" / "checkout"
-TOPICS = ["checkout.events", "checkout.compensations"]
+TOPICS = ["checkout.events", "checkout.compensations", "checkout.acks"]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_plan_says_what_apply_then_does(saga: Commands, monkeypatch: pytest.Monk
 
     assert [(t["topic"], t["action"]) for t in planned.json["topics"]] == [(topic, "create") for topic in TOPICS]
     assert untouched == dict.fromkeys(TOPICS)
-    assert [t["action"] for t in applied.json["topics"]] == ["created", "created"]
+    assert [t["action"] for t in applied.json["topics"]] == ["created", "created", "created"]
     assert cluster.partitions(TOPICS) == dict.fromkeys(TOPICS, 6)
 
 
@@ -72,7 +72,7 @@ def test_apply_refuses_another_count_and_creates_nothing(saga: Commands, monkeyp
 
     assert said.code == 1
     assert "it has 4 partitions, 6 are wanted" in said.out
-    assert cluster.partitions(TOPICS) == {TOPICS[0]: 4, TOPICS[1]: None}
+    assert cluster.partitions(TOPICS) == {TOPICS[0]: 4, TOPICS[1]: None, TOPICS[2]: None}
 
 
 def test_a_dry_run_creates_nothing(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_a_dry_run_creates_nothing(saga: Commands, monkeypatch: pytest.MonkeyPat
 
     said = saga("topics", "apply", CHECKOUT, "--partitions", "6", "--dry-run", "--json")
 
-    assert [t["action"] for t in said.json["topics"]] == ["create", "create"]
+    assert [t["action"] for t in said.json["topics"]] == ["create", "create", "create"]
     assert cluster.partitions(TOPICS) == dict.fromkeys(TOPICS)
 
 

@@ -132,7 +132,7 @@ def test_a_backlog_longer_than_one_scan_is_published_to_its_end(travel: Travel) 
     while fleet.turn("agency"):
         pass
 
-    assert sum(len(log) for log in fleet.broker.logs.values()) == 2 * SCAN_ROWS + 1
+    assert sum(len(log) for log in fleet.facts()) == 2 * SCAN_ROWS + 1
 
 
 def test_while_kafka_is_away_start_accepts_up_to_its_bound_and_then_refuses(travel: Travel) -> None:
@@ -165,7 +165,7 @@ def test_a_start_that_is_rolled_back_never_happened(travel: Travel) -> None:
     fleet.settle()
 
     assert fleet.workflow("agency", "w1") is None
-    assert not any(fleet.broker.logs.values())
+    assert not any(fleet.facts())
 
 
 def test_a_workflow_that_has_ended_cannot_be_aborted(travel: Travel) -> None:

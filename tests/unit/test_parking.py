@@ -122,7 +122,7 @@ def test_a_step_that_may_fail_does_so_when_its_tries_are_spent(travel: Travel) -
 
     assert fleet.steps(workflow)["hotel"] is StepStatus.FAILED
     assert outcome(fleet, workflow) == {WorkflowStatus.COMPENSATED}
-    types = {dict(r.headers)["ce_type"] for log in fleet.broker.logs.values() for r in log}
+    types = {dict(r.headers)["ce_type"] for log in fleet.facts() for r in log}
     assert b"saga.StepFailed" in types
 
 

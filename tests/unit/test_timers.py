@@ -30,7 +30,7 @@ def ends(fleet: Harness, workflow: str) -> set[WorkflowStatus | None]:
 
 
 def aborts(fleet: Harness) -> int:
-    return sum(("ce_status", b"abort") in record.headers for log in fleet.broker.logs.values() for record in log)
+    return sum(("ce_status", b"abort") in record.headers for log in fleet.facts() for record in log)
 
 
 def test_a_workflow_that_is_not_done_by_its_deadline_unwinds_and_says_why(travel: Travel) -> None:

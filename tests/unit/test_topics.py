@@ -10,11 +10,11 @@ from saga.contracts.topics import group, lane_of, saga_topics
 from saga.errors import DefinitionError
 from saga.transport.topics import plan
 
-EVENTS, COMPENSATIONS = "checkout.events", "checkout.compensations"
+EVENTS, COMPENSATIONS, ACKS = "checkout.events", "checkout.compensations", "checkout.acks"
 
 
 def test_topics_and_groups_are_named_after_the_saga() -> None:
-    assert saga_topics("checkout") == (EVENTS, COMPENSATIONS)
+    assert saga_topics("checkout") == (EVENTS, COMPENSATIONS, ACKS)
     assert group("checkout", "stock") == "checkout.stock"
 
 
@@ -29,20 +29,20 @@ def test_lanes_agree_with_the_examples_in_kafkas_own_tests(key: str, hashed: int
 def test_missing_topics_are_created_as_history() -> None:
     plans = plan("checkout", {EVENTS: None}, 12, retention=timedelta(days=30))
 
-    assert [(p.topic, p.action) for p in plans] == [(EVENTS, "create"), (COMPENSATIONS, "create")]
+    assert [(p.topic, p.action) for p in plans] == [(topic, "create") for topic in (EVENTS, COMPENSATIONS, ACKS)]
     assert all(p.config == {"cleanup.policy": "delete", "retention.ms": "2592000000"} for p in plans)
 
 
 def test_topics_with_the_wanted_count_are_left_alone() -> None:
-    plans = plan("checkout", {EVENTS: 12, COMPENSATIONS: 12}, 12)
+    plans = plan("checkout", {EVENTS: 12, COMPENSATIONS: 12, ACKS: 12}, 12)
 
-    assert [p.action for p in plans] == ["ok", "ok"]
+    assert [p.action for p in plans] == ["ok", "ok", "ok"]
 
 
 def test_another_partition_count_is_refused_together_with_creating_its_twin() -> None:
-    events, compensations = plan("checkout", {EVENTS: 4, COMPENSATIONS: None}, 12)
+    events, compensations, acks = plan("checkout", {EVENTS: 4, COMPENSATIONS: None}, 12)
 
-    assert (events.action, compensations.action) == ("refuse", "refuse")
+    assert {events.action, compensations.action, acks.action} == {"refuse"}
     assert "it has 4 partitions, 12 are wanted" in events.reason
     assert "checkout.events has another partition count" in compensations.reason
 

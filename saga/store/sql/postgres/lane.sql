@@ -7,6 +7,9 @@ INSERT INTO saga_topics (saga, partitions) VALUES (%(saga)s, %(partitions)s) ON 
 -- name: lane
 SELECT epoch, batch, clean FROM saga_lane WHERE saga = %(saga)s AND lane = %(lane)s FOR UPDATE;
 
+-- name: lanes
+SELECT saga, lane, epoch, batch, offsets::text, acks::text, gaps::text, clean FROM saga_lane ORDER BY saga, lane;
+
 -- name: end_overstayed
 -- A session that overstayed holds row locks of a transaction which the raised epoch has already condemned. The idle timeout
 -- does not end one that the server believes to be busy: a client that stopped while it was sending, or a runaway statement.
@@ -21,7 +24,7 @@ WHERE held.saga = %(saga)s AND held.lane = %(lane)s AND NOT held.clean AND sessi
 INSERT INTO saga_lane (saga, lane, epoch, batch, offsets, clean, backend)
 VALUES (%(saga)s, %(lane)s, 1, 0, '{}', false, pg_backend_pid())
 ON CONFLICT (saga, lane) DO UPDATE SET epoch = saga_lane.epoch + 1, clean = false, backend = excluded.backend
-RETURNING epoch, batch, offsets::text;
+RETURNING epoch, batch, offsets::text, acks::text, gaps::text;
 
 -- name: release
 UPDATE saga_lane SET clean = true WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s;
@@ -29,7 +32,9 @@ UPDATE saga_lane SET clean = true WHERE saga = %(saga)s AND lane = %(lane)s AND 
 -- name: advance
 -- Divides by zero where the epoch is not ours, so that the COMMIT sent along with it is never carried out.
 WITH mine AS (
-    UPDATE saga_lane SET batch = %(batch)s, offsets = %(offsets)s::json, backend = pg_backend_pid()
+    UPDATE saga_lane
+    SET batch = %(batch)s, offsets = %(offsets)s::json, acks = %(acks)s::json, gaps = %(gaps)s::json,
+        backend = pg_backend_pid()
     WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s
     RETURNING epoch
 )

@@ -12,6 +12,31 @@ FROM unnest(%(saga)b::text[], %(workflow_id)b::text[], %(sequence)b::bigint[], %
     AS report (saga, workflow_id, sequence, record_offset)
 WHERE o.aggregateid = report.workflow_id AND o.saga = report.saga AND o.sequence = report.sequence;
 
+-- name: clean
+DELETE FROM saga_outbox AS o
+USING unnest(%(saga)b::text[], %(workflow_id)b::text[], %(sequence)b::bigint[], %(offset)b::bigint[])
+    AS report (saga, workflow_id, sequence, record_offset)
+WHERE o.aggregateid = report.workflow_id AND o.saga = report.saga AND o.sequence = report.sequence;
+
+-- name: again
+UPDATE saga_outbox AS o SET published = NULL, record_offset = NULL
+FROM unnest(%(saga)b::text[], %(workflow_id)b::text[], %(sequence)b::bigint[], %(offset)b::bigint[])
+    AS report (saga, workflow_id, sequence, record_offset)
+WHERE o.aggregateid = report.workflow_id AND o.saga = report.saga AND o.sequence = report.sequence
+  AND o.record_offset = report.record_offset;
+
+-- name: unhandled
+SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, ''::bytea, created, published, record_offset
+FROM saga_outbox
+WHERE saga = %(saga)s AND lane = %(lane)s AND record_offset IS NOT NULL
+  AND (aggregatetype, record_offset) > (%(topic)s::text, %(offset)s::bigint)
+ORDER BY aggregatetype, record_offset
+LIMIT %(limit)s;
+
+-- name: outstanding
+SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, ''::bytea, created, published, record_offset
+FROM saga_outbox WHERE created < %(before)s::timestamptz ORDER BY created, aggregateid, sequence LIMIT %(limit)s;
+
 -- name: backlog
 SELECT count(*) FROM (SELECT FROM saga_outbox WHERE saga = %(saga)s AND published IS NULL LIMIT %(limit)s) AS pending;
 
@@ -23,5 +48,5 @@ ORDER BY aggregateid, sequence
 LIMIT %(limit)s;
 
 -- name: outbox_of_workflow
-SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
+SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created, published, record_offset
 FROM saga_outbox WHERE saga = %(saga)s AND aggregateid = %(id)s ORDER BY sequence;

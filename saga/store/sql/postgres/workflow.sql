@@ -32,6 +32,10 @@ FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)
 WHERE f.saga = %(saga)s AND f.status IN ('running', 'compensating') AND w.lane = %(lane)s
 GROUP BY w.workflow_id, w.opened ORDER BY w.opened, w.workflow_id;
 
+-- name: parked
+SELECT topic, record_offset FROM saga_inbox
+WHERE saga = %(saga)s AND record_partition = %(lane)s AND state = 'recorded';
+
 -- name: due
 SELECT w.lane, w.workflow_id
 FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)

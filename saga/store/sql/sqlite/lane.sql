@@ -5,7 +5,10 @@ SELECT partitions FROM saga_topics WHERE saga = ?1;
 INSERT INTO saga_topics (saga, partitions) VALUES (?1, ?2);
 
 -- name: lane
-SELECT epoch, batch, offsets, clean FROM saga_lane WHERE saga = ?1 AND lane = ?2;
+SELECT epoch, batch, offsets, clean, acks, gaps FROM saga_lane WHERE saga = ?1 AND lane = ?2;
+
+-- name: lanes
+SELECT saga, lane, epoch, batch, offsets, clean, acks, gaps FROM saga_lane ORDER BY saga, lane;
 
 -- name: claim
 INSERT INTO saga_lane (saga, lane, epoch, batch, offsets, clean) VALUES (?1, ?2, 1, 0, '{}', 0)
@@ -15,7 +18,7 @@ ON CONFLICT (saga, lane) DO UPDATE SET epoch = epoch + 1, clean = 0;
 UPDATE saga_lane SET clean = 1 WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
 
 -- name: advance
-UPDATE saga_lane SET batch = ?4, offsets = ?5 WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
+UPDATE saga_lane SET batch = ?4, offsets = ?5, acks = ?6, gaps = ?7 WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
 
 -- name: take_write_lock
 DELETE FROM saga_topics WHERE FALSE;

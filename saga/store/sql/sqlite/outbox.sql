@@ -5,6 +5,23 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: mark
 UPDATE saga_outbox SET published = ?1, record_offset = ?2 WHERE aggregateid = ?3 AND saga = ?4 AND sequence = ?5;
 
+-- name: clean
+DELETE FROM saga_outbox WHERE aggregateid = ?1 AND saga = ?2 AND sequence = ?3;
+
+-- name: again
+UPDATE saga_outbox SET published = NULL, record_offset = NULL
+WHERE aggregateid = ?1 AND saga = ?2 AND sequence = ?3 AND record_offset = ?4;
+
+-- name: unhandled
+SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, x'' AS payload, created, published, record_offset
+FROM saga_outbox
+WHERE saga = ?1 AND lane = ?2 AND record_offset IS NOT NULL AND (aggregatetype, record_offset) > (?3, ?4)
+ORDER BY aggregatetype, record_offset LIMIT ?5;
+
+-- name: outstanding
+SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, x'' AS payload, created, published, record_offset
+FROM saga_outbox WHERE created < ?1 ORDER BY created, aggregateid, sequence LIMIT ?2;
+
 -- name: backlog
 SELECT count(*) FROM (SELECT 1 FROM saga_outbox WHERE saga = ?1 AND published IS NULL LIMIT ?2);
 
@@ -13,5 +30,5 @@ SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payl
 FROM saga_outbox WHERE saga = ?1 AND lane = ?2 AND published IS NULL ORDER BY aggregateid, sequence LIMIT ?3;
 
 -- name: outbox_of_workflow
-SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
+SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created, published, record_offset
 FROM saga_outbox WHERE saga = ?1 AND aggregateid = ?2 ORDER BY sequence;

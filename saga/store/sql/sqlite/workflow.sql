@@ -24,6 +24,9 @@ FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AN
 WHERE f.saga = ?1 AND f.status IN ('running', 'compensating') AND w.lane = ?2
 GROUP BY w.workflow_id ORDER BY w.opened, w.workflow_id;
 
+-- name: parked
+SELECT topic, record_offset FROM saga_inbox WHERE saga = ?1 AND record_partition = ?2 AND state = 'recorded';
+
 -- name: due
 SELECT w.lane, w.workflow_id
 FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AND w.saga = f.saga

@@ -1,0 +1,123 @@
+"""What this participant tells of what it has taken in: acknowledgments, spans of offsets on the saga's acks topic.
+
+They have no outbox. A span is told after the transaction that took it in, until the broker has it, and only then is Kafka told
+the lane's offsets; a lane's new owner tells all that its store has taken in anew, so a crash in between loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+from saga.contracts.acknowledged import RECORD, Acknowledged, Reason
+from saga.contracts.message import CONTENT_TYPE, Headers
+from saga.contracts.topics import acks_topic, fact_topics
+from saga.participant.participant import Participant
+from saga.store.port import Lane, Unit
+from saga.transport.port import Outbound, Partition
+
+MOST_PARKED = 1000  # in one record, which must stay small
+
+
+class Remark(NamedTuple):
+    """Of one record that was taken in there is more to say."""
+
+    topic: str
+    offset: int
+    reason: Reason
+
+
+class Acks:
+    """The acknowledgments of one participant, from one thread.
+
+    `told` are the offsets of each partition up to which all is acknowledged on the broker. `held` are the parked offsets by
+    lane, as (topic, offset), each to be acknowledged once it is handled.
+    """
+
+    def __init__(self, participant: Participant) -> None:
+        saga = participant.saga
+        self.participant, self.codec = participant.name, participant.codec
+        self.saga, self.topic, self.facts = saga.name, acks_topic(saga.name), fact_topics(saga.name)
+        self.told: dict[Partition, int] = {}
+        self.held: dict[int, set[tuple[str, int]]] = {}
+        self._headers: Headers = [
+            ("ce_specversion", "1.0"),
+            ("ce_type", RECORD),
+            ("ce_source", self.participant),
+            ("ce_saga", self.saga),
+            ("content-type", CONTENT_TYPE),
+        ]
+        self._ready: list[Outbound] = []
+        self._under_way: dict[str, tuple[Partition, int]] = {}
+        self._number = 0
+
+    def took_in(self, lane: Lane, before: Mapping[str, int], remarks: Iterable[Remark]) -> None:
+        """The lane came from the offsets `before` to those that it has now."""
+        found: dict[str, list[tuple[int, Reason]]] = {}
+        for topic, offset, reason in remarks:
+            found.setdefault(topic, []).append((offset, reason))
+            if reason is Reason.PARKED:
+                self.held.setdefault(lane.number, set()).add((topic, offset))
+        for topic in self.facts:
+            begin, end = before.get(topic, 0), lane.offsets.get(topic, 0)
+            if begin < end:
+                self._tell(lane.number, topic, begin, end, found.get(topic, ()))
+
+    def begin(self, lane: Lane, unit: Unit) -> None:
+        """Tell again all that the store has taken in of this lane: its former owner may not have come to it."""
+        self.held[lane.number] = parked = {*unit.parked(self.saga, lane.number)}
+        for topic in self.facts:
+            holes = sorted(offset for of, offset in parked if of == topic)
+            for first, last in _pieces(lane.offsets.get(topic, 0), holes):
+                for begin, end in _taken(first, last, lane.gaps.get(topic, ())):
+                    remarks = [(hole, Reason.PARKED) for hole in holes if begin <= hole < end]
+                    self._tell(lane.number, topic, begin, end, remarks)
+
+    def release(self, lane: Lane, unit: Unit) -> None:
+        """Acknowledge what was parked and is handled now, whoever saw to that."""
+        parked = {*unit.parked(self.saga, lane.number)}
+        for topic, offset in sorted(self.held.get(lane.number, set()) - parked):
+            self._tell(lane.number, topic, offset, offset + 1, ())
+        self.held[lane.number] = parked
+
+    def give_up(self, lane: int) -> None:
+        """The lane is another owner's."""
+        self.held.pop(lane, None)
+        for topic in self.facts:
+            self.told.pop(Partition(topic, lane), None)
+
+    def take(self) -> list[Outbound]:
+        """What is to be sent, handed over once."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def arrived(self, tokens: Iterable[str]) -> None:
+        """The broker has these."""
+        for token in tokens:
+            partition, end = self._under_way.pop(token)
+            self.told[partition] = max(end, self.told.get(partition, 0))
+
+    def _tell(self, lane: int, topic: str, begin: int, end: int, remarks: Iterable[tuple[int, Reason]]) -> None:
+        self._number += 1
+        token = f"ack {self._number}"
+        record = Acknowledged(self.participant, topic, begin, end, None, tuple(remarks))
+        value = self.codec.encode(RECORD, record.fields())
+        self._ready.append(Outbound(token, self.topic, lane, None, value, self._headers))
+        self._under_way[token] = Partition(topic, lane), end
+
+
+def _pieces(end: int, holes: list[int]) -> Iterable[tuple[int, int]]:
+    """The offsets up to `end`, cut so that no piece has too many holes."""
+    cuts = [0, *holes[MOST_PARKED::MOST_PARKED], end]
+    return pairwise(cuts)
+
+
+def _taken(begin: int, end: int, gaps: Collection[tuple[int, int]]) -> Iterable[tuple[int, int]]:
+    """The span without the gaps that were skipped."""
+    for first, last in sorted(gaps):
+        if begin < min(first, end):
+            yield begin, min(first, end)
+        begin = max(begin, last)
+    if begin < end:
+        yield begin, end
