@@ -98,6 +98,13 @@ def registry(settings: Settings) -> Registry | None:
     return Registry(settings.registry, cache=settings.cache)
 
 
+def registry_needed(settings: Settings) -> Registry:
+    """The registry, where nothing can be done without one."""
+    if (found := registry(settings)) is None:
+        raise DefinitionError("no registry is configured; set SAGA_REGISTRY=http://host:8080/apis/ccompat/v7, or --registry")
+    return found
+
+
 def _database(settings: Settings) -> str:
     if settings.database is None:
         raise DefinitionError("no database is configured; set SAGA_DATABASE, e.g. sqlite:///orders.db, or --database")

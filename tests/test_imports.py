@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("settings", "failpoints"),
     ("protocol",),
     ("contracts",),
+    ("evolution",),
     ("store",),
     ("transport",),
     ("participant",),
@@ -27,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 """From the bottom up; rooms of one layer do not know each other."""
 
 ADAPTERS: Mapping[str, tuple[str, ...]] = {
+    "avro": ("saga.evolution.compatibility",),
     "confluent_kafka": ("saga.transport.kafka*", "saga.transport.embedded", "saga.contracts.registry"),
     "fastavro": ("saga.contracts.avro",),
     "opentelemetry": ("saga.observe.*",),

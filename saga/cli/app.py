@@ -30,6 +30,7 @@ Exit codes:
   0  done, holds, or drained after SIGTERM or Ctrl-C
   1  refused, not found, or failed while it ran
   2  wrong use: options, settings, a definition, or a database without our tables
+  3  the saga needs a new version (`saga schemas check|diff`)
 
 Settings come from SAGA_... in the environment, then from .env: SAGA_BROKER, SAGA_DATABASE, SAGA_SCHEMAS, SAGA_THREADS,
 SAGA_BATCH, SAGA_LANES, SAGA_GROUP_PROTOCOL, SAGA_EMBEDDED, SAGA_REGISTRY, SAGA_CACHE, SAGA_KAFKA (JSON), SAGA_LOG_LEVEL."""

@@ -21,6 +21,9 @@ DatabaseUrl = Annotated[
     str | None, typer.Option("--database", metavar="URL", help="Instead of SAGA_DATABASE: sqlite:///relative.db")
 ]
 BrokerServers = Annotated[str | None, typer.Option("--broker", metavar="HOST:PORT", help="Instead of SAGA_BROKER.")]
+RegistryUrl = Annotated[
+    str | None, typer.Option("--registry", metavar="URL", help="Instead of SAGA_REGISTRY: http://host:8080/apis/ccompat/v7")
+]
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who asks; the login name where it is not said.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the trace that it leaves.")]
 Target = Annotated[str, typer.Argument(metavar="MODULE:PARTICIPANT", help="E.g. services.stock.app:stock")]

@@ -12,10 +12,10 @@ import typer
 
 from saga import assembly
 from saga.cli import arguments, output
-from saga.cli.schemas import subjects
 from saga.contracts.saga import Saga
 from saga.contracts.topics import saga_topics
 from saga.errors import SagaError
+from saga.evolution.plan import subjects
 from saga.settings import Settings
 
 Made = TypeVar("Made")

@@ -104,23 +104,23 @@ class Registry:
             return False
 
     def latest(self, subject: str) -> Schema:
-        """The newest version of a subject; raises SchemaNotFound if there is none."""
+        """The newest version of a subject, the last one known while the registry is away; raises SchemaNotFound."""
 
         def ask() -> Schema:
             with self._asking(subject):
                 found: Schema = orjson.loads(self._client.get_latest_version(subject).schema.schema_str or "null")
                 return found
 
-        return self._remembered(f"{subject}.avsc", ask)
+        return self._asked_first(f"{subject}.avsc", ask)
 
     def subjects(self, ending: str) -> list[str]:
-        """The subjects whose names end so."""
+        """The subjects whose names end so, those last known while the registry is away."""
 
         def ask() -> list[str]:
             with self._asking("subjects"):
                 return sorted(name for name in self._client.get_subjects() if name.endswith(ending))
 
-        return self._remembered(f"subjects{ending}.json", ask)
+        return self._asked_first(f"subjects{ending}.json", ask)
 
     @cached_property
     def _client(self) -> SchemaRegistryClient:
@@ -164,6 +164,18 @@ class Registry:
                 self._write(name, self._known[name])
             answer: Answer = self._known[name]
             return answer
+
+    def _asked_first(self, name: str, ask: Callable[[], Answer]) -> Answer:
+        """What may change at the registry: the cache answers only while it is away."""
+        try:
+            answer = ask()
+        except RegistryUnavailable:
+            known: Answer | None = self._read(name)
+            if known is None:
+                raise
+            return known
+        self._write(name, answer)
+        return answer
 
     def _read(self, name: str) -> Any:
         if self._folder is None:

@@ -57,7 +57,7 @@ def test_ids_are_those_of_the_registry_for_folder_and_registry_alike(registered:
 
 
 def test_registering_again_changes_nothing(registered: str) -> None:
-    before = command("schemas", "check", str(CHECKOUT), "--registry", registered, "--json")
+    before = command("schemas", "plan", str(CHECKOUT), "--registry", registered, "--json")
 
     again = command("schemas", "register", str(CHECKOUT), "--registry", registered, "--json")
 
