@@ -8,10 +8,10 @@ from datetime import timedelta
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
 from saga.contracts.registry import Registry
@@ -55,6 +55,7 @@ class _StepAttributes(BaseModel):
     timeout_doc: str | None = None
     on_error: Literal["park", "fail"] = "park"
     on_stuck: Literal["wait", "continue"] = "wait"
+    gate: Annotated[str | None, Field(pattern=r"^!?[a-z][a-z0-9_-]*$")] = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -200,6 +201,7 @@ class _Reader:
             timeout=given.timeout,
             on_error=given.on_error,
             on_stuck=given.on_stuck,
+            gate=given.gate,
         )
         self._check_union(name, field_.get("type"), step)
         return step

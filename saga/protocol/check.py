@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from saga.errors import DefinitionError
 from saga.protocol.decide import decide
 from saga.protocol.definition import Definition
 from saga.protocol.explore import Exploration
+from saga.protocol.gates import gates, variants
 from saga.protocol.rules import broken_rules
 from saga.protocol.site import Decide
-from saga.protocol.story import Problem
+from saga.protocol.story import Problem, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,32 @@ def check(saga: Definition, *, decide: Decide = decide) -> Report:
     """Prove that every workflow of `saga` ends completed or compensated, for everybody alike, or show how one does not.
 
     All rules that the graph breaks are reported; only a graph without fault is explored, up to the first fault, whose story is
-    a shortest one. The number of situations grows with the steps that may run side by side, about sevenfold with each.
+    a shortest one. The number of situations grows with the steps that may run side by side, about sevenfold with each. With
+    feature gates every combination is proved, up to the first that is refused.
     """
+    states = 0
+    for open_gates, one in variants(saga):
+        report = refusal(one) if isinstance(one, DefinitionError) else _check(one, decide)
+        states += report.states
+        if report.verdict == "refused":
+            return Report("refused", states, tuple(_under(saga, open_gates, problem) for problem in report.problems))
+    return Report("holds", states)
+
+
+def _check(saga: Definition, decide: Decide) -> Report:
     if problems := broken_rules(saga):
         return Report("refused", 0, problems)
     exploration = Exploration(saga, decide)
     problem = exploration.problem()
     return Report("refused", exploration.states, (problem,)) if problem else Report("holds", exploration.states)
+
+
+def _under(saga: Definition, open_gates: frozenset[str], problem: Problem) -> Problem:
+    """The problem with the gates under which it shows."""
+    if not (names := sorted(gates(saga))):
+        return problem
+    positions = listed(f"{name} {'open' if name in open_gates else 'shut'}" for name in names)
+    return replace(problem, text=f"with {positions}: {problem.text}")
 
 
 def refusal(error: DefinitionError) -> Report:

@@ -28,7 +28,8 @@ class Step:
     `on` is a disjunction of joins: the step is triggered when all events of one of its sets are there; empty for the root.
     `emits` are alternatives, of which one is emitted. `fails` is the event of a business failure, None where the step may not
     fail. `compensated` names the event that reports the undoing, `Undo.NOTHING` says there is nothing to undo, None that the
-    step cannot be undone (at and after a pivot).
+    step cannot be undone (at and after a pivot). `gate` names the feature gate that the step is behind, `!name` for a step that
+    is there while the gate is shut.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Step:
     timeout: timedelta | None = None
     on_error: Literal["park", "fail"] = "park"
     on_stuck: Literal["wait", "continue"] = "wait"
+    gate: str | None = None
 
     @property
     def consumes(self) -> frozenset[str]:
