@@ -30,6 +30,7 @@ from saga.errors import (
     TerminalError,
 )
 from saga.participant.failure import Failure
+from saga.participant.gates import EnvironmentGates, Gates, OpenFeatureGates
 from saga.participant.handler import ExternalCall, Pending
 from saga.participant.participant import Participant
 from saga.participant.retry import Retry
@@ -40,11 +41,14 @@ __all__ = [
     "Clock",
     "ContractError",
     "DefinitionError",
+    "EnvironmentGates",
     "Event",
     "ExternalCall",
     "Failure",
+    "Gates",
     "HandlerError",
     "LifecycleError",
+    "OpenFeatureGates",
     "Overloaded",
     "Participant",
     "Pending",

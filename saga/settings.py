@@ -15,6 +15,7 @@ from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -39,6 +40,11 @@ def _client_value(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) else value
 
 
+def _names(value: Any) -> Any:
+    """`a,b` as they are written in the environment."""
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
 Lowered = BeforeValidator(_lower)
 
 
@@ -50,8 +56,8 @@ class Settings(BaseSettings):
     for a participant that runs as exactly one process. `embedded`: the broker is an EmbeddedBroker of another process.
     `threads` and `batch` are the worker's. `kafka`: further librdkafka settings, as a JSON object or one by one
     (`SAGA_KAFKA__linger.ms`). `registry`: address of the schema registry; `cache`: folder in which what it said is kept.
-    `schemas`: the folder of a saga's contracts, for commands that can use it. `failpoints` arms `saga.failpoints`, in tests
-    only.
+    `schemas`: the folder of a saga's contracts, for commands that can use it. `gates`: names of feature gates that are open for
+    what starts here, separated by commas. `failpoints` arms `saga.failpoints`, in tests only.
     """
 
     model_config = SettingsConfigDict(
@@ -76,6 +82,7 @@ class Settings(BaseSettings):
     registry: str | None = None
     cache: Path | None = None
     schemas: Path | None = None
+    gates: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowered] = "info"
     failpoints: str | None = None
 

@@ -7,11 +7,11 @@ to end: a business failure, an exception, or as usual.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from saga import Clock, Event, ExternalCall, Participant, Pending, Retry, Saga, Transaction
+from saga import Clock, Event, ExternalCall, Gates, Participant, Pending, Retry, Saga, Transaction
 from saga.testing.harness import Harness
 
 CREATE_EFFECTS = "CREATE TABLE IF NOT EXISTS effects (workflow TEXT, step TEXT, act TEXT, key TEXT)"
@@ -52,6 +52,10 @@ class FlightFreed(Event):
     trip: str
 
 
+class TripInsured(Event):
+    trip: str
+
+
 class TripPaid(Event):
     trip: str
 
@@ -69,16 +73,31 @@ def _record(name: str, *more: str) -> dict[str, Any]:
     return {"type": "record", "name": name, "namespace": "travel", "fields": fields}
 
 
+def _given(**attributes: Any) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
 def _step(name: str, **step: Any) -> dict[str, Any]:
     events = [*step["emits"], *(step[key] for key in ("fails", "compensated") if step.get(key))]
     return {"name": name, "type": ["null", *events], "default": None, "step": step}
 
 
-def saga(*, name: str = "travel", external: bool = False, on_error: str = "park", on_stuck: str = "wait") -> Saga:
-    """The saga; with `external`, the hotel is booked outside of the transaction. The last two are the hotel's as well.
+def saga(
+    *,
+    name: str = "travel",
+    version: int = 1,
+    external: bool = False,
+    on_error: str = "park",
+    on_stuck: str = "wait",
+    gate: str | None = None,
+) -> Saga:
+    """The saga; with `external`, the hotel is booked outside of the transaction. The next two are the hotel's as well.
 
+    Version 2 has one more step, `insure` by the airline, which `pay` waits for, if it is not behind a `gate` that is shut.
     Topics and groups are called after `name`, so tests that share a broker need one each.
     """
+    insured = [_step("insure", by="airline", on=["TripBooked"], emits=["TripInsured"], compensated=None, **_given(gate=gate))]
+    paid_after = ["HotelBooked", "FlightBooked", *(["TripInsured"] if version > 1 else [])]
     return Saga.of(
         _record("TripBooked"),
         _record("TripCancelled"),
@@ -88,6 +107,7 @@ def saga(*, name: str = "travel", external: bool = False, on_error: str = "park"
         _record("FlightBooked", "seat"),
         _record("FlightFull"),
         _record("FlightFreed"),
+        _record("TripInsured"),
         _record("TripPaid"),
         _record("TripDeclined"),
         _record("TripConfirmed"),
@@ -95,7 +115,7 @@ def saga(*, name: str = "travel", external: bool = False, on_error: str = "park"
             "type": "record",
             "name": "Travel",
             "namespace": "travel",
-            "saga": {"name": name, "version": 1, "deadline": "PT10M", "owner": "agency"},
+            "saga": {"name": name, "version": version, "deadline": "PT10M", "owner": "agency"},
             "fields": [
                 _step("book", by="agency", emits=["TripBooked"], compensated="TripCancelled"),
                 _step(
@@ -106,9 +126,8 @@ def saga(*, name: str = "travel", external: bool = False, on_error: str = "park"
                     "flight", by="airline", on=["TripBooked"], emits=["FlightBooked"], fails="FlightFull",
                     compensated="FlightFreed", timeout="PT1M",
                 ),
-                _step(
-                    "pay", by="bank", on=["HotelBooked", "FlightBooked"], emits=["TripPaid"], fails="TripDeclined", pivot=True
-                ),
+                *(insured if version > 1 else []),
+                _step("pay", by="bank", on=paid_after, emits=["TripPaid"], fails="TripDeclined", pivot=True),
                 _step("confirm", by="agency", on=["TripPaid"], emits=["TripConfirmed"]),
             ],
         },
@@ -145,11 +164,19 @@ def note(tx: Transaction, step: str, act: str, key: str = "") -> None:
 
 
 def fleet(
-    script: Script, *, retry: Retry | None = None, max_backlog: int = 10_000, clock: Clock | None = None, **options: Any
+    script: Script,
+    *,
+    versions: Sequence[int] = (1,),
+    retry: Retry | None = None,
+    max_backlog: int = 10_000,
+    clock: Clock | None = None,
+    gates: Gates | None = None,
+    **options: Any,
 ) -> list[Participant]:
     """Four participants that follow the script; `options` are those of the saga."""
-    travel, external = saga(**options), options.get("external", False)
-    agency, hotels = Participant("agency", travel, max_backlog=max_backlog, clock=clock), Participant("hotels", travel)
+    travel, external = [saga(version=number, **options) for number in versions], options.get("external", False)
+    agency = Participant("agency", travel, max_backlog=max_backlog, clock=clock, gates=gates)
+    hotels = Participant("hotels", travel)
     airline, bank = Participant("airline", travel), Participant("bank", travel)
     patience = retry or Retry()
 
@@ -208,10 +235,28 @@ def fleet(
         script.reach("free_flight", trip)
         return FlightFreed(trip=trip)
 
-    @bank.step(retry=patience)
-    def pay(hotel: HotelBooked, flight: FlightBooked, tx: Transaction) -> TripPaid | TripDeclined:
+    def charge(trip: str, tx: Transaction) -> TripPaid | TripDeclined:
         note(tx, "pay", "action")
-        return TripDeclined(trip=hotel.trip) if script.reach("pay", hotel.trip) else TripPaid(trip=hotel.trip)
+        return TripDeclined(trip=trip) if script.reach("pay", trip) else TripPaid(trip=trip)
+
+    if 1 in versions:
+
+        @bank.step(retry=patience, versions=[1])
+        def pay(hotel: HotelBooked, flight: FlightBooked, tx: Transaction) -> TripPaid | TripDeclined:
+            return charge(hotel.trip, tx)
+
+    if 2 in versions:
+
+        @airline.step(versions=[2])
+        def insure(booked: TripBooked, tx: Transaction) -> TripInsured:
+            note(tx, "insure", "action")
+            return TripInsured(trip=booked.trip)
+
+        @bank.step(step="pay", retry=patience, versions=[2])
+        def pay_insured(
+            hotel: HotelBooked, flight: FlightBooked, insurance: TripInsured | None, tx: Transaction
+        ) -> TripPaid | TripDeclined:
+            return charge(hotel.trip, tx)
 
     return [agency, hotels, airline, bank]
 

@@ -6,12 +6,14 @@ Source: CloudEvents specification 1.0.2 and its Kafka protocol binding; W3C Trac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha1
 from typing import NamedTuple
 from uuid import UUID
+
+import orjson
 
 from saga.errors import DecodeError
 from saga.protocol.facts import Fact, FactStatus, stated
@@ -47,7 +49,7 @@ def _uuid5(name: str) -> str:
 class Kind(NamedTuple):
     """The part of an envelope that names no workflow, so that few are ever seen: enough to route by.
 
-    `step` is empty for an abort that concerns the whole workflow.
+    `step` is empty for an abort that concerns the whole workflow. `gates` are the open ones of its saga, see `open_gates`.
     """
 
     type: str
@@ -57,6 +59,7 @@ class Kind(NamedTuple):
     step: str
     status: FactStatus
     attempt: int = 1
+    gates: str = ""
 
     @property
     def fact(self) -> Fact:
@@ -89,6 +92,23 @@ class Message(NamedTuple):
     @property
     def fact(self) -> Fact:
         return self.kind.fact
+
+
+@lru_cache(maxsize=4096)
+def open_gates(written: str) -> frozenset[str]:
+    """The names of open gates as a header and a workflow's row spell them: `["a","b"]`, nothing where none is open.
+
+    Raises ValueError for anything else.
+    """
+    names = orjson.loads(written) if written else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"found the gates {written!r}; expected a JSON list of names")
+    return frozenset(names)
+
+
+def written_gates(names: Iterable[str]) -> str:
+    """The other way round."""
+    return orjson.dumps(ordered).decode() if (ordered := sorted(names)) else ""
 
 
 RawHeaders = Mapping[str, bytes | None]
@@ -126,6 +146,7 @@ def kind_of(raw: RawHeaders) -> Kind:
         raw.get("ce_step"),
         raw["ce_status"],
         raw.get("ce_attempt"),
+        raw.get("ce_gates"),
     )
 
 
@@ -173,6 +194,7 @@ def _kind(
     step: bytes | None,
     status: bytes | None,
     attempt: bytes | None,
+    gates: bytes | None,
 ) -> Kind:
     return Kind(
         _text(type),
@@ -182,6 +204,7 @@ def _kind(
         _optional(step) or "",
         FactStatus(_text(status)),
         int(_text(attempt)) if attempt else 1,
+        _optional(gates) or "",
     )
 
 
@@ -198,6 +221,7 @@ def _kind_headers(kind: Kind) -> Headers:
         "ce_step": kind.step,
         "ce_status": kind.status.value,
         "ce_attempt": str(kind.attempt),
+        "ce_gates": kind.gates,
     }
     return [(name, text) for name, text in texts.items() if text]
 

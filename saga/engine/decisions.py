@@ -28,16 +28,18 @@ Key = tuple[str, StepStatus, bool, bool]
 class Decisions:
     """What a participant must do about a workflow, and how the workflow stands."""
 
-    def __init__(self, saga: Definition, participant: str) -> None:
-        self.saga, self.participant = saga, participant
+    def __init__(self, participant: str) -> None:
+        self.participant = participant
         self._remembered = lru_cache(maxsize=REMEMBERED)(self._decide)
 
-    def __call__(self, workflow: Workflow) -> tuple[tuple[Action, ...], WorkflowStatus]:
+    def __call__(self, saga: Definition, workflow: Workflow) -> tuple[tuple[Action, ...], WorkflowStatus]:
         """The actions in order, of which the first is to be carried out before asking again."""
         facts = tuple([received.fact for received in workflow.inbox.values()])
         fences = tuple([(f.step, f.status, f.pending, f.refused) for f in workflow.fences.values()])
-        return self._remembered(facts, fences)
+        return self._remembered(saga, facts, fences)
 
-    def _decide(self, facts: tuple[Fact, ...], keys: tuple[Key, ...]) -> tuple[tuple[Action, ...], WorkflowStatus]:
+    def _decide(
+        self, saga: Definition, facts: tuple[Fact, ...], keys: tuple[Key, ...]
+    ) -> tuple[tuple[Action, ...], WorkflowStatus]:
         fences = {step: Situation(status, pending, refused) for step, status, pending, refused in keys}
-        return decide(self.saga, self.participant, facts, fences), status_of(self.saga, facts, fences)
+        return decide(saga, self.participant, facts, fences), status_of(saga, facts, fences)

@@ -46,9 +46,9 @@ class Handling:
     """
 
     def __init__(self, participant: Participant, invocation: Invocation, counts: Counts, chance: Callable[[], float]) -> None:
-        self.participant, self.saga, self.invocation = participant, participant.saga, invocation
+        self.participant, self.versions, self.invocation = participant, participant.versions, invocation
         self.counts, self.chance = counts, chance
-        self.decisions = Decisions(self.saga, participant.name)
+        self.decisions = Decisions(participant.name)
         self.latest: Latest | None = None
         self.remarks: list[Remark] = []
 
@@ -89,7 +89,7 @@ class Handling:
             self._remark(message, Reason.DUPLICATE)
             return False
         if workflow.closed:
-            if (refusal := answer(self.saga, self.participant.name, message.fact, workflow.fences)) is not None:
+            if (refusal := answer(ledger.saga(workflow), self.participant.name, message.fact, workflow.fences)) is not None:
                 ledger.carry_out(workflow, refusal)
                 self._remark(message, Reason.REFUSED_LATE)
             return False
@@ -130,7 +130,8 @@ class Handling:
 
     def _settle(self, ledger: Ledger, item: Answer) -> list[Intent]:
         """Commit what the world answered, unless a previous owner's answer was committed first."""
-        workflow, step = ledger.workflows[item.workflow_id], self.saga[item.step]
+        workflow = ledger.workflows[item.workflow_id]
+        step = ledger.saga(workflow)[item.step]
         fence = workflow.fences.get(item.step)
         expected = StepStatus.RUNNING if item.act is Act.ACTION else StepStatus.COMPENSATING
         if fence is None or fence.status is not expected or fence.pending:
@@ -144,15 +145,16 @@ class Handling:
 
     def _decide(self, ledger: Ledger, workflow: Workflow) -> list[Intent]:
         intents: list[Intent] = []
+        saga = ledger.saga(workflow)
         while not workflow.closed:
-            acts, workflow.status = self.decisions(workflow)
+            acts, workflow.status = self.decisions(saga, workflow)
             if (act := next_act(acts, workflow)) is None:
                 break
             match act:
                 case Run(step, trigger):
-                    intents += self._begin(ledger, workflow, self.saga[step], Act.ACTION, self._triggers(workflow, trigger))
+                    intents += self._begin(ledger, workflow, saga[step], Act.ACTION, self._triggers(workflow, trigger))
                 case Compensate(step):
-                    intents += self._compensate(ledger, workflow, self.saga[step])
+                    intents += self._compensate(ledger, workflow, saga[step])
                 case _:
                     ledger.carry_out(workflow, act)
         return intents
@@ -166,7 +168,7 @@ class Handling:
 
     def _begin(self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, events: dict[str, bytes | None]) -> list[Intent]:
         """Run the handler in this transaction, or, for an external step, commit the intent in it."""
-        handler = self.participant.handlers[step.name, act]
+        handler = self.participant.handlers[workflow.version, step.name, act]
         tried = _tried(workflow, step.name)
         try:
             arguments = self.invocation.arguments(handler, workflow.id, events)
@@ -197,7 +199,7 @@ class Handling:
             ledger.undo(workflow, step, outcome[1])
 
     def _record(self, ledger: Ledger, workflow: Workflow, fence: Fence, outcome: Answered) -> None:
-        if (handler := self.participant.handlers.get((fence.step, Act.RECORDING))) is not None:
+        if (handler := self.participant.handlers.get((workflow.version, fence.step, Act.RECORDING))) is not None:
             self.latest = Latest(handler, workflow.id, fence.attempt)
             ledger.unit.workflow_id = workflow.id
             try:
@@ -209,9 +211,9 @@ class Handling:
 
     def intent(self, workflow: Workflow, fence: Fence) -> Intent:
         """What a running fence was about, from the store alone."""
-        step = self.saga[fence.step]
+        step = self.versions.of(workflow)[fence.step]
         act = Act.ACTION if fence.status is StepStatus.RUNNING else Act.COMPENSATION
-        handler = self.participant.handlers[step.name, act]
+        handler = self.participant.handlers[workflow.version, step.name, act]
         done = {received.type for received in workflow.inbox.values() if received.status is FactStatus.DONE}
         events = (
             self._triggers(workflow, next(join for join in step.on if join <= done)) if act is Act.ACTION else _recorded(fence)

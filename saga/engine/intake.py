@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from saga.contracts.message import Kind, Message, from_headers, kind_of, unreadable
-from saga.contracts.saga import Saga
 from saga.errors import DecodeError, LaneStopped
+from saga.participant.versions import Versions
 from saga.protocol.facts import audience
 from saga.store.port import Lane
 from saga.transport.port import Record
@@ -55,8 +55,8 @@ class Counts:
 class Intake:
     """Reads records of one saga for one participant, and keeps `counts`."""
 
-    def __init__(self, saga: Saga, participant: str) -> None:
-        self.saga, self.participant = saga, participant
+    def __init__(self, versions: Versions, participant: str) -> None:
+        self.versions, self.participant = versions, participant
         self.counts = Counts()
         self._concern = lru_cache(maxsize=4096)(self._concern_of)
 
@@ -80,7 +80,8 @@ class Intake:
         if concern is Concern.UNKNOWN:
             raise DecodeError(
                 f"record {topic}/{partition}@{offset} is of another saga or version; this participant knows "
-                f"{self.saga.name!r} of version {self.saga.version}. Deploy one that knows it."
+                f"{self.versions.name!r} of version {', '.join(str(saga.version) for saga in self.versions)}. "
+                f"Deploy one that knows it."
             )
         if concern is Concern.HANDLE:
             return from_headers(raw, record.value or b"", topic=topic, partition=partition, offset=offset)
@@ -90,9 +91,13 @@ class Intake:
         return None
 
     def _concern_of(self, kind: Kind) -> Concern:
-        if (kind.saga, kind.version) != (self.saga.name, self.saga.version):
+        try:
+            saga = self.versions.saga(kind.version, kind.gates)
+        except LookupError:
             return Concern.UNKNOWN
-        if kind.step and (kind.step not in self.saga or self.saga[kind.step].by != kind.source):
+        if kind.saga != saga.name:
+            return Concern.UNKNOWN
+        if kind.step and (kind.step not in saga or saga[kind.step].by != kind.source):
             return Concern.REFUSE
-        heard = self.participant in audience(self.saga, kind.fact)
+        heard = self.participant in audience(saga, kind.fact)
         return Concern.HANDLE if heard else Concern.IGNORE

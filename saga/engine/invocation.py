@@ -44,7 +44,7 @@ class Invocation:
     """Calls handlers, coroutines on an event loop of its own; belongs to one thread."""
 
     def __init__(self, participant: Participant) -> None:
-        self.participant, self.codec = participant, participant.codec
+        self.participant, self.versions = participant, participant.versions
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def arguments(self, handler: Handler, workflow_id: str, events: Mapping[str, bytes | None]) -> list[Event | None]:
@@ -78,7 +78,7 @@ class Invocation:
             why = f"it returned {returned!r}; expected an instance of {expected}"
             raise HandlerFailure(handler, workflow_id, why, Failure.PERMANENT)
         try:
-            return name, self.codec.encode(name, returned.model_dump())
+            return name, self.versions.codec(handler.version).encode(name, returned.model_dump())
         except ContractError as error:
             raise self.failure(handler, workflow_id, error) from error
 
@@ -97,7 +97,7 @@ class Invocation:
         for name, view in views.items():
             if (payload := events.get(name)) is not None:
                 try:
-                    return view.model_validate(self.codec.decode(name, payload))
+                    return view.model_validate(self.versions.codec(handler.version).decode(name, payload))
                 except (ContractError, ValueError) as error:
                     why = f"its input {name} is unreadable: {error}"
                     raise HandlerFailure(handler, workflow_id, why, Failure.POISON) from error

@@ -16,7 +16,7 @@ from saga.participant.failure import FailureKind
 from saga.participant.handler import Act
 from saga.participant.ledger import Ledger
 from saga.protocol.decide import Action, Compensate, Run
-from saga.protocol.definition import Step
+from saga.protocol.definition import Definition, Step
 from saga.protocol.facts import StepStatus
 from saga.store.port import Fence, Workflow
 
@@ -61,15 +61,16 @@ def park(ledger: Ledger, workflow: Workflow, setback: Setback, chance: float) ->
     What could not be read waits for an operator in any case: a reader that is put right may still do it.
     A compensation, or an action that may not fail any more, is stuck then, and those before it hear of it.
     """
-    failure, step = setback.failure, ledger.saga[setback.failure.handler.step]
+    failure, saga = setback.failure, ledger.saga(workflow)
+    step = saga[failure.handler.step]
     if (delay := failure.delay(setback.attempt, chance)) is not None:
         due = ledger.now + timedelta(seconds=delay)
         ledger.park(workflow, step.name, attempt=setback.attempt, due=due, error=failure.why)
-    elif failure.handler.act is Act.ACTION and failure.kind is not FailureKind.POISON and _may_fail(ledger, step):
+    elif failure.handler.act is Act.ACTION and failure.kind is not FailureKind.POISON and _may_fail(saga, step):
         ledger.fail(workflow, step, failure.why)
     else:
         ledger.park(workflow, step.name, attempt=setback.attempt, due=None, error=failure.why)
-        if failure.handler.act is Act.COMPENSATION or step.name in ledger.saga.after_pivot:
+        if failure.handler.act is Act.COMPENSATION or step.name in saga.after_pivot:
             ledger.stick(workflow, step, failure.why)
 
 
@@ -77,18 +78,18 @@ def unpark(ledger: Ledger, workflow: Workflow) -> list[Fence]:
     """Take up what is due; answers the fences that had failed."""
     due = [f for f in workflow.fences.values() if operator.is_parked(f) and f.due is not None and f.due <= ledger.now]
     for fence in due:
-        ledger.move(workflow, fence.step, _before_stuck(ledger, fence))
+        ledger.move(workflow, fence.step, _before_stuck(ledger.saga(workflow), fence))
     return due
 
 
-def _may_fail(ledger: Ledger, step: Step) -> bool:
-    return step.on_error == "fail" and step.name not in ledger.saga.after_pivot
+def _may_fail(saga: Definition, step: Step) -> bool:
+    return step.on_error == "fail" and step.name not in saga.after_pivot
 
 
-def _before_stuck(ledger: Ledger, fence: Fence) -> StepStatus:
+def _before_stuck(saga: Definition, fence: Fence) -> StepStatus:
     """A stuck step goes back to where it was: done or withdrawn if there is something to undo, else not begun."""
     if fence.status is not StepStatus.STUCK:
         return fence.status
-    if not operator.is_undoing(ledger.saga, fence):
+    if not operator.is_undoing(saga, fence):
         return StepStatus.IDLE
     return StepStatus.DONE if fence.event else StepStatus.COMPENSATING

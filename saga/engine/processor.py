@@ -50,11 +50,11 @@ class Processor:
         batch: int,
         chance: Callable[[], float],
     ) -> None:
-        self.participant, self.saga, self.batch = participant, participant.saga, batch
+        self.participant, self.versions, self.batch = participant, participant.versions, batch
         self.store, self.relay, self.acks, self.clock, self.chance = store, relay, acks, clock, chance
         self.invocation = Invocation(participant)
-        self.externals = Externals(self.saga.name, self.invocation, clock, chance)
-        self.intake = Intake(self.saga, participant.name)
+        self.externals = Externals(self.versions.name, self.invocation, clock, chance)
+        self.intake = Intake(self.versions, participant.name)
         self.handling = Handling(participant, self.invocation, self.intake.counts, chance)
 
     def process(self, lane: Lane, records: Sequence[Record]) -> None:
@@ -73,7 +73,7 @@ class Processor:
         with self.store.unit() as unit:
             self.acks.begin(lane, unit)
             ledger = self._ledger(unit)
-            workflows = ledger.load(unit.running(self.saga.name, lane.number))
+            workflows = ledger.load(unit.running(self.versions.name, lane.number))
             intents = [
                 self.handling.intent(workflow, fence)
                 for workflow in workflows.values()
@@ -187,7 +187,7 @@ class Processor:
         return intents
 
     def _ledger(self, unit: Unit) -> Ledger:
-        return Ledger(self.saga, self.participant.name, self.participant.codec, unit, self.clock.now())
+        return Ledger(self.versions, self.participant.name, unit, self.clock.now())
 
 
 def _workflow_of(item: Item) -> str | None:

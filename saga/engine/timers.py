@@ -38,19 +38,20 @@ def expire(ledger: Ledger, workflow: Workflow) -> None:
 
 
 def _overdue(ledger: Ledger, workflow: Workflow, step: str) -> str:
-    reason = f"step {step} had no outcome in {ledger.saga[step].timeout}"
-    if step in ledger.saga.after_pivot and workflow.fences[step].status is not StepStatus.STUCK:
-        ledger.stick(workflow, ledger.saga[step], reason)
+    saga = ledger.saga(workflow)
+    reason = f"step {step} had no outcome in {saga[step].timeout}"
+    if step in saga.after_pivot and workflow.fences[step].status is not StepStatus.STUCK:
+        ledger.stick(workflow, saga[step], reason)
     return reason
 
 
 def _deadline_passed(ledger: Ledger, workflow: Workflow) -> bool:
     """The deadline is the initiator's to watch; others carry it for information."""
-    mine = ledger.saga.initiator == ledger.participant and workflow.error is None
+    mine = ledger.saga(workflow).initiator == ledger.participant and workflow.error is None
     return mine and workflow.deadline is not None and workflow.deadline <= ledger.now
 
 
 def _is_past_pivot(ledger: Ledger, workflow: Workflow) -> bool:
     done = {received.step for received in workflow.inbox.values() if received.status is FactStatus.DONE}
     done.update(name for name, fence in workflow.fences.items() if fence.status is StepStatus.DONE)
-    return bool(done & ledger.saga.pivots)
+    return bool(done & ledger.saga(workflow).pivots)

@@ -15,6 +15,7 @@ from saga.contracts.view import check_view
 from saga.errors import DefinitionError
 from saga.participant.retry import Retry
 from saga.protocol.definition import Step
+from saga.protocol.gates import gates, joins
 from saga.store.port import Transaction
 
 
@@ -54,7 +55,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
-    """One function of a service, bound to a step.
+    """One function of a service, bound to a step of one version of the saga.
 
     `inputs` in the order of the parameters; the last parameter, a `Transaction` or an `ExternalCall`, is not among them.
     `results` maps each view that may be returned to the contract's event name.
@@ -62,6 +63,7 @@ class Handler:
 
     step: str
     act: Act
+    version: int
     function: Callable[..., Any]
     inputs: tuple[Input, ...]
     results: Mapping[type[Event], str] = field(default_factory=dict)
@@ -140,10 +142,12 @@ def action(saga: Saga, step: Step, function: Callable[..., Any], retry: Retry) -
     """Bind `function` as the action of `step`: one parameter for each event of a trigger, returns one of the step's events."""
     signature = _Signature(saga, step, Act.ACTION, function)
     inputs = signature.inputs(ExternalCall if step.external else Transaction)
-    for join in step.on:
+    for open_gates, join in joins(saga, step.name):
         if any(_served(join, parameter) is None for parameter in inputs) or not join <= _accepted(inputs):
+            shut = gates(saga) - open_gates
+            hint = f", the others `| None` (they do not come while {_names(shut)} is shut)" if join not in step.on else ""
             raise signature.wrong(
-                f"parameters for {_names(_accepted(inputs))}", f"exactly one for each event of {_names(join)}"
+                f"parameters for {_names(_accepted(inputs))}", f"exactly one for each event of {_names(join)}{hint}"
             )
     if not _accepted(inputs) <= step.consumes:
         raise signature.wrong(f"parameters for {_names(_accepted(inputs))}", f"only {_names(step.consumes)}")
@@ -193,6 +197,7 @@ def _handler(signature: _Signature, inputs: tuple[Input, ...], results: dict[typ
     return Handler(
         step=signature.step.name,
         act=signature.act,
+        version=signature.saga.version,
         function=signature.function,
         inputs=inputs,
         results=results,

@@ -6,19 +6,17 @@ The only place that gives out sequence numbers and makes outbox rows, so that a 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, assert_never
+from datetime import datetime
+from typing import Any, assert_never
 
 from saga.contracts.message import Kind, Message, event_id, to_headers
 from saga.contracts.saga import Saga
 from saga.contracts.topics import compensations_topic, events_topic
+from saga.participant.versions import Versions
 from saga.protocol.decide import Close, Refuse, Skip, Withdraw
 from saga.protocol.definition import Step, Undo
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Changes, Fence, OutboxRow, Received, Unit, Workflow
-
-if TYPE_CHECKING:
-    from saga.contracts.avro import AvroCodec
 
 _BEGUN = frozenset({StepStatus.IDLE, StepStatus.RUNNING})
 _UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
@@ -31,8 +29,8 @@ class Ledger:
     once all is written, the facts taken in for workflows that are parked.
     """
 
-    def __init__(self, saga: Saga, participant: str, codec: AvroCodec, unit: Unit, now: datetime) -> None:
-        self.saga, self.participant, self.codec, self.unit, self.now = saga, participant, codec, unit, now
+    def __init__(self, versions: Versions, participant: str, unit: Unit, now: datetime) -> None:
+        self.versions, self.participant, self.unit, self.now = versions, participant, unit, now
         self.workflows: dict[str, Workflow] = {}
         self.outbox: dict[str, list[OutboxRow]] = {}
         self.cause: Message | None = None
@@ -43,21 +41,26 @@ class Ledger:
 
     def load(self, ids: Collection[str]) -> Mapping[str, Workflow]:
         """Lock and read these workflows; unknown ones are absent."""
-        self.workflows.update(self.unit.load(self.saga.name, ids))
+        self.workflows.update(self.unit.load(self.versions.name, ids))
         return self.workflows
 
+    def saga(self, workflow: Workflow) -> Saga:
+        """The saga as this workflow runs it."""
+        return self.versions.of(workflow)
+
     def open(
-        self, workflow_id: str, lane: int, *, deadline: timedelta | None = None, traceparent: str | None = None
+        self, workflow_id: str, saga: Saga, lane: int, *, gates: str | None = None, traceparent: str | None = None
     ) -> Workflow:
-        """A workflow that begins here."""
+        """A workflow of this saga that begins here, behind these open gates."""
         return self._remember(
             Workflow(
                 id=workflow_id,
-                version=self.saga.version,
+                version=saga.version,
                 lane=lane,
                 status=WorkflowStatus.ACCEPTED,
-                deadline=self.now + deadline if deadline else None,
+                deadline=self.now + saga.deadline if saga.deadline else None,
                 opened=self.now,
+                gates=gates,
                 traceparent=traceparent,
             )
         )
@@ -73,6 +76,7 @@ class Ledger:
                 lane=lane,
                 deadline=message.deadline,
                 opened=self.now,
+                gates=message.kind.gates or None,
                 traceparent=message.traceparent,
                 tracestate=message.tracestate,
             )
@@ -86,7 +90,7 @@ class Ledger:
             step=kind.step,
             status=kind.status,
             type=kind.type,
-            payload=message.value if kind.type in self.saga.wanted(self.participant) else None,
+            payload=message.value if kind.type in self.saga(workflow).wanted(self.participant) else None,
             cause=message.cause,
             traceparent=message.traceparent,
             tracestate=message.tracestate,
@@ -111,15 +115,15 @@ class Ledger:
         if fence is None:
             fence = workflow.fences[step] = Fence(step=step, status=status)
         fence.status, fence.changed, fence.due, fence.error = status, self.now, None, None
-        fence.expires = self._expires(fence) if status in _BEGUN else None
+        fence.expires = self._expires(workflow, fence) if status in _BEGUN else None
         for name, value in changes.items():
             setattr(fence, name, value)
         self._fences[workflow.id, step] = fence
         self.touch(workflow)
         return fence
 
-    def _expires(self, fence: Fence) -> datetime | None:
-        timeout = self.saga[fence.step].timeout
+    def _expires(self, workflow: Workflow, fence: Fence) -> datetime | None:
+        timeout = self.saga(workflow)[fence.step].timeout
         return fence.expires or (self.now + timeout if timeout else None)
 
     def expire(self, workflow: Workflow) -> list[str]:
@@ -145,7 +149,7 @@ class Ledger:
         """All tries of a step that may not fail are spent; superseded by `done` or `compensated`."""
         fence = workflow.fences[step.name]
         attempt, fields = fence.attempt, {"step": step.name, "reason": reason}
-        if step.on_stuck == "continue" and step.name not in self.saga.after_pivot:
+        if step.on_stuck == "continue" and step.name not in self.saga(workflow).after_pivot:
             self.make_exception(workflow, step.name)
         self.move(workflow, step.name, StepStatus.STUCK, error=reason)
         self._control(workflow, step.name, FactStatus.STUCK, "saga.StepStuck", fields, index=attempt)
@@ -159,7 +163,7 @@ class Ledger:
         """The action ended with this event: done, or failed."""
         failed = event == step.fails
         status = StepStatus.FAILED if failed else StepStatus.DONE
-        result = payload if step.name in self.saga.undoable else None
+        result = payload if step.name in self.saga(workflow).undoable else None
         self.move(workflow, step.name, status, event=event, result=result, pending=False, attempt=0)
         self.state(workflow, step.name, FactStatus.FAILED if failed else FactStatus.DONE, event, payload)
 
@@ -204,8 +208,8 @@ class Ledger:
         workflow.sequence += 1
         self.touch(workflow)
         message = Message(
-            kind=Kind(event, self.participant, self.saga.name, workflow.version, step, status),
-            id=event_id(self.saga.name, workflow.id, step or f"@{self.participant}", status, index),
+            kind=Kind(event, self.participant, self.versions.name, workflow.version, step, status, gates=workflow.gates or ""),
+            id=event_id(self.versions.name, workflow.id, step or f"@{self.participant}", status, index),
             workflow_id=workflow.id,
             time=self.now,
             sequence=workflow.sequence,
@@ -219,9 +223,9 @@ class Ledger:
         self.outbox.setdefault(workflow.id, []).append(
             OutboxRow(
                 id=message.id,
-                saga=self.saga.name,
+                saga=self.versions.name,
                 lane=workflow.lane,
-                topic=topic(self.saga.name),
+                topic=topic(self.versions.name),
                 workflow_id=workflow.id,
                 type=event,
                 sequence=workflow.sequence,
@@ -239,7 +243,7 @@ class Ledger:
             if received.payload is not None and self._is_spent(self._touched[id], received):
                 received.payload = None
         self.unit.save(
-            self.saga.name,
+            self.versions.name,
             Changes(
                 workflows=[w for w in self._touched.values() if not w.closed],
                 fences=[(id, fence) for (id, _), fence in self._fences.items() if id not in closed],
@@ -264,9 +268,10 @@ class Ledger:
 
     def _is_spent(self, workflow: Workflow, received: Received) -> bool:
         """Whether every own step that this event may trigger has had its outcome, so that nobody reads it again."""
-        for name in self.saga.triggered_by.get(received.type, ()):
+        saga = self.saga(workflow)
+        for name in saga.triggered_by.get(received.type, ()):
             fence = workflow.fences.get(name)
-            if self.saga[name].by == self.participant and (fence is None or fence.status in _UNDECIDED):
+            if saga[name].by == self.participant and (fence is None or fence.status in _UNDECIDED):
                 return False
         return True
 
@@ -278,4 +283,4 @@ class Ledger:
     def _control(
         self, workflow: Workflow, step: str, status: FactStatus, record: str, fields: Mapping[str, Any], *, index: int = 0
     ) -> None:
-        self.state(workflow, step, status, record, self.codec.encode(record, fields), index=index)
+        self.state(workflow, step, status, record, self.versions.codec(workflow.version).encode(record, fields), index=index)

@@ -38,11 +38,11 @@ def retry(unit: Unit, saga: str, workflows: Iterable[Workflow], now: datetime, *
 def skip(ledger: Ledger, workflow: Workflow, step: Step, *, reason: str, by: str) -> None:
     """Give a parked action up: it is skipped, and the workflow unwinds. Raises Refused where that would be no end."""
     fence = workflow.fences.get(step.name)
-    if (why := _not_to_be_skipped(ledger.saga, step, fence)) is not None:
+    if (why := _not_to_be_skipped(ledger.saga(workflow), step, fence)) is not None:
         raise Refused(f"cannot skip step {step.name!r} of workflow {workflow.id}: {why}")
     ledger.skip(workflow, step.name, reason=reason, by=by)
     ledger.abort(workflow, reason, by=by)
-    log.warning("skip of step %s of %s workflow %s, by %s: %s", step.name, ledger.saga.name, workflow.id, by, reason)
+    log.warning("skip of step %s of %s workflow %s, by %s: %s", step.name, ledger.versions.name, workflow.id, by, reason)
 
 
 def resolve(ledger: Ledger, workflow: Workflow, step: Step, event: str, payload: bytes, *, reason: str, by: str) -> None:
@@ -52,7 +52,7 @@ def resolve(ledger: Ledger, workflow: Workflow, step: Step, event: str, payload:
         raise Refused(
             f"step {step.name!r} of workflow {workflow.id} is {fence.status if fence else 'idle'}, not waiting for an outcome"
         )
-    undoing, parked = is_undoing(ledger.saga, fence), is_parked(fence)
+    undoing, parked = is_undoing(ledger.saga(workflow), fence), is_parked(fence)
     if event not in (expected := (step.compensated,) if undoing else step.outcomes):
         raise Refused(
             f"cannot resolve step {step.name!r} of workflow {workflow.id} with {event}: what waits is its "
@@ -66,7 +66,7 @@ def resolve(ledger: Ledger, workflow: Workflow, step: Step, event: str, payload:
     if parked:
         log.warning(
             "resolve of step %s of %s workflow %s with %s, by %s: %s",
-            step.name, ledger.saga.name, workflow.id, event, by, reason,
+            step.name, ledger.versions.name, workflow.id, event, by, reason,
         )  # fmt: skip
         # due at once: no fact need come back here, so this is what makes a worker see to all that was suspended meanwhile
         ledger.park(workflow, step.name, attempt=0, due=ledger.now, error=f"resolved by {by}: {reason}")

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from saga.clock import Clock, SystemClock
 from saga.contracts import ids
 from saga.contracts.event import Event
+from saga.contracts.message import written_gates
 from saga.contracts.saga import Saga
 from saga.contracts.topics import lane_of
 from saga.errors import DefinitionError, LifecycleError, Overloaded, Refused
-from saga.participant import handler, operator
-from saga.participant.failure import Classify
-from saga.participant.handler import Act, Handler, Pending
+from saga.participant import operator
+from saga.participant.declarations import Declarations
+from saga.participant.gates import EnvironmentGates, Gates
 from saga.participant.ledger import Ledger
-from saga.participant.retry import Retry
+from saga.participant.versions import Versions
 from saga.protocol.decide import Close, Refuse, decide
-from saga.protocol.definition import Step
+from saga.protocol.gates import gates
 from saga.store.port import Transaction, Unit, Workflow
 
 if TYPE_CHECKING:
-    from saga.contracts.avro import AvroCodec
     from saga.contracts.registry import Registry
 
 log = logging.getLogger("saga.operator")
@@ -32,141 +30,68 @@ log = logging.getLogger("saga.operator")
 MAX_BACKLOG = 100_000
 COUNT_EVERY = 1.0
 
-Outcome = Event | Pending | None
-Function = TypeVar("Function", bound=Callable[..., Outcome | Awaitable[Outcome]])
-Hook = TypeVar("Hook", bound=Classify)
 
+class Participant(Declarations):
+    """A service's part in one saga, or in several versions of it side by side.
 
-class Participant:
-    """A service's part in one saga.
-
-    `name` is the `by` of its steps in the saga schema, its Kafka consumer group is `<saga>.<name>`. `max_backlog` bounds the
-    unpublished events, beyond which `start` refuses. `clock` and `ids` (of new workflows) are arguments for tests.
+    `name` is the `by` of its steps in the saga schema, its Kafka consumer group is `<saga>.<name>`. `gates` says which feature
+    gates are open for a workflow that it starts, by default `SAGA_GATES`. `max_backlog` bounds the unpublished
+    events, beyond which `start` refuses. `clock` and `ids` (of new workflows) are arguments for tests.
     """
 
     def __init__(
         self,
         name: str,
-        saga: Saga,
+        saga: Saga | Sequence[Saga],
         *,
+        gates: Gates | None = None,
         max_backlog: int = MAX_BACKLOG,
         clock: Clock | None = None,
         ids: Callable[[], str] = ids.workflow_id,
     ) -> None:
-        if not saga.owned(name):
-            raise DefinitionError(
-                f"saga {saga.name!r} has no participant {name!r}; its steps are by {', '.join(sorted(saga.participants))}. "
-                f"Use one of these names, or add the step to the saga schema."
-            )
-        self.name, self.saga = name, saga
-        self.clock = clock or SystemClock()
-        self.registry: Registry | None = None
-        self.handlers: dict[tuple[str, Act], Handler] = {}
-        self.classifier: Classify | None = None
+        super().__init__(name, Versions(name, [saga] if isinstance(saga, Saga) else saga))
+        self.clock, self.gates = clock or SystemClock(), gates or EnvironmentGates()
         self._ids, self._max_backlog = ids, max_backlog
         self._backlog, self._count_again = 0, 0.0
 
     def __repr__(self) -> str:
         return f"<Participant {self.name} of {self.saga.name}>"
 
-    @cached_property
-    def codec(self) -> AvroCodec:
-        """Turns this saga's events into bytes and back; loads the Avro library at first use."""
-        from saga.contracts.avro import AvroCodec
-
-        return AvroCodec(self.saga, self.registry)
-
     def use(self, registry: Registry) -> None:
         """Take the ids of schemas from this registry; to be said before anything is encoded, in each process alike."""
-        if "codec" in self.__dict__ and self.registry is not registry:
-            raise LifecycleError(f"{self!r} has encoded events already; say `use(registry)` before anything is started")
-        self.registry = registry
+        self.versions.use(registry)
 
-    @overload
-    def step(self, function: Function, /) -> Function: ...
-    @overload
-    def step(
-        self, function: None = None, /, *, step: str | None = None, retry: Retry | None = None
-    ) -> Callable[[Function], Function]: ...
-    def step(
-        self, function: Callable[..., Any] | None = None, /, *, step: str | None = None, retry: Retry | None = None
-    ) -> Any:
-        """Declare the handler of the step that bears the function's name (or `step`); the function comes back untouched.
-
-        It takes one parameter for each event of a trigger, then `tx: Transaction`, and returns one of the step's events. For an
-        `external` step the last parameter is an `ExternalCall`. Raises DefinitionError for what the contract does not know.
-        """
-
-        def declare(function: Function) -> Function:
-            owned = self._owned(step or function.__name__)
-            if not owned.on:
-                raise DefinitionError(f"step {owned.name!r} begins the saga: call `start` instead of declaring a handler")
-            self._add(handler.action(self.saga, owned, function, retry or Retry()))
-            return function
-
-        return declare(function) if function is not None else declare
-
-    def compensation(self, *, of: Callable[..., Any] | str, retry: Retry | None = None) -> Callable[[Function], Function]:
-        """Declare what undoes a step, named by its handler or by its name (the root has no handler).
-
-        It takes the event with which the action ended (None for an action that was withdrawn while `Pending`) and the
-        transaction, and returns the event that reports the undoing.
-        """
-
-        def declare(function: Function) -> Function:
-            self._add(handler.compensation(self.saga, self._step_of(of), function, retry or Retry()))
-            return function
-
-        return declare
-
-    def recording(self, *, of: Callable[..., Any] | str) -> Callable[[Function], Function]:
-        """Declare what an external step writes to the service's own tables, in the transaction that commits its outcome.
-
-        It takes any of the step's events, the compensating one included, and the transaction, and returns None.
-        """
-
-        def declare(function: Function) -> Function:
-            self._add(handler.recording(self.saga, self._step_of(of), function))
-            return function
-
-        return declare
-
-    def classify(self, function: Hook, /) -> Hook:
-        """Declare what the service's own exceptions stand for; the function comes back untouched.
-
-        It is asked about every exception of a handler that the store or the registry is not to blame for, and answers a
-        `Failure`, or None to leave it to the defaults, as it does if it raises. It must be quick and must not block.
-        """
-        if self.classifier is not None or inspect.iscoroutinefunction(function):
-            raise DefinitionError(
-                f"found {getattr(function, '__name__', function)!r} to classify failures of {self.name!r}; expected one plain "
-                f"function. Join what you have to say into one `def`."
-            )
-        self.classifier = function
-        return function
-
-    def start(self, event: Event, tx: Transaction, *, workflow_id: str | None = None, traceparent: str | None = None) -> str:
+    def start(
+        self,
+        event: Event,
+        tx: Transaction,
+        *,
+        workflow_id: str | None = None,
+        version: int | None = None,
+        traceparent: str | None = None,
+    ) -> str:
         """Begin a workflow in the caller's transaction: it exists if and only if that commits. Answers its id.
 
-        With a `workflow_id` that is known already nothing happens, so a repeated request is harmless. Raises DefinitionError
+        It runs in this `version` of the saga to its end, by default in the latest one that is known here. With a `workflow_id`
+        that is known already nothing happens, so a repeated request is harmless. Raises DefinitionError
         if the event is not the first of the saga, ContractError if it does not fit its contract, Overloaded if too many
         events wait to be published.
         """
-        root = self.saga.root
-        name = self.saga.event(event.event_name)
+        saga = self._version(version)
+        root, name = saga.root, saga.event(event.event_name)
         if root.by != self.name or name not in root.emits:
             raise DefinitionError(
-                f"{self.name!r} cannot start saga {self.saga.name!r} with {name}; "
+                f"{self.name!r} cannot start saga {saga.name!r} with {name}; "
                 f"it is started by {root.by!r} with {' or '.join(root.emits)}"
             )
         workflow_id = workflow_id or self._ids()
         ledger = self._ledger(tx)
         if workflow_id in ledger.load([workflow_id]):
             return workflow_id
-        payload = self.codec.encode(name, event.model_dump())
+        payload = self.versions.codec(saga.version).encode(name, event.model_dump())
         self._refuse_overload(ledger.unit)
         lane = lane_of(workflow_id, self._partitions(tx))
-        workflow = ledger.open(workflow_id, lane, traceparent=traceparent, deadline=self.saga.deadline)
+        workflow = ledger.open(workflow_id, saga, lane, gates=self._open_gates(saga, workflow_id), traceparent=traceparent)
         ledger.finish(workflow, root, name, payload)
         self._settle(ledger, workflow)
         return workflow_id
@@ -192,12 +117,13 @@ class Participant:
         handler runs, so what it would have written is the caller's to write. `reason` and `by` are for the log. Raises
         Refused if the step does not wait: it was withdrawn by an abort, or resolved already.
         """
-        owned, name = self._owned(step), self.saga.event(event.event_name)
-        if name not in (possible := (*owned.outcomes, *([owned.compensated] if isinstance(owned.compensated, str) else []))):
-            raise DefinitionError(f"step {step!r} cannot end with {name}; expected {' or '.join(possible)}")
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, f"resolve step {step!r} of")
-        payload = self.codec.encode(name, event.model_dump())
+        saga = self.versions.of(workflow)
+        owned, name = self._owned(step, saga), saga.event(event.event_name)
+        if name not in (possible := (*owned.outcomes, *([owned.compensated] if isinstance(owned.compensated, str) else []))):
+            raise DefinitionError(f"step {step!r} cannot end with {name}; expected {' or '.join(possible)}")
+        payload = self.versions.codec(saga.version).encode(name, event.model_dump())
         operator.resolve(ledger, workflow, owned, name, payload, reason=reason or "no reason given", by=by or self.name)
         self._settle(ledger, workflow)
 
@@ -217,28 +143,18 @@ class Participant:
         The facts say `reason` and `by`. Raises Refused at and after a pivot, for what is done or being undone, and where
         a call to the world may have had its effect; the text says what to do instead.
         """
-        ledger, owned = self._ledger(tx), self._owned(step)
+        ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, f"skip step {step!r} of")
-        operator.skip(ledger, workflow, owned, reason=reason, by=by or self.name)
+        operator.skip(ledger, workflow, self._owned(step, self.versions.of(workflow)), reason=reason, by=by or self.name)
         self._settle(ledger, workflow)
 
-    def check(self) -> None:
-        """Refuse (DefinitionError) to run while a step lacks its handler or its compensation."""
-        for step in self.saga.owned(self.name):
-            if step.on and (step.name, Act.ACTION) not in self.handlers:
-                raise DefinitionError(
-                    f"participant {self.name!r} has no handler for its step {step.name!r}; "
-                    f"write a function {step.name} and decorate it with .step"
-                )
-            if isinstance(step.compensated, str) and (step.name, Act.COMPENSATION) not in self.handlers:
-                raise DefinitionError(
-                    f"participant {self.name!r} cannot undo its step {step.name!r}: no compensation emits "
-                    f"{step.compensated}; decorate one with .compensation(of={step.name if step.on else repr(step.name)})"
-                )
+    def _open_gates(self, saga: Saga, workflow_id: str) -> str | None:
+        names = (g for g in gates(saga) if self.gates.is_open(g, saga=saga.name, workflow_id=workflow_id))
+        return written_gates(names) or None
 
     def _settle(self, ledger: Ledger, workflow: Workflow) -> None:
         """What a caller's transaction can itself bring about: an end, or a refusal. Handlers run in workers only."""
-        for act in decide(self.saga, self.name, workflow.facts, workflow.fences):
+        for act in decide(ledger.saga(workflow), self.name, workflow.facts, workflow.fences):
             if isinstance(act, Close | Refuse):
                 ledger.carry_out(workflow, act)
         ledger.write()
@@ -260,7 +176,7 @@ class Participant:
             raise LifecycleError(
                 f"found {type(tx).__name__}; expected a transaction from `store.transaction()` or `store.join(connection)`"
             )
-        return Ledger(self.saga, self.name, self.codec, tx, self.clock.now())
+        return Ledger(self.versions, self.name, tx, self.clock.now())
 
     def _open_workflow(self, ledger: Ledger, workflow_id: str, wish: str) -> Workflow:
         workflow = ledger.load([workflow_id]).get(workflow_id)
@@ -278,27 +194,3 @@ class Participant:
                 f"{self.name!r} once (it records the count when it takes its first lane)"
             )
         return count
-
-    def _owned(self, name: str) -> Step:
-        for step in self.saga.owned(self.name):
-            if step.name == name:
-                return step
-        mine = ", ".join(step.name for step in self.saga.owned(self.name))
-        other = f"; it belongs to {self.saga[name].by!r}" if name in self.saga else ""
-        raise DefinitionError(
-            f"participant {self.name!r} has no step {name!r} in saga {self.saga.name!r}{other}. Its steps are {mine}: "
-            f"name the function after one of them, or pass step=..."
-        )
-
-    def _step_of(self, of: Callable[..., Any] | str) -> Step:
-        if isinstance(of, str):
-            return self._owned(of)
-        for declared in self.handlers.values():
-            if declared.function is of:
-                return self._owned(declared.step)
-        raise DefinitionError(f"{getattr(of, '__name__', of)!r} is not declared as a step of {self.name!r}; declare it first")
-
-    def _add(self, new: Handler) -> None:
-        if (old := self.handlers.get((new.step, new.act))) is not None:
-            raise DefinitionError(f"{new.title}: step {new.step!r} has {old.title} already; keep one of them")
-        self.handlers[new.step, new.act] = new

@@ -32,7 +32,8 @@ def _lines(saga: Definition) -> Iterator[str]:
 
 
 def _box(saga: Definition, step: Step) -> str:
-    label = f"{step.name} (external)" if step.external else step.name
+    said = [*(["external"] if step.external else []), *([f"gate {step.gate}"] if step.gate else [])]
+    label = f"{step.name} ({', '.join(said)})" if said else step.name
     return f'{_id("step", step.name)}{{{{"{label}"}}}}' if step.name in saga.pivots else f'{_id("step", step.name)}["{label}"]'
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from itertools import product
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from saga.errors import DefinitionError
 from saga.protocol.definition import Definition, Step
@@ -29,7 +29,6 @@ def gates(saga: Definition) -> frozenset[str]:
     return frozenset(step.gate.removeprefix(OPPOSITE) for step in saga.steps if step.gate)
 
 
-@lru_cache(maxsize=4096)
 def variant(saga: SomeSaga, open_gates: frozenset[str]) -> SomeSaga:
     """The saga without the steps behind shut gates: nobody waits for their events.
 
@@ -42,6 +41,12 @@ def variant(saga: SomeSaga, open_gates: frozenset[str]) -> SomeSaga:
             f"saga {saga.name!r} of version {saga.version} has no gate {', '.join(map(repr, unknown))}; its gates are "
             f"{', '.join(sorted(gates(saga))) or 'none'}"
         )
+    return cast(SomeSaga, _variant(saga, open_gates))
+
+
+@lru_cache(maxsize=1024)
+def _variant(saga: Definition, open_gates: frozenset[str]) -> Definition:
+    """One object for each variant, since much is remembered by it."""
     kept = [step for step in saga.steps if _is_there(step, open_gates)]
     if len(kept) == len(saga.steps):
         return saga
@@ -62,6 +67,13 @@ def variants(saga: SomeSaga) -> Iterator[tuple[frozenset[str], SomeSaga | Defini
             yield open_gates, variant(saga, open_gates)
         except DefinitionError as error:
             yield open_gates, error
+
+
+def joins(saga: Definition, step: str) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
+    """Each combination of open gates in which the step is there, with each of its triggers then."""
+    for open_gates, one in variants(saga):
+        if isinstance(one, Definition) and step in one:
+            yield from ((open_gates, join) for join in one[step].on)
 
 
 def _is_there(step: Step, open_gates: frozenset[str]) -> bool:

@@ -84,6 +84,14 @@ class Harness:
         died.abandon()
         self.loops[participant] = self._joined(participant)
 
+    def deploy(self, participant: Participant) -> None:
+        """Replace the participant of this name by another release: the old process ends in an orderly way, the store stays."""
+        participant.check()
+        participant.clock = self.clock
+        self.loops[participant.name].leave()
+        self.participants[participant.name] = participant
+        self.loops[participant.name] = self._joined(participant.name)
+
     def close(self) -> None:
         """End all participants where they stand."""
         for loop in self.loops.values():

@@ -209,8 +209,8 @@ def test_a_compensation_that_was_done_by_hand_is_stated(travel: Travel, patience
 def test_a_stuck_step_after_the_pivot_is_stated_and_ends_the_workflow(travel: Travel) -> None:
     fleet = travel(Script())
     handlers = fleet.participants["agency"].handlers
-    confirm = handlers["confirm", Act.ACTION]
-    handlers["confirm", Act.ACTION] = replace(confirm, function=lambda paid, tx: 1 / 0, retry=HOPELESS)
+    confirm = handlers[1, "confirm", Act.ACTION]
+    handlers[1, "confirm", Act.ACTION] = replace(confirm, function=lambda paid, tx: 1 / 0, retry=HOPELESS)
     workflow = begun(fleet)
     assert fleet.steps(workflow)["confirm"] is StepStatus.STUCK
 

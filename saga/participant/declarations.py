@@ -1,0 +1,200 @@
+"""What a service declares: its handlers, by version, step and act, each held against the contract at once. Inert."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from saga.contracts.event import Event
+from saga.contracts.saga import Saga
+from saga.errors import DefinitionError
+from saga.participant import handler
+from saga.participant.failure import Classify
+from saga.participant.handler import Act, Handler, Pending
+from saga.participant.retry import Retry
+from saga.participant.versions import Versions
+from saga.protocol.definition import Step
+
+if TYPE_CHECKING:
+    from saga.contracts.avro import AvroCodec
+
+Outcome = Event | Pending | None
+Function = TypeVar("Function", bound=Callable[..., Outcome | Awaitable[Outcome]])
+Hook = TypeVar("Hook", bound=Classify)
+
+
+class Declarations:
+    """The handlers of participant `name`. `handlers` are by version, step and act; `classifier` has the service's own word."""
+
+    def __init__(self, name: str, versions: Versions) -> None:
+        self.name, self.versions = name, versions
+        self.handlers: dict[tuple[int, str, Act], Handler] = {}
+        self.classifier: Classify | None = None
+
+    @property
+    def saga(self) -> Saga:
+        """The latest version, all gates open."""
+        return self.versions.latest
+
+    @property
+    def codec(self) -> AvroCodec:
+        """Turns the events of the latest version into bytes and back."""
+        return self.versions.codec(self.saga.version)
+
+    @overload
+    def step(self, function: Function, /) -> Function: ...
+    @overload
+    def step(
+        self,
+        function: None = None,
+        /,
+        *,
+        step: str | None = None,
+        retry: Retry | None = None,
+        versions: Iterable[int] | None = None,
+    ) -> Callable[[Function], Function]: ...
+    def step(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        step: str | None = None,
+        retry: Retry | None = None,
+        versions: Iterable[int] | None = None,
+    ) -> Any:
+        """Declare the handler of the step that bears the function's name (or `step`); the function comes back untouched.
+
+        It is for all versions of the saga that have the step, or for those of `versions`.
+
+        It takes one parameter for each event of a trigger, then `tx: Transaction`, and returns one of the step's events. For an
+        `external` step the last parameter is an `ExternalCall`. Raises DefinitionError for what the contract does not know.
+        """
+
+        def declare(function: Function) -> Function:
+            for saga, owned in self._in_versions(step or function.__name__, versions):
+                if not owned.on:
+                    raise DefinitionError(f"step {owned.name!r} begins the saga: call `start` instead of declaring a handler")
+                self._add(saga, partial(handler.action, saga, owned, function, retry or Retry()))
+            return function
+
+        return declare(function) if function is not None else declare
+
+    def compensation(
+        self, *, of: Callable[..., Any] | str, retry: Retry | None = None, versions: Iterable[int] | None = None
+    ) -> Callable[[Function], Function]:
+        """Declare what undoes a step, named by its handler or by its name (the root has no handler).
+
+        It is for the versions of that handler, for all that have a step of that name, or for those of `versions`.
+
+        It takes the event with which the action ended (None for an action that was withdrawn while `Pending`) and the
+        transaction, and returns the event that reports the undoing.
+        """
+
+        def declare(function: Function) -> Function:
+            for saga, step in self._versions_of(of, versions):
+                self._add(saga, partial(handler.compensation, saga, step, function, retry or Retry()))
+            return function
+
+        return declare
+
+    def recording(
+        self, *, of: Callable[..., Any] | str, versions: Iterable[int] | None = None
+    ) -> Callable[[Function], Function]:
+        """Declare what an external step writes to the service's own tables, in the transaction that commits its outcome.
+
+        It takes any of the step's events, the compensating one included, and the transaction, and returns None.
+        """
+
+        def declare(function: Function) -> Function:
+            for saga, step in self._versions_of(of, versions):
+                self._add(saga, partial(handler.recording, saga, step, function))
+            return function
+
+        return declare
+
+    def classify(self, function: Hook, /) -> Hook:
+        """Declare what the service's own exceptions stand for; the function comes back untouched.
+
+        It is asked about every exception of a handler that the store or the registry is not to blame for, and answers a
+        `Failure`, or None to leave it to the defaults, as it does if it raises. It must be quick and must not block.
+        """
+        if self.classifier is not None or inspect.iscoroutinefunction(function):
+            raise DefinitionError(
+                f"found {getattr(function, '__name__', function)!r} to classify failures of {self.name!r}; expected one plain "
+                f"function. Join what you have to say into one `def`."
+            )
+        self.classifier = function
+        return function
+
+    def check(self) -> None:
+        """Refuse (DefinitionError) to run while a step of any version lacks its handler or its compensation."""
+        for saga in self.versions:
+            for step in saga.owned(self.name):
+                self._check(saga, step)
+
+    def _check(self, saga: Saga, step: Step) -> None:
+        where = "" if self._is_alone else f" in version {saga.version}"
+        if step.on and (saga.version, step.name, Act.ACTION) not in self.handlers:
+            raise DefinitionError(
+                f"participant {self.name!r} has no handler for its step {step.name!r}{where}; "
+                f"write a function {step.name} and decorate it with .step"
+            )
+        if isinstance(step.compensated, str) and (saga.version, step.name, Act.COMPENSATION) not in self.handlers:
+            raise DefinitionError(
+                f"participant {self.name!r} cannot undo its step {step.name!r}{where}: no compensation emits "
+                f"{step.compensated}; decorate one with .compensation(of={step.name if step.on else repr(step.name)})"
+            )
+
+    @property
+    def _is_alone(self) -> bool:
+        return len([*self.versions]) == 1
+
+    def _version(self, number: int | None) -> Saga:
+        if number is not None and number not in self.versions:
+            known = ", ".join(str(saga.version) for saga in self.versions)
+            raise DefinitionError(f"{self.name!r} knows saga {self.saga.name!r} of version {known}; found {number}")
+        return self.saga if number is None else self.versions.saga_of(number)
+
+    def _in_versions(self, name: str, numbers: Iterable[int] | None) -> list[tuple[Saga, Step]]:
+        """The step in each of these versions, by default in each that has it."""
+        if numbers is not None:
+            return [(saga, self._owned(name, saga)) for saga in map(self._version, numbers)]
+        found = [(saga, step) for saga in self.versions for step in saga.owned(self.name) if step.name == name]
+        return found or [(self.saga, self._owned(name, self.saga))]
+
+    def _owned(self, name: str, saga: Saga) -> Step:
+        for step in saga.owned(self.name):
+            if step.name == name:
+                return step
+        mine = ", ".join(step.name for step in saga.owned(self.name))
+        other = f"; it belongs to {saga[name].by!r}" if name in saga else ""
+        raise DefinitionError(
+            f"participant {self.name!r} has no step {name!r} in saga {saga.name!r} of version {saga.version}{other}. "
+            f"Its steps are {mine}: name the function after one of them, or pass step=..."
+        )
+
+    def _versions_of(self, of: Callable[..., Any] | str, numbers: Iterable[int] | None) -> list[tuple[Saga, Step]]:
+        if isinstance(of, str):
+            return self._in_versions(of, numbers)
+        declared = [handler for handler in self.handlers.values() if handler.function is of]
+        if not declared:
+            name = getattr(of, "__name__", of)
+            raise DefinitionError(f"{name!r} is not declared as a step of {self.name!r}; declare it first")
+        return self._in_versions(declared[0].step, numbers or [handler.version for handler in declared])
+
+    def _add(self, saga: Saga, bound: Callable[[], Handler]) -> None:
+        try:
+            new = bound()
+        except DefinitionError as error:
+            if self._is_alone:
+                raise
+            raise DefinitionError(
+                f"{error} in version {saga.version}; if it is not for that one, say so with versions=..."
+            ) from error
+        if (old := self.handlers.get((new.version, new.step, new.act))) is not None:
+            raise DefinitionError(
+                f"{new.title}: step {new.step!r} has {old.title} already; keep one of them, or give each its versions=..."
+            )
+        self.handlers[new.version, new.step, new.act] = new

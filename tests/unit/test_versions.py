@@ -1,0 +1,221 @@
+"""Two versions of a saga side by side, and gates: a workflow runs as it began, to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from saga import DefinitionError, Participant, Transaction
+from saga.contracts.message import from_headers
+from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.testing.harness import Harness
+from tests.travel import (
+    FlightBooked,
+    HotelBooked,
+    Script,
+    TripBooked,
+    TripDeclined,
+    TripInsured,
+    TripPaid,
+    effects,
+    fleet,
+    harness,
+    saga,
+)
+
+ALL = ("agency", "hotels", "airline", "bank")
+Travel = Callable[..., Harness]
+
+
+@pytest.fixture
+def travel() -> Iterator[Travel]:
+    """Makes fleets that are closed at the end of the test."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(harness(*arguments, **options))
+
+
+class Open:
+    """Gates that are open by name, and what was asked."""
+
+    def __init__(self, *names: str) -> None:
+        self.names, self.asked = names, list[tuple[str, str]]()
+
+    def is_open(self, gate: str, *, saga: str, workflow_id: str) -> bool:
+        self.asked.append((gate, workflow_id))
+        return gate in self.names
+
+
+def ends(running: Harness, workflow: str) -> set[tuple[int, WorkflowStatus]]:
+    found = [running.workflow(name, workflow) for name in ALL]
+    return {(end.version, end.status) for end in found if end and end.closed}
+
+
+def started(running: Harness, trip: str, version: int | None = None) -> str:
+    with running.transaction("agency") as tx:
+        return running.participants["agency"].start(TripBooked(trip=trip), tx, version=version)
+
+
+def test_two_versions_run_side_by_side_each_workflow_in_its_own(travel: Travel) -> None:
+    running = travel(Script(), versions=(1, 2))
+
+    old, new = started(running, "rome", version=1), started(running, "oslo")
+    running.settle()
+
+    assert ends(running, old) == {(1, WorkflowStatus.COMPLETED)}
+    assert ends(running, new) == {(2, WorkflowStatus.COMPLETED)}
+    assert [workflow for workflow, step, _ in effects(running) if step == "insure"] == [new]
+
+
+def test_each_version_unwinds_by_its_own_flow(travel: Travel) -> None:
+    running = travel(Script(failing={("pay", "rome"), ("pay", "oslo")}), versions=(1, 2))
+
+    old, new = started(running, "rome", version=1), started(running, "oslo", version=2)
+    running.settle()
+
+    assert ends(running, old) == {(1, WorkflowStatus.COMPENSATED)}
+    assert ends(running, new) == {(2, WorkflowStatus.COMPENSATED)}
+    assert running.steps(new)["insure"] is StepStatus.COMPENSATED
+
+
+def test_a_workflow_goes_on_in_its_version_after_the_fleet_learned_another(travel: Travel) -> None:
+    script = Script(waiting={"rome"})
+    running = travel(script)
+    old = started(running, "rome")
+    running.settle()
+
+    for participant in fleet(script, versions=(1, 2)):
+        running.deploy(participant)
+    new = started(running, "oslo")
+    with running.transaction("airline") as tx:
+        running.participants["airline"].resolve(old, "flight", FlightBooked(trip="rome"), tx)
+    running.settle()
+
+    assert ends(running, old) == {(1, WorkflowStatus.COMPLETED)}
+    assert ends(running, new) == {(2, WorkflowStatus.COMPLETED)}
+
+
+def test_a_version_that_is_not_known_cannot_be_started(travel: Travel) -> None:
+    running = travel(Script())
+
+    with pytest.raises(DefinitionError, match=r"'agency' knows saga 'travel' of version 1; found 3"):
+        started(running, "rome", version=3)
+
+
+def test_versions_of_different_sagas_are_no_versions() -> None:
+    with pytest.raises(DefinitionError, match="found the sagas tours, travel; expected versions of one"):
+        Participant("agency", [saga(), saga(name="tours", version=2)])
+
+
+def test_the_same_version_twice_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="found versions 1, 1; expected each of them once"):
+        Participant("agency", [saga(), saga()])
+
+
+def test_a_handler_must_fit_every_version_that_it_is_for() -> None:
+    bank = Participant("bank", [saga(), saga(version=2)])
+
+    with pytest.raises(
+        DefinitionError, match=r"exactly one for each event of travel.FlightBooked, .+ in version 2; if it is not"
+    ):
+
+        @bank.step
+        def pay(hotel: HotelBooked, flight: FlightBooked, tx: Transaction) -> TripPaid | TripDeclined:
+            return TripPaid(trip=hotel.trip)
+
+
+def test_a_version_without_its_handler_is_refused() -> None:
+    hotels = Participant("hotels", [saga(), saga(version=2)])
+
+    with pytest.raises(DefinitionError, match="has no handler for its step 'hotel' in version 1"):
+        hotels.check()
+
+
+def test_a_step_behind_a_shut_gate_does_not_happen_and_nobody_waits_for_it(travel: Travel) -> None:
+    running = travel(Script(), versions=(2,), gate="insurance", gates=Open())
+
+    workflow = started(running, "rome")
+    running.settle()
+
+    assert ends(running, workflow) == {(2, WorkflowStatus.COMPLETED)}
+    assert (workflow, "insure", "action") not in effects(running)
+
+
+def test_a_step_behind_an_open_gate_happens(travel: Travel) -> None:
+    running = travel(Script(), versions=(2,), gate="insurance", gates=Open("insurance"))
+
+    workflow = started(running, "rome")
+    running.settle()
+
+    assert ends(running, workflow) == {(2, WorkflowStatus.COMPLETED)}
+    assert (workflow, "insure", "action") in effects(running)
+
+
+def test_gates_are_asked_once_and_hold_for_the_whole_workflow_everywhere(travel: Travel) -> None:
+    gates, script = Open("insurance"), Script(waiting={"rome"})
+    running = travel(script, versions=(2,), gate="insurance", gates=gates)
+    workflow = started(running, "rome")
+    running.settle()
+
+    gates.names = ()
+    for name in ALL:
+        running.crash(name)
+    with running.transaction("airline") as tx:
+        running.participants["airline"].resolve(workflow, "flight", FlightBooked(trip="rome"), tx)
+    running.settle()
+
+    assert gates.asked == [("insurance", workflow)]
+    assert ends(running, workflow) == {(2, WorkflowStatus.COMPLETED)}
+    records = [record for log in running.broker.logs.values() for record in log]
+    assert {from_headers(dict(r.headers), r.value or b"").kind.gates for r in records} == {'["insurance"]'}
+    assert {found.gates for name in ALL if (found := running.workflow(name, workflow))} == {'["insurance"]'}
+
+
+def test_a_handler_must_fit_every_combination_of_gates() -> None:
+    bank = Participant("bank", saga(version=2, gate="insurance"))
+
+    with pytest.raises(DefinitionError, match=r"the others `\| None` \(they do not come while insurance is shut\)"):
+
+        @bank.step
+        def pay(hotel: HotelBooked, flight: FlightBooked, insured: TripInsured, tx: Transaction) -> TripPaid:
+            return TripPaid(trip=hotel.trip)
+
+
+def test_a_gate_whose_provider_fails_begins_nothing(travel: Travel) -> None:
+    class Broken:
+        def is_open(self, gate: str, *, saga: str, workflow_id: str) -> bool:
+            raise ConnectionError("no flags today")
+
+    running = travel(Script(), versions=(2,), gate="insurance", gates=Broken())
+
+    with pytest.raises(ConnectionError):
+        started(running, "rome")
+    running.settle()
+
+    assert [record for log in running.broker.logs.values() for record in log] == []
+
+
+def test_the_environment_names_the_open_gates(travel: Travel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGA_GATES", "other, insurance")
+    running = travel(Script(), versions=(2,), gate="insurance")
+
+    workflow = started(running, "rome")
+    running.settle()
+
+    assert (workflow, "insure", "action") in effects(running)
+
+
+def test_openfeature_decides_by_workflow(travel: Travel) -> None:
+    from openfeature import api
+    from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider
+
+    from saga import OpenFeatureGates
+
+    api.set_provider(InMemoryProvider({"insurance": InMemoryFlag("on", {"on": True, "off": False})}))
+    running = travel(Script(), versions=(2,), gate="insurance", gates=OpenFeatureGates(api.get_client()))
+
+    workflow = started(running, "rome")
+    running.settle()
+
+    assert (workflow, "insure", "action") in effects(running)
