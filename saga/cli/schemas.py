@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from saga import assembly
-from saga.cli import evolution, output
+from saga.cli import classes, evolution, output
 from saga.cli.arguments import RegistryUrl
 from saga.cli.check import Folder
 from saga.contracts.registry import Registry
@@ -25,6 +25,7 @@ from saga.settings import Settings
 schemas = typer.Typer(help="The contracts, and how they change.", no_args_is_help=True, rich_markup_mode=None)
 schemas.command("check")(evolution.check)
 schemas.command("diff")(evolution.diff)
+schemas.command("python")(classes.python)
 
 
 @schemas.command("plan")

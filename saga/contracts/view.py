@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel, NaiveDatetime
 
 from saga.contracts.saga import Saga
 from saga.contracts.schema import Schema, full_name
@@ -101,6 +101,8 @@ def _fits(kind: Any, schema: Any, place: str, writes: bool, named: dict[str, Sch
             return _fits(kind, schema["type"], place, writes, named)
     if origin is Literal:
         return name == "string"
+    if kind in (AwareDatetime, NaiveDatetime):
+        kind = datetime if (kind is NaiveDatetime) == name.startswith("local-") else None
     return isinstance(kind, type) and issubclass(kind, _PYTHON[name]) and not (kind is bool and name != "boolean")
 
 
@@ -122,7 +124,7 @@ def _nested(annotation: Any, schema: Any, place: str, writes: bool, named: dict[
 
 def _branches(annotation: Any) -> list[Any]:
     if get_origin(annotation) in {Union, UnionType}:
-        return list(get_args(annotation))
+        return [kind for branch in get_args(annotation) for kind in _branches(branch)]
     if get_origin(annotation) is Annotated:
         return _branches(get_args(annotation)[0])
     return [annotation]
