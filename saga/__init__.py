@@ -29,6 +29,7 @@ from saga.errors import (
     StoreError,
     TerminalError,
 )
+from saga.participant.dependency import Dependency
 from saga.participant.failure import Failure
 from saga.participant.gates import EnvironmentGates, Gates, OpenFeatureGates
 from saga.participant.handler import ExternalCall, Pending
@@ -41,6 +42,7 @@ __all__ = [
     "Clock",
     "ContractError",
     "DefinitionError",
+    "Dependency",
     "EnvironmentGates",
     "Event",
     "ExternalCall",

@@ -24,7 +24,9 @@ def test_a_public_name_says_what_it_is(name: str) -> None:
     assert not said.startswith(f"{name}("), f"{name} has only the docstring that dataclasses make"
 
 
-@pytest.mark.parametrize("name", ["start", "abort", "resolve", "step", "compensation", "recording", "check"])
+@pytest.mark.parametrize(
+    "name", ["start", "abort", "resolve", "step", "compensation", "recording", "dependency", "classify", "check"]
+)
 def test_a_public_method_says_what_it_guarantees(name: str) -> None:
     assert inspect.getdoc(getattr(saga.Participant, name))
 

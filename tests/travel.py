@@ -134,24 +134,34 @@ def saga(
     )  # fmt: skip
 
 
+class Away(Exception):
+    """The front desk, on which the hotel depends, does not answer."""
+
+
 @dataclass
 class Script:
     """How handlers end, by trip: `failing` names steps that fail for business reasons, `raising` how often one raises an
-    `error` first, `waiting` the trips whose flight waits for the world.
+    `error` first, `waiting` the trips whose flight waits for the world, `away` the steps whose dependency does not answer.
 
-    `calls` counts the calls to the outside world by idempotency key; `meanwhile` is run in the midst of such a call.
+    `reached` tells the trips of all calls, by step. `calls` counts the calls to the outside world by idempotency key;
+    `meanwhile` is run in the midst of such a call.
     """
 
     failing: set[tuple[str, str]] = field(default_factory=set)
     waiting: set[str] = field(default_factory=set)
     raising: dict[tuple[str, str], int] = field(default_factory=dict)
     error: Callable[[str], Exception] = RuntimeError
+    away: set[str] = field(default_factory=set)
+    reached: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     world: set[str] = field(default_factory=set)
     meanwhile: Callable[[], None] = lambda: None
 
     def reach(self, step: str, trip: str) -> bool:
         """Raise if this step is to raise now; answers whether it is to fail."""
+        self.reached[step].append(trip)
+        if step in self.away:
+            raise Away(f"no answer about {trip}")
         if self.raising.get((step, trip), 0) > 0:
             self.raising[step, trip] -= 1
             raise self.error(f"{step} is unlucky with {trip}")
@@ -171,14 +181,19 @@ def fleet(
     max_backlog: int = 10_000,
     clock: Clock | None = None,
     gates: Gates | None = None,
+    desk: dict[str, Any] | None = None,
     **options: Any,
 ) -> list[Participant]:
-    """Four participants that follow the script; `options` are those of the saga."""
+    """Four participants that follow the script; `options` are those of the saga.
+
+    With `desk` the hotel needs a front desk, a dependency with these settings.
+    """
     travel, external = [saga(version=number, **options) for number in versions], options.get("external", False)
     agency = Participant("agency", travel, max_backlog=max_backlog, clock=clock, gates=gates)
     hotels = Participant("hotels", travel)
     airline, bank = Participant("airline", travel), Participant("bank", travel)
     patience = retry or Retry()
+    needs = () if desk is None else hotels.dependency("front-desk", **{"errors": [Away]} | desk)
 
     @agency.compensation(of="book")
     def cancel(booked: TripBooked, tx: Transaction) -> TripCancelled:
@@ -192,7 +207,7 @@ def fleet(
 
     if external:
 
-        @hotels.step(step="hotel", retry=patience)
+        @hotels.step(step="hotel", retry=patience, needs=needs)
         def call_hotel(booked: TripBooked, call: ExternalCall) -> HotelBooked | HotelFull:
             failing = script.reach("hotel", booked.trip)
             script.calls[call.idempotency_key] += 1
@@ -200,8 +215,9 @@ def fleet(
             script.meanwhile()
             return HotelFull(trip=booked.trip) if failing else HotelBooked(trip=booked.trip)
 
-        @hotels.compensation(of=call_hotel)
+        @hotels.compensation(of=call_hotel, needs=needs)
         def uncall_hotel(booked: HotelBooked, call: ExternalCall) -> HotelFreed:
+            script.reach("free_hotel", booked.trip)
             script.calls[call.idempotency_key] += 1
             return HotelFreed(trip=booked.trip)
 
@@ -210,12 +226,12 @@ def fleet(
             note(tx, "hotel", "compensation" if isinstance(outcome, HotelFreed) else "action")
     else:
 
-        @hotels.step(retry=patience)
+        @hotels.step(retry=patience, needs=needs)
         def hotel(booked: TripBooked, tx: Transaction) -> HotelBooked | HotelFull:
             note(tx, "hotel", "action")
             return HotelFull(trip=booked.trip) if script.reach("hotel", booked.trip) else HotelBooked(trip=booked.trip)
 
-        @hotels.compensation(of=hotel, retry=patience)
+        @hotels.compensation(of=hotel, retry=patience, needs=needs)
         def free_hotel(booked: HotelBooked, tx: Transaction) -> HotelFreed:
             note(tx, "hotel", "compensation")
             script.reach("free_hotel", booked.trip)
@@ -262,8 +278,9 @@ def fleet(
 
 
 def harness(script: Script, *, partitions: int = 2, **options: Any) -> Harness:
-    """The fleet in one thread, with its tables of effects; `options` are those of `fleet`."""
-    running = Harness(*fleet(script, **options), partitions=partitions)
+    """The fleet in one thread, with its tables of effects; `options` are those of `fleet`, and `chance`."""
+    chance: Callable[[], float] = options.pop("chance", lambda: 0.5)
+    running = Harness(*fleet(script, **options), partitions=partitions, chance=chance)
     for name in running.stores:
         with running.transaction(name) as tx:
             tx.execute(CREATE_EFFECTS)

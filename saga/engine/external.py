@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from saga.clock import Clock
 from saga.contracts.event import Event
 from saga.contracts.message import idempotency_key
+from saga.engine.breakers import Breakers, Unasked
 from saga.engine.invocation import Answered, HandlerFailure, Invocation
 from saga.errors import SagaError
 from saga.failpoints import Failpoint, failpoint
@@ -24,7 +26,7 @@ QUICK_PAUSE = 0.1
 class Intent:
     """A committed intent: the fence of `step` says `running` (action) or `compensating`; the world may know or not.
 
-    `tried` counts earlier tries.
+    `tried` counts earlier tries; `asked`: an earlier owner, or an earlier try, may have called the world already.
     """
 
     workflow_id: str
@@ -33,6 +35,7 @@ class Intent:
     handler: Handler
     arguments: list[Event | None]
     tried: int = 0
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,10 @@ class Answer:
 class Externals:
     """Carries out intents, several at a time, each with its handler's own retries; the order among them does not matter."""
 
-    def __init__(self, saga: str, invocation: Invocation, clock: Clock, chance: Callable[[], float]) -> None:
-        self.saga, self.invocation, self.clock, self.chance = saga, invocation, clock, chance
+    def __init__(
+        self, saga: str, invocation: Invocation, breakers: Breakers, clock: Clock, chance: Callable[[], float]
+    ) -> None:
+        self.saga, self.invocation, self.breakers, self.clock, self.chance = saga, invocation, breakers, clock, chance
         self._pool = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="saga-external")
 
     def carry_out(self, intents: Iterable[Intent]) -> tuple[list[Answer], list[HandlerFailure]]:
@@ -85,7 +90,9 @@ class Externals:
         attempt = intent.tried + 1
         while True:
             try:
-                return self._answer(intent, intent.handler.function(*intent.arguments, self._call(intent, attempt)))
+                with self._passage(intent):
+                    returned = intent.handler.function(*intent.arguments, self._call(intent, attempt))
+                return self._answer(intent, returned)
             except Exception as error:
                 failure = self._failure(intent, attempt, error)
             if not _is_quick(failure, attempt):
@@ -97,13 +104,24 @@ class Externals:
         attempt = intent.tried + 1
         while True:
             try:
-                return self._answer(intent, await intent.handler.function(*intent.arguments, self._call(intent, attempt)))
+                with self._passage(intent):
+                    returned = await intent.handler.function(*intent.arguments, self._call(intent, attempt))
+                return self._answer(intent, returned)
             except Exception as error:
                 failure = self._failure(intent, attempt, error)
             if not _is_quick(failure, attempt):
                 return failure
             await asyncio.sleep(self.chance() * QUICK_PAUSE)
             attempt += 1
+
+    @contextmanager
+    def _passage(self, intent: Intent) -> Iterator[None]:
+        """Around one call; what it raises has got its class when the breakers hear of it."""
+        with self.breakers.passage(intent.handler, intent.workflow_id):
+            try:
+                yield
+            except Exception as error:
+                raise self.invocation.blame(intent.handler, intent.workflow_id, None, error) from error
 
     def _call(self, intent: Intent, attempt: int) -> ExternalCall:
         key = idempotency_key(self.saga, intent.workflow_id, intent.step, intent.act.value)
@@ -114,14 +132,14 @@ class Externals:
         return Answer(intent.workflow_id, intent.step, intent.act, outcome)
 
     def _failure(self, intent: Intent, attempt: int, error: Exception) -> SagaError:
-        failure: SagaError
         if isinstance(error, HandlerFailure):
-            failure = error
+            failure: SagaError = error
         else:
             failure = self.invocation.blame(intent.handler, intent.workflow_id, None, error)
-            failure.__cause__ = error
         if isinstance(failure, HandlerFailure):
             failure.tried = attempt - 1
+        if isinstance(failure, Unasked):
+            failure.is_untouched = not intent.asked and failure.tried == intent.tried
         return failure
 
 

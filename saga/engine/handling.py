@@ -12,11 +12,12 @@ from saga.contracts.acknowledged import Reason
 from saga.contracts.event import Event
 from saga.contracts.message import Message
 from saga.engine.acks import Remark
+from saga.engine.breakers import Breakers, Unasked
 from saga.engine.decisions import Decisions
 from saga.engine.external import Answer, Intent
 from saga.engine.intake import Counts, Incoming
 from saga.engine.invocation import Answered, HandlerFailure, Invocation
-from saga.engine.parking import Resume, Setback, next_act, park, unpark
+from saga.engine.parking import Resume, Setback, next_act, park, postpone, unpark
 from saga.engine.timers import Late, expire
 from saga.errors import StatementFailed
 from saga.participant.handler import Act, Handler, Pending
@@ -45,9 +46,16 @@ class Handling:
     from [0, 1) for the jitter of retries.
     """
 
-    def __init__(self, participant: Participant, invocation: Invocation, counts: Counts, chance: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        participant: Participant,
+        invocation: Invocation,
+        breakers: Breakers,
+        counts: Counts,
+        chance: Callable[[], float],
+    ) -> None:
         self.participant, self.versions, self.invocation = participant, participant.versions, invocation
-        self.counts, self.chance = counts, chance
+        self.breakers, self.counts, self.chance = breakers, counts, chance
         self.decisions = Decisions(participant.name)
         self.latest: Latest | None = None
         self.remarks: list[Remark] = []
@@ -109,7 +117,10 @@ class Handling:
                 return []
         else:
             workflow = ledger.workflows[item.workflow_id]
-        park(ledger, workflow, item, self.chance())
+        if (away := item.failure.dependency) is None:
+            park(ledger, workflow, item, self.chance())
+        else:
+            postpone(ledger, workflow, item, self.breakers.wait(away, self.chance()))
         return self._decide(ledger, workflow)
 
     def _resume(self, ledger: Ledger, item: Resume) -> list[Intent]:
@@ -117,9 +128,17 @@ class Handling:
         workflow = ledger.workflows.get(item.workflow_id)
         if workflow is None or workflow.closed:
             return []
-        taken_up = unpark(ledger, workflow)
-        intents = [self.intent(workflow, fence) for fence in taken_up if is_in_the_air(fence)]
-        return intents + self._decide(ledger, workflow)
+        intents = [self.intent(workflow, fence) for fence in unpark(ledger, workflow) if is_in_the_air(fence)]
+        may_be_made = [i for i in intents if not self._postpone_while_away(ledger, workflow, i.handler, i.tried)]
+        return may_be_made + self._decide(ledger, workflow)
+
+    def _postpone_while_away(self, ledger: Ledger, workflow: Workflow, handler: Handler, tried: int) -> bool:
+        """Have the workflow wait if something that the handler needs is away; answers whether it does."""
+        if (away := self.breakers.refusing(handler.needs)) is None:
+            return False
+        setback = Setback(Unasked(handler, workflow.id, away), tried)
+        postpone(ledger, workflow, setback, self.breakers.wait(away, self.chance()))
+        return True
 
     def _be_late(self, ledger: Ledger, item: Late) -> list[Intent]:
         workflow = ledger.workflows.get(item.workflow_id)
@@ -170,6 +189,8 @@ class Handling:
         """Run the handler in this transaction, or, for an external step, commit the intent in it."""
         handler = self.participant.handlers[workflow.version, step.name, act]
         tried = _tried(workflow, step.name)
+        if self._postpone_while_away(ledger, workflow, handler, tried):
+            return []
         try:
             arguments = self.invocation.arguments(handler, workflow.id, events)
             if step.external:
@@ -189,7 +210,8 @@ class Handling:
     def _call(self, ledger: Ledger, workflow: Workflow, handler: Handler, arguments: list[Event | None]) -> Answered | Pending:
         self.latest = Latest(handler, workflow.id, _tried(workflow, handler.step))
         ledger.unit.workflow_id = workflow.id
-        returned = self.invocation.call(handler, workflow.id, arguments, ledger.unit)
+        with self.breakers.passage(handler, workflow.id):
+            returned = self.invocation.call(handler, workflow.id, arguments, ledger.unit)
         return self.invocation.encode(handler, workflow.id, returned)
 
     def _finish(self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, outcome: Answered) -> None:
@@ -219,7 +241,7 @@ class Handling:
             self._triggers(workflow, next(join for join in step.on if join <= done)) if act is Act.ACTION else _recorded(fence)
         )
         arguments = self.invocation.arguments(handler, workflow.id, events)
-        return Intent(workflow.id, step.name, act, handler, arguments, fence.attempt)
+        return Intent(workflow.id, step.name, act, handler, arguments, fence.attempt, asked=True)
 
     def _triggers(self, workflow: Workflow, trigger: frozenset[str]) -> dict[str, bytes | None]:
         return {r.type: r.payload for r in workflow.inbox.values() if r.type in trigger and r.status is FactStatus.DONE}

@@ -8,6 +8,7 @@ from typing import Any
 
 from saga.contracts.event import Event
 from saga.errors import ContractError, SagaError
+from saga.participant.dependency import Dependency
 from saga.participant.failure import Failure, FailureKind, failure_of, infrastructure
 from saga.participant.handler import ExternalCall, Handler, Pending
 from saga.participant.participant import Participant
@@ -30,6 +31,15 @@ class HandlerFailure(SagaError):
     @property
     def kind(self) -> FailureKind:
         return self.failure.kind
+
+    @property
+    def dependency(self) -> Dependency | None:
+        """What is away, if that is why."""
+        return self.failure.dependency
+
+    def spent(self, attempt: int) -> int:
+        """How many tries have counted, this one being the `attempt`th from 1: what a dependency fails does not count."""
+        return attempt if self.dependency is None else attempt - 1
 
     def is_quick(self, attempt: int) -> bool:
         """Whether the try after this one, the `attempt`th from 1, is made at once."""
@@ -84,7 +94,10 @@ class Invocation:
 
     def failure(self, handler: Handler, workflow_id: str, error: Exception) -> HandlerFailure:
         """What an exception that is the handler's own stands for."""
-        why, failure = f"{type(error).__name__}: {error}", failure_of(error, self.participant.classifier)
+        failure = failure_of(error, self.participant.classifier, handler.needs)
+        why = f"{type(error).__name__}: {error}"
+        if failure.dependency is not None:
+            why = f"{failure.dependency.awaited}: {why}"
         return HandlerFailure(handler, workflow_id, why, failure)
 
     def close(self) -> None:

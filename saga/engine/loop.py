@@ -10,6 +10,7 @@ from threading import Event as Flag
 from saga.clock import Clock
 from saga.contracts.topics import group
 from saga.engine.acks import Acks
+from saga.engine.breakers import Breakers
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import Processor
 from saga.engine.relay import MARK_AFTER, Relay
@@ -26,6 +27,8 @@ READ_AHEAD = 2  # of what is polled about half is for others, or one's own comin
 FLUSH_PATIENCE = 5.0
 TROUBLE_PAUSE = 1.0
 DUE_EVERY = 0.25
+DUE_AT_ONCE = 100
+DUE_PATIENCE = 0.5
 
 
 class Loop:
@@ -41,6 +44,7 @@ class Loop:
         batch: int,
         stopping: Flag,
         chance: Callable[[], float],
+        breakers: Breakers | None = None,
         clock: Clock | None = None,
         idle_wait: float = IDLE_WAIT,
         mark_after: float = MARK_AFTER,
@@ -50,7 +54,10 @@ class Loop:
         self.clock, self.idle_wait, self.due_every = clock or participant.clock, idle_wait, due_every
         self.relay = Relay(store, broker, self.clock, mark_after=mark_after)
         self.acks = Acks(participant)
-        self.processor = Processor(participant, store, self.relay, self.acks, self.clock, batch=batch, chance=chance)
+        self.breakers = breakers or Breakers(participant.dependencies.values(), self.clock)
+        self.processor = Processor(
+            participant, store, self.relay, self.acks, self.clock, self.breakers, batch=batch, chance=chance
+        )
         self.lanes = Lanes(
             participant.saga.name,
             participant.name,
@@ -215,9 +222,15 @@ class Loop:
         self._for_each_lane([(lane, id) for lane, id in expired if lane in late], self.processor.expire)
 
     def _for_each_lane(self, found: Sequence[tuple[int, str]], work: Callable[[Lane, Sequence[str]], None]) -> None:
+        """A few at a time, and no longer than a moment: thousands that are due at once must not keep what is new waiting."""
+        until = self.clock.monotonic() + DUE_PATIENCE
         for number in dict.fromkeys(lane for lane, _ in found):
-            if (owned := self.lanes.owned.get(number)) is not None and not owned.at_rest:
-                self._guard(owned, partial(work, owned.lane, [id for lane, id in found if lane == number]))
+            ids = [id for lane, id in found if lane == number]
+            for begin in range(0, len(ids), DUE_AT_ONCE):
+                owned = self.lanes.owned.get(number)
+                if owned is None or owned.at_rest or self.clock.monotonic() > until:
+                    break
+                self._guard(owned, partial(work, owned.lane, ids[begin : begin + DUE_AT_ONCE]))
 
     def _caught_up(self, numbers: Iterable[int]) -> set[int]:
         """Lanes on which nothing older than now is waiting: what would have come in time must not be found too late."""

@@ -1,7 +1,8 @@
 """What becomes of a workflow whose handler failed: it alone is parked; its facts are taken in and decided upon all the same.
 
 A parked workflow has a fence with an `error`: of the step that failed, with the number of attempts and the time of the next
-one, or none if an operator must act. While it is there no handler of this workflow runs here.
+one, or none if an operator must act. While it is there no handler of this workflow runs here. What waits for a dependency that
+is away is parked too, and spends no attempt.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from saga.engine.breakers import Unasked
 from saga.engine.intake import Incoming
 from saga.engine.invocation import HandlerFailure
 from saga.participant import operator
@@ -30,7 +32,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Setback:
-    """A try that failed, with the record that led to it if it has not been taken in; `attempt` counts all tries so far."""
+    """A try that failed, with the record that led to it if it has not been taken in; `attempt` counts the tries spent."""
 
     failure: HandlerFailure
     attempt: int
@@ -72,6 +74,15 @@ def park(ledger: Ledger, workflow: Workflow, setback: Setback, chance: float) ->
         ledger.park(workflow, step.name, attempt=setback.attempt, due=None, error=failure.why)
         if failure.handler.act is Act.COMPENSATION or step.name in saga.after_pivot:
             ledger.stick(workflow, step, failure.why)
+
+
+def postpone(ledger: Ledger, workflow: Workflow, setback: Setback, wait: timedelta) -> None:
+    """Commit that a step waits for a dependency. An action that the world cannot know of has not begun: an abort skips it."""
+    failure, step = setback.failure, setback.failure.handler.step
+    fence = workflow.fences.get(step)
+    if isinstance(failure, Unasked) and failure.is_untouched and fence is not None and fence.status is StepStatus.RUNNING:
+        ledger.move(workflow, step, StepStatus.IDLE)
+    ledger.park(workflow, step, attempt=setback.attempt, due=ledger.now + wait, error=failure.why)
 
 
 def unpark(ledger: Ledger, workflow: Workflow) -> list[Fence]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from saga.clock import Clock
 from saga.contracts.acknowledged import Reason
 from saga.engine.acks import Acks, Remark
+from saga.engine.breakers import Breakers
 from saga.engine.external import QUICK_PAUSE, Externals, Intent
 from saga.engine.handling import Handling, Item, is_in_the_air
 from saga.engine.intake import Incoming, Intake
@@ -46,6 +47,7 @@ class Processor:
         relay: Relay,
         acks: Acks,
         clock: Clock,
+        breakers: Breakers,
         *,
         batch: int,
         chance: Callable[[], float],
@@ -53,9 +55,10 @@ class Processor:
         self.participant, self.versions, self.batch = participant, participant.versions, batch
         self.store, self.relay, self.acks, self.clock, self.chance = store, relay, acks, clock, chance
         self.invocation = Invocation(participant)
-        self.externals = Externals(self.versions.name, self.invocation, clock, chance)
+        self.externals = Externals(self.versions.name, self.invocation, breakers, clock, chance)
         self.intake = Intake(self.versions, participant.name)
-        self.handling = Handling(participant, self.invocation, self.intake.counts, chance)
+        self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, chance)
+        self._reached = 0
 
     def process(self, lane: Lane, records: Sequence[Record]) -> None:
         """Take the records in, in order; `lane` is advanced as transactions commit.
@@ -111,21 +114,41 @@ class Processor:
         while intents:
             answers, failures = self.externals.carry_out(intents)
             intents = self._commit(lane, answers) if answers else []
+            waiting = [Setback(failure, failure.tried) for failure in failures if failure.dependency is not None]
+            intents += self._commit(lane, waiting) if waiting else []
             for failure in failures:
-                intents += self._park(lane, Setback(failure, failure.tried + 1))
+                if failure.dependency is None:
+                    intents += self._park(lane, Setback(failure, failure.tried + 1))
 
     def _commit(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
-        """Commit the items together, or, if one of them fails, in halves."""
-        try:
-            return self._persist(lane, items)
-        except HandlerFailure as failure:
-            if len(items) == 1:
-                return self._retry(lane, items[0], failure)
-        except StatementFailed:
-            if len(items) == 1:
-                raise  # and no handler has run
+        """Commit the items together, or, if one of them fails, in parts."""
+        intents: list[Intent] = []
+        while items:
+            try:
+                return intents + self._persist(lane, items)
+            except HandlerFailure as failure:
+                if failure.dependency is None:
+                    alone = len(items) == 1
+                    return intents + (self._retry(lane, items[0], failure) if alone else self._halve(lane, items))
+                met, items = items[: self._reached + 1], items[self._reached + 1 :]
+                intents += self._put_off(lane, met, failure)
+            except StatementFailed:
+                if len(items) == 1:
+                    raise  # and no handler has run
+                return intents + self._halve(lane, items)
+        return intents
+
+    def _halve(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
         middle = len(items) // 2
         return self._commit(lane, items[:middle]) + self._commit(lane, items[middle:])
+
+    def _put_off(self, lane: Lane, items: Sequence[Item], failure: HandlerFailure) -> list[Intent]:
+        """Commit the items but the last, which has just met a dependency that is away, and that it waits.
+
+        Who failed is known and is not run again, so nothing is searched for, and no handler runs more than twice.
+        """
+        log.info("%s", failure)
+        return self._commit(lane, [*items[:-1], _setback(failure, failure.tried, items[-1])])
 
     def _retry(self, lane: Lane, item: Item, failure: HandlerFailure) -> list[Intent]:
         """A batch of one: its handler is to blame, gets its quick retries here, and then parks its workflow."""
@@ -138,7 +161,8 @@ class Processor:
                 return self._persist(lane, [item])
             except HandlerFailure as again:
                 failure = again
-        return self._park(lane, Setback(failure, attempt, item if isinstance(item, Incoming) else None))
+        setback = _setback(failure, failure.spent(attempt), item)
+        return self._persist(lane, [setback]) if failure.dependency is not None else self._park(lane, setback)
 
     def _park(self, lane: Lane, setback: Setback) -> list[Intent]:
         first = setback.failure.__cause__ if setback.failure.tried == 0 else None
@@ -165,7 +189,7 @@ class Processor:
                 ledger = self._ledger(unit)
                 ledger.load({id for item in items if (id := _workflow_of(item)) is not None})
                 unpublished = {id: set(w.unpublished) for id, w in ledger.workflows.items() if w.unpublished}
-                for item in items:
+                for self._reached, item in enumerate(items):
                     intents += self.handling.apply(ledger, lane, item)
                 ledger.write()
                 unit.mark(marks)
@@ -188,6 +212,10 @@ class Processor:
 
     def _ledger(self, unit: Unit) -> Ledger:
         return Ledger(self.versions, self.participant.name, unit, self.clock.now())
+
+
+def _setback(failure: HandlerFailure, attempt: int, item: Item) -> Setback:
+    return Setback(failure, attempt, item if isinstance(item, Incoming) else None)
 
 
 def _workflow_of(item: Item) -> str | None:

@@ -8,11 +8,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from saga.contracts.topics import saga_topics
+from saga.engine.breakers import Breakers, BreakerStanding
 from saga.engine.intake import Counts
 from saga.engine.loop import Loop
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
@@ -31,11 +32,15 @@ _LOOK_AGAIN = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a worker stands: lanes owned by number, those that stopped with the reason, and what became of the facts."""
+    """How a worker stands: lanes owned by number, those that stopped with the reason, and what became of the facts.
+
+    `breakers` are those of its dependencies, by name.
+    """
 
     lanes: tuple[int, ...]
     stopped: dict[int, LaneStopped]
     counts: Counts
+    breakers: dict[str, BreakerStanding] = field(default_factory=dict)
 
 
 class Worker:
@@ -63,6 +68,7 @@ class Worker:
             raise DefinitionError(f"found threads={threads} and batch={batch}; expected at least 1 of each")
         self.participant, self.store, self.broker = participant, store, broker
         self.threads, self.batch, self.chance = threads, batch, chance
+        self._breakers = Breakers(participant.dependencies.values(), participant.clock)
         self._stopping = threading.Event()
         self._loops: list[Loop] = []
         self._running = False
@@ -103,7 +109,7 @@ class Worker:
                 lanes.add(number)
                 if owned.stopped is not None:
                     stopped[number] = owned.stopped
-        return Standing(tuple(sorted(lanes)), stopped, counts)
+        return Standing(tuple(sorted(lanes)), stopped, counts, self._breakers.standing())
 
     def _begin(self) -> list[threading.Thread]:
         if self._running:
@@ -138,6 +144,7 @@ class Worker:
             batch=self.batch,
             stopping=self._stopping,
             chance=self.chance,
+            breakers=self._breakers,
         )
 
     def _wait_for_schemas(self) -> None:

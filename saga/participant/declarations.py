@@ -11,6 +11,7 @@ from saga.contracts.event import Event
 from saga.contracts.saga import Saga
 from saga.errors import DefinitionError
 from saga.participant import handler
+from saga.participant.dependency import Dependency, Needs, Seconds, needed, seconds
 from saga.participant.failure import Classify
 from saga.participant.handler import Act, Handler, Pending
 from saga.participant.retry import Retry
@@ -26,11 +27,15 @@ Hook = TypeVar("Hook", bound=Classify)
 
 
 class Declarations:
-    """The handlers of participant `name`. `handlers` are by version, step and act; `classifier` has the service's own word."""
+    """The handlers of participant `name`, by version, step and act.
+
+    `dependencies` are those that handlers may need, by name; `classifier` has the service's own word on failures.
+    """
 
     def __init__(self, name: str, versions: Versions) -> None:
         self.name, self.versions = name, versions
         self.handlers: dict[tuple[int, str, Act], Handler] = {}
+        self.dependencies: dict[str, Dependency] = {}
         self.classifier: Classify | None = None
 
     @property
@@ -53,6 +58,7 @@ class Declarations:
         *,
         step: str | None = None,
         retry: Retry | None = None,
+        needs: Needs = (),
         versions: Iterable[int] | None = None,
     ) -> Callable[[Function], Function]: ...
     def step(
@@ -62,6 +68,7 @@ class Declarations:
         *,
         step: str | None = None,
         retry: Retry | None = None,
+        needs: Needs = (),
         versions: Iterable[int] | None = None,
     ) -> Any:
         """Declare the handler of the step that bears the function's name (or `step`); the function comes back untouched.
@@ -69,32 +76,40 @@ class Declarations:
         It is for all versions of the saga that have the step, or for those of `versions`.
 
         It takes one parameter for each event of a trigger, then `tx: Transaction`, and returns one of the step's events. For an
-        `external` step the last parameter is an `ExternalCall`. Raises DefinitionError for what the contract does not know.
+        `external` step the last parameter is an `ExternalCall`. What it `needs` was declared with `dependency`: while that is
+        away the handler is not called. Raises DefinitionError for what the contract does not know.
         """
+        declared = self._declared(needs)
 
         def declare(function: Function) -> Function:
             for saga, owned in self._in_versions(step or function.__name__, versions):
                 if not owned.on:
                     raise DefinitionError(f"step {owned.name!r} begins the saga: call `start` instead of declaring a handler")
-                self._add(saga, partial(handler.action, saga, owned, function, retry or Retry()))
+                self._add(saga, partial(handler.action, saga, owned, function, retry or Retry(), declared))
             return function
 
         return declare(function) if function is not None else declare
 
     def compensation(
-        self, *, of: Callable[..., Any] | str, retry: Retry | None = None, versions: Iterable[int] | None = None
+        self,
+        *,
+        of: Callable[..., Any] | str,
+        retry: Retry | None = None,
+        needs: Needs = (),
+        versions: Iterable[int] | None = None,
     ) -> Callable[[Function], Function]:
         """Declare what undoes a step, named by its handler or by its name (the root has no handler).
 
         It is for the versions of that handler, for all that have a step of that name, or for those of `versions`.
 
         It takes the event with which the action ended (None for an action that was withdrawn while `Pending`) and the
-        transaction, and returns the event that reports the undoing.
+        transaction, and returns the event that reports the undoing. `needs` as for a step.
         """
+        declared = self._declared(needs)
 
         def declare(function: Function) -> Function:
             for saga, step in self._versions_of(of, versions):
-                self._add(saga, partial(handler.compensation, saga, step, function, retry or Retry()))
+                self._add(saga, partial(handler.compensation, saga, step, function, retry or Retry(), declared))
             return function
 
         return declare
@@ -113,6 +128,37 @@ class Declarations:
             return function
 
         return declare
+
+    def dependency(
+        self,
+        name: str,
+        *,
+        errors: Iterable[type[Exception]] = (),
+        failure_rate: float = 0.5,
+        window: Seconds = 30.0,
+        minimum_calls: int = 10,
+        pause: Seconds = 5.0,
+        probes: int = 1,
+    ) -> Dependency:
+        """Declare something outside that handlers call, and when it counts as away; they say `needs=` what this answers.
+
+        A handler's exception of one of these `errors`, or one that `classify` says is the dependency's, spends no attempt: the
+        workflow waits. When at least `failure_rate` of at least `minimum_calls` within `window` ended so, none is made for
+        `pause`; then `probes` go through, and when all of them succeed, everything does. Times are seconds or timedeltas;
+        each process finds out for itself. Raises DefinitionError for settings that make no sense.
+        """
+        if name in self.dependencies:
+            raise DefinitionError(f"participant {self.name!r} has a dependency {name!r} already; keep one of them")
+        self.dependencies[name] = Dependency(
+            name=name,
+            errors=tuple(errors),
+            failure_rate=failure_rate,
+            window=seconds(window),
+            minimum_calls=minimum_calls,
+            pause=seconds(pause),
+            probes=probes,
+        )
+        return self.dependencies[name]
 
     def classify(self, function: Hook, /) -> Hook:
         """Declare what the service's own exceptions stand for; the function comes back untouched.
@@ -174,6 +220,14 @@ class Declarations:
             f"participant {self.name!r} has no step {name!r} in saga {saga.name!r} of version {saga.version}{other}. "
             f"Its steps are {mine}: name the function after one of them, or pass step=..."
         )
+
+    def _declared(self, needs: Needs) -> tuple[Dependency, ...]:
+        for each in (found := needed(needs)):
+            if each not in self.dependencies.values():
+                raise DefinitionError(
+                    f"found needs={each!r}, which {self.name!r} did not declare; expected an answer of its own `dependency`"
+                )
+        return found
 
     def _versions_of(self, of: Callable[..., Any] | str, numbers: Iterable[int] | None) -> list[tuple[Saga, Step]]:
         if isinstance(of, str):

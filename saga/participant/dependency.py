@@ -34,6 +34,11 @@ class Dependency:
             found, expected = wrong
             raise DefinitionError(f"dependency {self.name!r}: found {found}; expected {expected}. Correct its declaration.")
 
+    @property
+    def awaited(self) -> str:
+        """How messages for people say that it is awaited."""
+        return f"waits for {self.name}"
+
     def _wrong(self) -> tuple[str, str] | None:
         """What was found and what was expected of the first setting that is wrong."""
         if not self.name.strip():
@@ -51,15 +56,17 @@ class Dependency:
         return None
 
 
+Needs = Dependency | Sequence[Dependency]
+"""What a handler may say that it needs."""
+
+
 def seconds(length: Seconds) -> float:
     """A length of time as a number."""
     return length.total_seconds() if isinstance(length, timedelta) else length
 
 
-def needed(needs: Dependency | Sequence[Dependency] | None) -> tuple[Dependency, ...]:
+def needed(needs: Needs) -> tuple[Dependency, ...]:
     """What a handler says that it needs, as a tuple."""
-    if needs is None:
-        return ()
     return (needs,) if isinstance(needs, Dependency) else tuple(needs)
 
 

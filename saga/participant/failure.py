@@ -6,21 +6,23 @@
 | transient | any other exception | tried again at once, then parked until a due time; attempts are counted |
 | permanent | `TerminalError`, a contract error | the step fails, or the workflow waits for an operator |
 | infrastructure | the store or the registry is away | the lane rests, nothing is committed, no attempt is counted |
+| | a dependency that the handler needs is away | the workflow waits for it, no attempt is counted |
 | poison | the handler's input cannot be read | the workflow waits for an operator, the raw bytes are kept |
 
 What the store says of itself is a fact and comes first: its transaction is lost, whatever anybody makes of the exception. Then
-the service's own hook is asked, then the defaults hold.
+the service's own hook is asked, then the defaults hold. A failure is a dependency's only for a handler that says it needs it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
 from saga.errors import ContractError, RegistryUnavailable, SagaError, TerminalError
+from saga.participant.dependency import Dependency
 from saga.store.port import Unit
 
 log = logging.getLogger("saga.failure")
@@ -31,6 +33,7 @@ class FailureKind(StrEnum):
 
     TRANSIENT = "transient"
     PERMANENT = "permanent"
+    INFRASTRUCTURE = "infrastructure"
     POISON = "poison"
 
 
@@ -38,14 +41,21 @@ class FailureKind(StrEnum):
 class Failure:
     """What an exception stands for, as `Participant.classify` answers it.
 
-    `TRANSIENT` is tried again, `PERMANENT` is not, `POISON` is input that cannot be read and waits for an operator.
+    `TRANSIENT` is tried again, `PERMANENT` is not, `POISON` is input that cannot be read and waits for an operator;
+    `Failure.of(dependency)` is that dependency's, and spends no attempt.
     """
 
     kind: FailureKind
+    dependency: Dependency | None = None
 
     TRANSIENT: ClassVar[Failure]
     PERMANENT: ClassVar[Failure]
     POISON: ClassVar[Failure]
+
+    @classmethod
+    def of(cls, dependency: Dependency) -> Failure:
+        """The failure of something outside, which the handler must have declared to need."""
+        return cls(FailureKind.INFRASTRUCTURE, dependency)
 
 
 Failure.TRANSIENT = Failure(FailureKind.TRANSIENT)
@@ -63,21 +73,25 @@ def infrastructure(error: Exception, tx: object) -> SagaError | None:
     return tx.technical(error) if isinstance(tx, Unit) else None
 
 
-def failure_of(error: Exception, hook: Classify | None) -> Failure:
-    """The class of a handler's exception that is no matter of infrastructure."""
-    if hook is not None and (said := _asked(hook, error)) is not None:
+def failure_of(error: Exception, hook: Classify | None, needs: Sequence[Dependency] = ()) -> Failure:
+    """The class of an exception, for which neither store nor registry is to blame, of a handler with these needs."""
+    if hook is not None and (said := _asked(hook, error, needs)) is not None:
         return said
-    return Failure.PERMANENT if isinstance(error, TerminalError | ContractError) else Failure.TRANSIENT
+    if isinstance(error, TerminalError | ContractError):
+        return Failure.PERMANENT
+    blamed = next((each for each in needs if isinstance(error, each.errors)), None)
+    return Failure.of(blamed) if blamed is not None else Failure.TRANSIENT
 
 
-def _asked(hook: Classify, error: Exception) -> Failure | None:
+def _asked(hook: Classify, error: Exception, needs: Sequence[Dependency]) -> Failure | None:
     """What the hook says; one that raises or answers nonsense is reported, and changes nothing."""
     try:
         said: object = hook(error)
     except Exception:
         log.exception("%s raised when asked about %r; the defaults hold", hook, error)
         return None
-    if said is None or isinstance(said, Failure):
+    if said is None or (isinstance(said, Failure) and said.dependency in (None, *needs)):
         return said
-    log.error("%s answered %r about %r; expected a Failure or None, so the defaults hold", hook, said, error)
+    expected = " or ".join(["a Failure", "None", *(f"Failure.of({each.name})" for each in needs)])
+    log.error("%s answered %r about %r; expected %s, so the defaults hold", hook, said, error, expected)
     return None

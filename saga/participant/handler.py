@@ -13,6 +13,7 @@ from saga.contracts.event import Event
 from saga.contracts.saga import Saga
 from saga.contracts.view import check_view
 from saga.errors import DefinitionError
+from saga.participant.dependency import Dependency
 from saga.participant.retry import Retry
 from saga.protocol.definition import Step
 from saga.protocol.gates import gates, joins
@@ -58,7 +59,7 @@ class Handler:
     """One function of a service, bound to a step of one version of the saga.
 
     `inputs` in the order of the parameters; the last parameter, a `Transaction` or an `ExternalCall`, is not among them.
-    `results` maps each view that may be returned to the contract's event name.
+    `results` maps each view that may be returned to the contract's event name; `needs` are the dependencies that it calls.
     """
 
     step: str
@@ -69,6 +70,7 @@ class Handler:
     results: Mapping[type[Event], str] = field(default_factory=dict)
     asynchronous: bool = False
     retry: Retry = field(default_factory=Retry)
+    needs: tuple[Dependency, ...] = ()
 
     @property
     def title(self) -> str:
@@ -138,7 +140,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
 
 
-def action(saga: Saga, step: Step, function: Callable[..., Any], retry: Retry) -> Handler:
+def action(saga: Saga, step: Step, function: Callable[..., Any], retry: Retry, needs: tuple[Dependency, ...] = ()) -> Handler:
     """Bind `function` as the action of `step`: one parameter for each event of a trigger, returns one of the step's events."""
     signature = _Signature(saga, step, Act.ACTION, function)
     inputs = signature.inputs(ExternalCall if step.external else Transaction)
@@ -154,7 +156,7 @@ def action(saga: Saga, step: Step, function: Callable[..., Any], retry: Retry) -
     results = signature.results()
     if set(results.values()) != set(step.outcomes):
         raise signature.wrong(f"return annotation of {_names(results.values())}", f"all of {_names(step.outcomes)}")
-    return _handler(signature, inputs, results, retry)
+    return _handler(signature, inputs, results, retry, needs)
 
 
 def _served(join: frozenset[str], parameter: Input) -> str | None:
@@ -165,7 +167,9 @@ def _served(join: frozenset[str], parameter: Input) -> str | None:
     return "" if parameter.optional and not taken else None
 
 
-def compensation(saga: Saga, step: Step, function: Callable[..., Any], retry: Retry) -> Handler:
+def compensation(
+    saga: Saga, step: Step, function: Callable[..., Any], retry: Retry, needs: tuple[Dependency, ...] = ()
+) -> Handler:
     """Bind `function` as the compensation of `step`: takes the recorded result of the action, returns the declared event."""
     signature = _Signature(saga, step, Act.COMPENSATION, function)
     if not isinstance(step.compensated, str):
@@ -176,7 +180,7 @@ def compensation(saga: Saga, step: Step, function: Callable[..., Any], retry: Re
     results = signature.results()
     if set(results.values()) != {step.compensated}:
         raise signature.wrong(f"return annotation of {_names(results.values())}", step.compensated)
-    return _handler(signature, inputs, results, retry)
+    return _handler(signature, inputs, results, retry, needs)
 
 
 def recording(saga: Saga, step: Step, function: Callable[..., Any]) -> Handler:
@@ -193,7 +197,13 @@ def recording(saga: Saga, step: Step, function: Callable[..., Any]) -> Handler:
     return _handler(signature, inputs, {}, Retry())
 
 
-def _handler(signature: _Signature, inputs: tuple[Input, ...], results: dict[type[Event], str], retry: Retry) -> Handler:
+def _handler(
+    signature: _Signature,
+    inputs: tuple[Input, ...],
+    results: dict[type[Event], str],
+    retry: Retry,
+    needs: tuple[Dependency, ...] = (),
+) -> Handler:
     return Handler(
         step=signature.step.name,
         act=signature.act,
@@ -203,6 +213,7 @@ def _handler(signature: _Signature, inputs: tuple[Input, ...], results: dict[typ
         results=results,
         asynchronous=inspect.iscoroutinefunction(signature.function),
         retry=retry,
+        needs=needs,
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from saga import Failure, TerminalError
+from saga import Failure, Participant, TerminalError
 from saga.participant.failure import failure_of
+from saga.participant.handler import Act
 from tests.docs.blocks import blocks
 from tests.sources import ROOT
 
@@ -16,7 +18,7 @@ PAGE = ROOT / "docs" / "failures.md"
 
 
 @pytest.fixture
-def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The names that the page's code leaves."""
     monkeypatch.chdir(ROOT)
     file = tmp_path / "shown.py"
@@ -24,9 +26,14 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     return runpy.run_path(str(file))
 
 
-def test_the_hook_that_is_shown_says_what_the_page_says(shown: dict[str, object]) -> None:
-    hook, moved = shown["stock"].classifier, shown["ShelfMoved"]  # type: ignore[attr-defined]
+def test_the_hook_and_the_dependency_that_are_shown_say_what_the_page_says(shown: dict[str, Any]) -> None:
+    stock = shown["stock"]
+    assert isinstance(stock, Participant)
+    needs = stock.handlers[1, "reserve", Act.ACTION].needs
+    raised = [shown["ShelfMoved"](), KeyError("size"), shown["ShelfRobotDown"](), OSError(), TerminalError()]
 
-    said = [failure_of(error, hook) for error in (moved(), KeyError("size"), OSError(), TerminalError())]  # type: ignore[operator]
+    said = [failure_of(error, stock.classifier, needs) for error in raised]
 
-    assert said == [Failure.TRANSIENT, Failure.PERMANENT, Failure.TRANSIENT, Failure.PERMANENT]
+    assert said == [
+        Failure.TRANSIENT, Failure.PERMANENT, Failure.of(shown["robot"]), Failure.TRANSIENT, Failure.PERMANENT,
+    ]  # fmt: skip

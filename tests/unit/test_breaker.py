@@ -257,4 +257,4 @@ def test_lengths_of_time_and_needs_may_be_written_in_two_ways() -> None:
     one, other = dependency(), dependency(name="other")
 
     assert (seconds(timedelta(minutes=1)), seconds(2.5)) == (60, 2.5)
-    assert (needed(None), needed(one), needed([one, other])) == ((), (one,), (one, other))
+    assert (needed(()), needed(one), needed([one, other])) == ((), (one,), (one, other))

@@ -15,7 +15,7 @@ from saga.errors import DecodeError, RegistryUnavailable
 from saga.participant.failure import Classify, failure_of
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
-from tests.travel import Script, TripBooked, effects, harness, saga
+from tests.travel import Away, Script, TripBooked, effects, harness, saga
 
 HOTEL = ("hotel", "rome")
 FOREVER = {HOTEL: 99}
@@ -46,6 +46,7 @@ def said(failure: Failure | None) -> Classify:
 
 
 PERMANENT = {"raising": FOREVER, "error": TerminalError}
+DESK_AWAY = {"raising": {HOTEL: 3}, "error": Away}
 AWAY = {"raising": {HOTEL: 1}, "error": RegistryUnavailable}
 BUSY = {"raising": FOREVER, "error": CardReaderBusy}
 TABLE = {
@@ -56,6 +57,7 @@ TABLE = {
     "permanent, to be parked": Line(script=PERMANENT, seen=(StepStatus.IDLE, 1, False), end=OPEN),
     "permanent, to fail": Line(script=PERMANENT, seen=(StepStatus.FAILED, 0, False), end=COMPENSATED, on_error="fail"),
     "infrastructure": Line(script=AWAY, seen=(None, 0, False), end=COMPLETED),
+    "a dependency": Line(script=DESK_AWAY, seen=(StepStatus.IDLE, 0, True), end=COMPLETED, on_error="fail"),
     "the service says transient": Line(
         script={"raising": {HOTEL: 2}, "error": CardReaderBusy},
         seen=(StepStatus.IDLE, 2, True), end=COMPLETED, hook=said(Failure.TRANSIENT),
@@ -91,7 +93,7 @@ def outcome(fleet: Harness, workflow: str) -> set[WorkflowStatus | None]:
 @pytest.mark.parametrize("name", TABLE)
 def test_a_failure_of_each_class_ends_as_the_table_says(stack: ExitStack, name: str) -> None:
     line = TABLE[name]
-    fleet = stack.enter_context(harness(Script(**line.script), retry=RETRY, on_error=line.on_error))
+    fleet = stack.enter_context(harness(Script(**line.script), retry=RETRY, on_error=line.on_error, desk={}))
     if line.hook is not None:
         fleet.participants["hotels"].classify(line.hook)
 
