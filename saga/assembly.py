@@ -16,7 +16,8 @@ from saga.engine.worker import Worker
 from saga.errors import DefinitionError
 from saga.participant.participant import Participant
 from saga.settings import Settings
-from saga.store.port import Store, Tables
+from saga.store.port import Store
+from saga.store.tables import Tables
 from saga.transport.port import Broker
 
 if TYPE_CHECKING:

@@ -57,7 +57,8 @@ class Settings(BaseSettings):
     `threads` and `batch` are the worker's. `kafka`: further librdkafka settings, as a JSON object or one by one
     (`SAGA_KAFKA__linger.ms`). `registry`: address of the schema registry; `cache`: folder in which what it said is kept.
     `schemas`: the folder of a saga's contracts, for commands that can use it. `gates`: names of feature gates that are open for
-    what starts here, separated by commas. `failpoints` arms `saga.failpoints`, in tests only.
+    what starts here, separated by commas. `health`: `host:port` on which `saga run` answers `/livez` and `/readyz`.
+    `failpoints` arms `saga.failpoints`, in tests only.
     """
 
     model_config = SettingsConfigDict(
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     cache: Path | None = None
     schemas: Path | None = None
     gates: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    health: str | None = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowered] = "info"
     failpoints: str | None = None
 

@@ -21,9 +21,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("transport",),
     ("participant",),
     ("engine",),
+    ("observe",),
     ("assembly",),
     ("documents",),
-    ("replay", "observe", "testing", "cli"),
+    ("replay", "testing", "cli"),
 )
 """From the bottom up; rooms of one layer do not know each other."""
 

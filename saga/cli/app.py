@@ -15,6 +15,7 @@ from saga.cli.check import check, diagram
 from saga.cli.db import db
 from saga.cli.docs import docs
 from saga.cli.doctor import doctor
+from saga.cli.health import health
 from saga.cli.intervene import abort, resolve, skip
 from saga.cli.list import list_workflows
 from saga.cli.parked import parked
@@ -33,7 +34,8 @@ Exit codes:
   3  the saga needs a new version (`saga schemas check|diff`)
 
 Settings come from SAGA_... in the environment, then from .env: SAGA_BROKER, SAGA_DATABASE, SAGA_SCHEMAS, SAGA_THREADS,
-SAGA_BATCH, SAGA_LANES, SAGA_GROUP_PROTOCOL, SAGA_EMBEDDED, SAGA_REGISTRY, SAGA_CACHE, SAGA_KAFKA (JSON), SAGA_LOG_LEVEL."""
+SAGA_BATCH, SAGA_LANES, SAGA_GROUP_PROTOCOL, SAGA_EMBEDDED, SAGA_REGISTRY, SAGA_CACHE, SAGA_KAFKA (JSON), SAGA_HEALTH,
+SAGA_LOG_LEVEL."""
 
 
 class _Saga(TyperGroup):
@@ -82,6 +84,7 @@ app.command()(skip)
 app.command()(resolve)
 app.command()(abort)
 app.command()(doctor)
+app.command()(health)
 app.command()(check)
 app.command()(broker)
 app.command()(diagram)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
@@ -16,6 +17,7 @@ from saga import assembly
 from saga.cli import arguments
 from saga.engine.worker import Worker
 from saga.errors import SagaError
+from saga.observe.health import served
 from saga.settings import Settings
 
 log = logging.getLogger("saga.run")
@@ -31,12 +33,15 @@ class LogFormat(StrEnum):
 def run(
     target: Annotated[str, typer.Argument(metavar="MODULE:PARTICIPANT", help="E.g. services.stock.app:stock")],
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Run `saga db upgrade` first.")] = False,
+    health: Annotated[
+        str | None, typer.Option("--health", metavar="HOST:PORT", help="Answer /livez and /readyz; instead of SAGA_HEALTH.")
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option("--log", help="Format of the log on stderr.")] = LogFormat.TEXT,
     database: arguments.DatabaseUrl = None,
     broker: arguments.BrokerServers = None,
 ) -> None:
     """Run a participant until SIGTERM or Ctrl-C, then drain: finish what is in hand, publish it, leave the group."""
-    settings = Settings.load(database=database, broker=broker)
+    settings = Settings.load(database=database, broker=broker, health=health)
     _log_to_stderr(settings.log_level, log_format)
     participant = arguments.participant(target)
     assembly.broker(settings)
@@ -55,7 +60,10 @@ def run(
             assembly.database_name(settings),
             settings.broker,
         )
-        _work(worker)
+        with ExitStack() as beside:
+            if settings.health is not None:
+                log.info("health is answered on %s", beside.enter_context(served(worker, settings.health)))
+            _work(worker)
     finally:
         store.close()
     log.info("drained")

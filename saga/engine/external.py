@@ -49,12 +49,16 @@ class Answer:
 
 
 class Externals:
-    """Carries out intents, several at a time, each with its handler's own retries; the order among them does not matter."""
+    """Carries out intents, several at a time, each with its handler's own retries; the order among them does not matter.
+
+    `calling` holds those that are being carried out.
+    """
 
     def __init__(
         self, saga: str, invocation: Invocation, breakers: Breakers, clock: Clock, chance: Callable[[], float]
     ) -> None:
         self.saga, self.invocation, self.breakers, self.clock, self.chance = saga, invocation, breakers, clock, chance
+        self.calling: list[Intent] = []
         self._pool = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="saga-external")
 
     def carry_out(self, intents: Iterable[Intent]) -> tuple[list[Answer], list[HandlerFailure]]:
@@ -62,11 +66,13 @@ class Externals:
 
         Raises what is a matter of infrastructure; all of them are to be asked again then.
         """
+        self.calling = [*intents]
         failpoint(Failpoint.EXTERNAL_INTENDED)
         coroutines = [intent for intent in intents if intent.handler.asynchronous]
         futures = [self._pool.submit(self._blocking, intent) for intent in intents if not intent.handler.asynchronous]
         ended = self.invocation.wait(self._together(coroutines)) if coroutines else []
         ended.extend(future.result() for future in futures)
+        self.calling = []
         failpoint(Failpoint.EXTERNAL_RETURNED)
         for end in ended:
             if isinstance(end, SagaError) and not isinstance(end, HandlerFailure):

@@ -55,6 +55,7 @@ class Invocation:
 
     def __init__(self, participant: Participant) -> None:
         self.participant, self.versions = participant, participant.versions
+        self.calling: tuple[Handler, str] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def arguments(self, handler: Handler, workflow_id: str, events: Mapping[str, bytes | None]) -> list[Event | None]:
@@ -62,12 +63,18 @@ class Invocation:
         return [self._argument(handler, workflow_id, parameter.views, events) for parameter in handler.inputs]
 
     def call(self, handler: Handler, workflow_id: str, arguments: list[Event | None], last: Transaction | ExternalCall) -> Any:
-        """What the function returned; raises HandlerFailure, StoreError, RegistryUnavailable."""
+        """What the function returned; raises HandlerFailure, StoreError, RegistryUnavailable.
+
+        `calling` says meanwhile which, and for which workflow.
+        """
+        self.calling = handler, workflow_id
         try:
             returned = handler.function(*arguments, last)
             return self.wait(returned) if handler.asynchronous else returned
         except Exception as error:
             raise self.blame(handler, workflow_id, last, error) from error
+        finally:
+            self.calling = None
 
     def blame(self, handler: Handler, workflow_id: str, last: object, error: Exception) -> SagaError:
         """What an exception of the handler's stands for: HandlerFailure, or what store or registry say of themselves."""

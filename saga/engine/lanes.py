@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from saga.clock import Clock
 from saga.contracts.message import from_headers
 from saga.contracts.topics import fact_topics, group, saga_topics
+from saga.engine.health import Part, State
 from saga.errors import (
     BrokerError,
     DecodeError,
@@ -33,15 +34,28 @@ _CHUNK = 500
 
 @dataclass(slots=True)
 class Owned:
-    """A lane in this thread's hands; `stopped` says why it does not go on, `resume_at` (monotonic) when it may again."""
+    """A lane in this thread's hands; `stopped` says why it does not go on, `resume_at` (monotonic) when it may again.
+
+    `resting` says why it does not go on until then.
+    """
 
     lane: Lane
     stopped: LaneStopped | None = None
     resume_at: float | None = None
+    resting: str = ""
 
     @property
     def at_rest(self) -> bool:
         return self.stopped is not None or self.resume_at is not None
+
+    def part(self) -> Part:
+        """How the lane is."""
+        name = f"lane {self.lane.number}"
+        if self.stopped is not None:
+            return Part(name, State.STOPPED, self.stopped.reason)
+        if self.resume_at is not None:
+            return Part(name, State.DEGRADED, f"rests: {self.resting}")
+        return Part(name, State.READY, "owned")
 
 
 class Lanes:
@@ -50,6 +64,7 @@ class Lanes:
     A lane is claimed when the partition of its number is there for every topic of the saga, and given up when one goes.
     `leaving` is called before lanes are released in an orderly way. `again` holds the lanes that are whole here and not owned,
     with the time (monotonic) at which to claim them: what keeps them may pass, and the group would not assign them anew.
+    `refused` says what keeps them.
     """
 
     def __init__(
@@ -70,6 +85,7 @@ class Lanes:
         self.claimed: list[Lane] = []
         self.rewound: dict[Partition, int | None] = {}
         self.again: dict[int, float] = {}
+        self.refused: dict[int, str] = {}
         self._assigned: set[Partition] = set()
         self._split_since: float | None = None
 
@@ -98,6 +114,7 @@ class Lanes:
         log.warning("%s", fenced)
         del self.owned[fenced.lane]
         self.again[fenced.lane] = self.clock.monotonic() + FENCED_PAUSE
+        self.refused[fenced.lane] = str(fenced)
 
     def claim_due(self) -> None:
         """Claim those lanes again whose time has come."""
@@ -123,6 +140,11 @@ class Lanes:
     def running(self) -> Iterator[Lane]:
         """The lanes that this thread owns, stopped ones included: their outbox is published all the same."""
         return (owned.lane for owned in self.owned.values())
+
+    def parts(self) -> list[Part]:
+        """How the lanes are, those included that are to be claimed again; called from any thread."""
+        found = [owned.part() for owned in self.owned.copy().values()]
+        return found + [Part(f"lane {n}", State.DEGRADED, f"cannot be taken: {why}") for n, why in self.refused.copy().items()]
 
     def twins(self, number: int) -> list[Partition]:
         """The partitions that make up a lane."""
@@ -159,7 +181,9 @@ class Lanes:
                 raise
             log.warning("lane %s/%d cannot be taken (%s); trying again in %.0f s", self.saga, number, error, CLAIM_PAUSE)
             self.again[number] = self.clock.monotonic() + CLAIM_PAUSE
+            self.refused[number] = str(error)
             return
+        self.refused.pop(number, None)
         self.owned[number] = Owned(lane, stopped)
         self.claimed.append(lane)
         self.rewound.update((twin, self._start(twin)) for twin in self.twins(number) if twin not in at_hand)
@@ -223,6 +247,7 @@ class Lanes:
         self.rewound = {p: offset for p, offset in self.rewound.items() if p.number not in numbers}
         for number in numbers:
             self.again.pop(number, None)
+            self.refused.pop(number, None)
         self._watch_splits()
         return going
 

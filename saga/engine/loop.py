@@ -11,10 +11,23 @@ from saga.clock import Clock
 from saga.contracts.topics import group
 from saga.engine.acks import Acks
 from saga.engine.breakers import Breakers
+from saga.engine.health import Part
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import Processor
+from saga.engine.pulse import Pulse
 from saga.engine.relay import MARK_AFTER, Relay
-from saga.errors import BrokerError, LaneFenced, LaneStopped, OffsetOutOfRange, RegistryUnavailable, StoreError
+from saga.engine.watch import Watch
+from saga.errors import (
+    BrokerError,
+    LaneFenced,
+    LaneStopped,
+    OffsetOutOfRange,
+    RegistryUnavailable,
+    SagaError,
+    StatementFailed,
+    StoreConflict,
+    StoreError,
+)
 from saga.failpoints import Failpoint, failpoint
 from saga.participant.participant import Participant
 from saga.store.port import Lane, Store
@@ -46,12 +59,15 @@ class Loop:
         chance: Callable[[], float],
         breakers: Breakers | None = None,
         clock: Clock | None = None,
+        pulse: Pulse | None = None,
+        watch: Watch | None = None,
         idle_wait: float = IDLE_WAIT,
         mark_after: float = MARK_AFTER,
         due_every: float = DUE_EVERY,
     ) -> None:
         self.participant, self.store, self.broker, self.stopping, self.batch = participant, store, broker, stopping, batch
         self.clock, self.idle_wait, self.due_every = clock or participant.clock, idle_wait, due_every
+        self.pulse, self.watch = pulse or Pulse(participant.name, self.clock), watch
         self.relay = Relay(store, broker, self.clock, mark_after=mark_after)
         self.acks = Acks(participant)
         self.breakers = breakers or Breakers(participant.dependencies.values(), self.clock)
@@ -76,6 +92,10 @@ class Loop:
         assert self._consumer is not None
         return self._consumer
 
+    def parts(self) -> list[Part]:
+        """How this thread and its lanes are; called from any thread."""
+        return [self.pulse.part(self.processor.doing), *self.lanes.parts()]
+
     def run(self) -> None:
         """Turn until told to stop; what the lanes have in hand is published and marked before the group is left."""
         self.join()
@@ -95,6 +115,8 @@ class Loop:
                 if not error.retriable or self.stopping.is_set():
                     raise
                 log.warning("the group %s cannot be joined (%s); trying again", name, error)
+                self.pulse.beat(f"waiting for the broker: {error}")
+                self._trouble("broker", error)
                 self.clock.sleep(TROUBLE_PAUSE)
         self.relay.open()
 
@@ -115,6 +137,7 @@ class Loop:
 
         Answers whether anything moved or is on its way.
         """
+        self.pulse.beat()
         records = self._poll()
         self.lanes.claim_due()
         if self.lanes.rewound:  # they come again, after those that were passed over
@@ -139,6 +162,7 @@ class Loop:
             if not error.retriable:
                 raise
             log.warning("the broker cannot be read (%s); trying again", error)
+            self._trouble("broker", error)
             self.clock.sleep(self.idle_wait)
             return []
 
@@ -182,7 +206,8 @@ class Loop:
             self.lanes.fenced(fenced)
         except (StoreError, RegistryUnavailable) as error:
             log.warning("lane %s/%d rests for %.0f s: %s", lane.saga, lane.number, TROUBLE_PAUSE, error)
-            owned.resume_at = self.clock.monotonic() + TROUBLE_PAUSE
+            owned.resume_at, owned.resting = self.clock.monotonic() + TROUBLE_PAUSE, str(error)
+            self._trouble("registry" if isinstance(error, RegistryUnavailable) else "store", error)
         else:
             return
         self.consumer.pause(self.lanes.twins(lane.number))
@@ -252,7 +277,13 @@ class Loop:
                 self.relay.mark_in_time()
         except StoreError as error:
             log.warning("the outbox cannot be read or marked (%s); trying again", error)
+            self._trouble("store", error)
             self.relay.waiting.update(self.lanes.owned)
+
+    def _trouble(self, what: str, error: SagaError) -> None:
+        """Have health say at once that something is away; whether it is back is for the watch to find out."""
+        if self.watch is not None and not isinstance(error, StoreConflict | StatementFailed):
+            self.watch.trouble(what, str(error))
 
     def _tell_offsets(self) -> None:
         """Committed offsets serve lag and loss detection; the store's fence is the truth."""

@@ -85,6 +85,15 @@ class Processor:
             ]
         self._carry_on(lane, intents)
 
+    @property
+    def doing(self) -> str | None:
+        """The handler that runs now, in words; called from any thread."""
+        if (calling := self.invocation.calling) is not None:
+            return f"{calling[0].title} for workflow {calling[1]}"
+        if intents := self.externals.calling:
+            return f"{intents[0].handler.title}, which calls the world for {len(intents)} workflows"
+        return None
+
     def close(self) -> None:
         self.externals.close()
         self.invocation.close()

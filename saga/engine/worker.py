@@ -6,7 +6,7 @@ import logging
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from saga.contracts.topics import saga_topics
 from saga.engine.breakers import Breakers, BreakerStanding
+from saga.engine.health import Health, Part, State
 from saga.engine.intake import Counts
 from saga.engine.loop import Loop
+from saga.engine.pulse import Pulse
+from saga.engine.watch import Watch
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
 from saga.participant.participant import Participant
 from saga.store.port import Store
@@ -72,7 +75,10 @@ class Worker:
         self._stopping = threading.Event()
         self._loops: list[Loop] = []
         self._running = False
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
+        self.parts: list[Callable[[], Iterable[Part]]] = []
+        self._watch = Watch(participant, store, broker, registry)
+        self._pulses: list[Pulse] = []
 
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or `stop`, then drain: finish what is in hand, publish, leave the group.
@@ -83,18 +89,22 @@ class Worker:
             self._stopping.wait()
 
     @contextmanager
-    def running(self) -> Iterator[Worker]:
-        """Run in threads beside the caller's own work, drained at the end of the block."""
-        threads = self._begin()
+    def running(self, *, failed: Callable[[BaseException], None] | None = None) -> Iterator[Worker]:
+        """Run in threads beside the caller's own work, drained at the end of the block, which raises what ended the worker.
+
+        So that the caller need not wait for that end, `failed` is called at once with what ended the first thread, in that
+        thread; `failure` says it too, and `health` is dead from then on.
+        """
+        threads = self._begin(failed)
         try:
             yield self
         finally:
             self._stopping.set()
             for thread in threads:
                 thread.join()
-            self._loops, self._running = [], False
-        if self._failure is not None:
-            raise self._failure
+            self._loops, self._pulses, self._running = [], [], False
+        if self.failure is not None:
+            raise self.failure
 
     def stop(self) -> None:
         """Ask for the drain; returns at once."""
@@ -111,31 +121,62 @@ class Worker:
                     stopped[number] = owned.stopped
         return Standing(tuple(sorted(lanes)), stopped, counts, self._breakers.standing())
 
-    def _begin(self) -> list[threading.Thread]:
+    def health(self) -> Health:
+        """How the worker and everything it depends on are, as seen last; asks nothing of anybody, so it never waits.
+
+        Whoever has more to tell appends to `parts` a function that answers it.
+        """
+        found = [self._part(), *(part for loop in self._loops for part in loop.parts())]
+        turning = {loop.pulse for loop in self._loops}
+        found += [pulse.part(None) for pulse in self._pulses if pulse not in turning]
+        found += self._watch.parts()
+        found += [_dependency(name, standing) for name, standing in self._breakers.standing().items()]
+        found += [part for parts in self.parts for part in parts()]
+        return Health(self.participant.name, self.participant.saga.name, tuple(found))
+
+    def _part(self) -> Part:
+        if self.failure is not None:
+            return Part("worker", State.DEAD, f"it ended: {type(self.failure).__name__}: {self.failure}")
+        if not self._running:
+            return Part("worker", State.STOPPED, "it does not run")
+        if self._stopping.is_set():
+            return Part("worker", State.STOPPED, "it drains")
+        return Part("worker", State.READY, f"it runs with {self.threads} threads")
+
+    def _begin(self, failed: Callable[[BaseException], None] | None) -> list[threading.Thread]:
         if self._running:
             raise LifecycleError(f"the worker of {self.participant.name!r} is running already")
-        self._running, self._failure = True, None
-        self._stopping.clear()
-        names = (f"saga-{self.participant.name}-{number}" for number in range(self.threads))
-        threads = [threading.Thread(target=self._live, name=name) for name in names]
+        self._running, self.failure = True, None
+        self._stopping = threading.Event()  # a watch of the last run may still hold the old one
+        name = self.participant.name
+        self._pulses = [Pulse(f"thread saga-{name}-{number}", self.participant.clock) for number in range(self.threads)]
+        names = [f"saga-{name}-{number}" for number in range(self.threads)]
+        threads = [
+            threading.Thread(target=self._live, args=[pulse, failed], name=name)
+            for name, pulse in zip(names, self._pulses, strict=True)
+        ]
         for thread in threads:
             thread.start()
+        # it may be in a question that nobody answers when the worker ends, so nobody waits for it
+        threading.Thread(target=self._watch.run, args=[self._stopping], name=f"saga-{name}-watch", daemon=True).start()
         return threads
 
-    def _live(self) -> None:
+    def _live(self, pulse: Pulse, failed: Callable[[BaseException], None] | None) -> None:
         """The life of one thread; what ends it ends the worker."""
         try:
-            self._wait_for_schemas()
-            if (partitions := self._wait_for_topics()) is not None:
-                loop = self._loop(partitions)
+            self._wait_for_schemas(pulse)
+            if (partitions := self._wait_for_topics(pulse)) is not None:
+                loop = self._loop(partitions, pulse)
                 self._loops.append(loop)
                 loop.run()
         except BaseException as error:
             log.error("the worker of %r ends: %s", self.participant.name, error)
-            self._failure = self._failure or error
+            first, self.failure = self.failure is None, self.failure or error
             self._stopping.set()
+            if first and failed is not None:
+                failed(error)
 
-    def _loop(self, partitions: int) -> Loop:
+    def _loop(self, partitions: int, pulse: Pulse) -> Loop:
         return Loop(
             self.participant,
             self.store,
@@ -145,9 +186,11 @@ class Worker:
             stopping=self._stopping,
             chance=self.chance,
             breakers=self._breakers,
+            pulse=pulse,
+            watch=self._watch,
         )
 
-    def _wait_for_schemas(self) -> None:
+    def _wait_for_schemas(self, pulse: Pulse) -> None:
         """Have the ids of all schemas before the first record; a registry that is away is waited for."""
         told = False
         while not self._stopping.is_set():
@@ -158,9 +201,11 @@ class Worker:
                 if not told:
                     log.warning("waiting for the registry: %s", error)
                 told = True
+                pulse.beat(f"waiting for the registry: {error}")
+                self._watch.trouble("registry", str(error))
             self._stopping.wait(_LOOK_AGAIN)
 
-    def _wait_for_topics(self) -> int | None:
+    def _wait_for_topics(self, pulse: Pulse) -> int | None:
         """The partition count of the saga's topics; None if told to stop meanwhile. Waits for a broker as long as it takes."""
         clock, topics = self.participant.clock, saga_topics(self.participant.saga.name)
         patience, told = clock.monotonic() + TOPIC_PATIENCE, ""
@@ -169,6 +214,7 @@ class Worker:
                 found = self.broker.partitions(topics)
             except BrokerError as error:
                 news, patience = f"waiting for the broker: {error}", clock.monotonic() + TOPIC_PATIENCE
+                self._watch.trouble("broker", str(error))
             else:
                 missing = ", ".join(topic for topic, count in found.items() if count is None)
                 if not missing:
@@ -176,6 +222,7 @@ class Worker:
                 news = f"waiting for topic {missing}; run: saga topics apply"
                 if clock.monotonic() > patience:
                     raise DefinitionError(f"after {TOPIC_PATIENCE:.0f} s still {news}")
+            pulse.beat(news)
             if news != told:
                 log.warning("%s", news)
                 told = news
@@ -210,3 +257,11 @@ class Worker:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _dependency(name: str, breaker: BreakerStanding) -> Part:
+    """How a declared dependency is, as its breaker sees it."""
+    if breaker.circuit is Circuit.CLOSED:
+        return Part(name, State.READY, f"{breaker.failure_rate:.0%} of the latest calls failed")
+    probe = f", tried again at {breaker.next_probe:%T %Z}" if breaker.next_probe else ""
+    return Part(name, State.DEGRADED, f"its breaker is {breaker.circuit.value} since {breaker.since:%F %T %Z}{probe}")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("saga.operator")
 
 MAX_BACKLOG = 100_000
+MAX_PARKED = 10_000
 COUNT_EVERY = 1.0
 
 
@@ -36,7 +37,8 @@ class Participant(Declarations):
 
     `name` is the `by` of its steps in the saga schema, its Kafka consumer group is `<saga>.<name>`. `gates` says which feature
     gates are open for a workflow that it starts, by default `SAGA_GATES`. `max_backlog` bounds the unpublished
-    events, beyond which `start` refuses. `clock` and `ids` (of new workflows) are arguments for tests.
+    events, beyond which `start` refuses, and `max_parked` the parked workflows; beyond either a worker takes nothing more
+    in. `clock` and `ids` (of new workflows) are arguments for tests.
     """
 
     def __init__(
@@ -46,12 +48,13 @@ class Participant(Declarations):
         *,
         gates: Gates | None = None,
         max_backlog: int = MAX_BACKLOG,
+        max_parked: int = MAX_PARKED,
         clock: Clock | None = None,
         ids: Callable[[], str] = ids.workflow_id,
     ) -> None:
         super().__init__(name, Versions(name, [saga] if isinstance(saga, Saga) else saga))
         self.clock, self.gates = clock or SystemClock(), gates or EnvironmentGates()
-        self._ids, self._max_backlog = ids, max_backlog
+        self.max_backlog, self.max_parked, self._ids = max_backlog, max_parked, ids
         self._backlog, self._count_again = 0, 0.0
 
     def __repr__(self) -> str:
@@ -163,10 +166,10 @@ class Participant(Declarations):
         """Counted at most once a second: so many are let in beyond the bound as begin within one."""
         if self.clock.monotonic() >= self._count_again:
             self._count_again = self.clock.monotonic() + COUNT_EVERY
-            self._backlog = unit.backlog(self.saga.name, self._max_backlog + 1)
-        if self._backlog > self._max_backlog:
+            self._backlog = unit.backlog(self.saga.name, self.max_backlog + 1)
+        if self._backlog > self.max_backlog:
             raise Overloaded(
-                f"more than {self._max_backlog} events of {self.name!r} wait to be published: Kafka is away, or no worker of "
+                f"more than {self.max_backlog} events of {self.name!r} wait to be published: Kafka is away, or no worker of "
                 f"{self.name!r} runs. Nothing was begun; try again later.",
                 retry_after=COUNT_EVERY,
             )

@@ -19,7 +19,7 @@ from typing import Any
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import StepStatus
-from saga.store.port import Changes, Fence, Lane, Listed, OutboxRow, Published, Search, Transaction, Workflow
+from saga.store.port import Changes, Fence, Lane, Listed, OutboxRow, Published, Search, Transaction, Waiting, Workflow
 
 _BUSY = {StepStatus.RUNNING, StepStatus.COMPENSATING}
 
@@ -86,6 +86,18 @@ class MemoryUnit:
     def backlog(self, saga: str, limit: int) -> int:
         rows = (row for (of, _), rows in self.tables.outbox.items() if of == saga for row in rows.values())
         return min(limit, sum(row.offset is None for row in rows))
+
+    def waiting(self, saga: str) -> dict[int, Waiting]:
+        written: dict[int, list[datetime]] = {}
+        for (of, _), rows in self.tables.outbox.items():
+            for row in rows.values():
+                if of == saga and row.offset is None:
+                    written.setdefault(row.lane, []).append(row.created)
+        return {lane: Waiting(len(moments), min(moments)) for lane, moments in written.items()}
+
+    def count_parked(self, saga: str, limit: int) -> int:
+        found = (w for (of, _), w in self.tables.workflows.items() if of == saga)
+        return min(limit, sum(any(fence.error is not None for fence in w.fences.values()) for w in found))
 
     def running(self, saga: str, lane: int) -> list[str]:
         found = (w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane == lane and not w.closed)

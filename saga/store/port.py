@@ -163,6 +163,13 @@ class OutboxRow(NamedTuple):
     offset: int | None = None
 
 
+class Waiting(NamedTuple):
+    """Unpublished rows of one lane: how many, and when the oldest was written."""
+
+    rows: int
+    since: datetime
+
+
 class Published(NamedTuple):
     """A delivery report: the outbox row of this workflow and sequence stands at `offset` of its topic and partition."""
 
@@ -224,6 +231,14 @@ class Unit(Transaction, Protocol):
 
     def backlog(self, saga: str, limit: int) -> int:
         """How many outbox rows of the saga are not published; counts no further than `limit`."""
+        ...
+
+    def waiting(self, saga: str) -> dict[int, Waiting]:
+        """Lane to its unpublished outbox rows, of lanes that have any; reads them all, so it is for looking, not for work."""
+        ...
+
+    def count_parked(self, saga: str, limit: int) -> int:
+        """How many workflows of the saga are parked here; counts no further than `limit`."""
         ...
 
     def running(self, saga: str, lane: int) -> list[str]:
@@ -321,24 +336,6 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class Tables(Protocol):
-    """The store's schema: what `saga db` works on."""
-
-    def version(self) -> int:
-        """The number of the last migration applied; 0 in an empty database."""
-        ...
-
-    def latest(self) -> int: ...
-
-    def upgrade(self) -> list[str]:
-        """Apply what is missing, each migration in a transaction; answers the names applied."""
-        ...
-
-    def script(self) -> str:
-        """The SQL of what is missing, for a database administrator."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

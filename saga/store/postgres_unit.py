@@ -15,7 +15,7 @@ import psycopg
 
 from saga.clock import Clock
 from saga.errors import LaneFenced, StoreConflict, StoreError
-from saga.store.port import Changes, Lane, Listed, OutboxRow, Published, Search, Workflow
+from saga.store.port import Changes, Lane, Listed, OutboxRow, Published, Search, Waiting, Workflow
 from saga.store.postgres_pipeline import Answer, Pipeline
 from saga.store.postgres_rows import (
     fence_columns,
@@ -88,6 +88,12 @@ class PostgresUnit:
 
     def backlog(self, saga: str, limit: int) -> int:
         return int(self.pipeline.rows("backlog", saga=saga, limit=limit)[0][0])
+
+    def waiting(self, saga: str) -> dict[int, Waiting]:
+        return {lane: Waiting(rows, since.astimezone(UTC)) for lane, rows, since in self.pipeline.rows("waiting", saga=saga)}
+
+    def count_parked(self, saga: str, limit: int) -> int:
+        return int(self.pipeline.rows("count_parked", saga=saga, limit=limit)[0][0])
 
     def running(self, saga: str, lane: int) -> list[str]:
         return [id_ for (id_,) in self.pipeline.rows("running", saga=saga, lane=lane)]

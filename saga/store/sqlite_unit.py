@@ -18,7 +18,7 @@ from saga.clock import Clock
 from saga.errors import LaneFenced, LifecycleError, StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.json_columns import exceptions_of, exceptions_text, interventions_of, interventions_text
-from saga.store.port import Changes, Fence, Lane, Listed, OutboxRow, Published, Received, Search, Workflow
+from saga.store.port import Changes, Fence, Lane, Listed, OutboxRow, Published, Received, Search, Waiting, Workflow
 from saga.store.sqlite_tables import engine_statements, store_error
 from saga.store.statements import statements
 
@@ -74,6 +74,12 @@ class SqliteUnit:
 
     def backlog(self, saga: str, limit: int) -> int:
         return int(self.query("backlog", saga, limit).fetchone()[0])
+
+    def waiting(self, saga: str) -> dict[int, Waiting]:
+        return {lane: Waiting(rows, datetime.fromisoformat(since)) for lane, rows, since in self.query("waiting", saga)}
+
+    def count_parked(self, saga: str, limit: int) -> int:
+        return int(self.query("count_parked", saga, limit).fetchone()[0])
 
     def running(self, saga: str, lane: int) -> list[str]:
         return [id_ for (id_,) in self.query("running", saga, lane)]

@@ -11,6 +11,7 @@ import uvicorn
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from saga import assembly
+from saga.observe.health import asgi
 from saga.settings import Settings
 from services.orders.api import api
 from services.orders.app import orders
@@ -30,7 +31,8 @@ def main() -> None:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with closing(assembly.store(settings)) as store:
         worker = assembly.worker(orders, settings, store)
-        server = uvicorn.Server(uvicorn.Config(api(store), host=listen.host, port=listen.port, log_level="warning"))
+        application = api(store, asgi(worker))
+        server = uvicorn.Server(uvicorn.Config(application, host=listen.host, port=listen.port, log_level="warning"))
 
         def serve() -> None:
             try:

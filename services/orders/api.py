@@ -12,7 +12,8 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 
 from saga import LifecycleError, Overloaded
 from saga.errors import EventTooLarge, StoreError
@@ -56,8 +57,8 @@ class OrderRequest(BaseModel):
         return OrderPlaced.model_validate({**self.model_dump(), "total": self.total})
 
 
-def api(store: Store) -> Starlette:
-    """`POST /orders`, `GET /orders/{order_id}`; the store's transactions run in threads."""
+def api(store: Store, health: ASGIApp | None = None) -> Starlette:
+    """`POST /orders`, `GET /orders/{order_id}`; the store's transactions run in threads. `health` answers below `/saga`."""
 
     def take_in(order: OrderPlaced) -> str:
         with store.transaction() as tx:
@@ -83,7 +84,9 @@ def api(store: Store) -> Starlette:
             return _problem(HTTPStatus.NOT_FOUND, f"no order {order_id}; POST /orders places one")
         return JSONResponse(order)
 
-    routes = [Route("/orders", post_order, methods=["POST"]), Route("/orders/{order_id}", get_order)]
+    routes: list[BaseRoute] = [Route("/orders", post_order, methods=["POST"]), Route("/orders/{order_id}", get_order)]
+    if health is not None:
+        routes.append(Mount("/saga", health))
     return Starlette(routes=routes, exception_handlers=dict.fromkeys(_STATUS, _refuse))
 
 

@@ -12,7 +12,19 @@ import pytest
 
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import Changes, Fence, Intervention, OutboxRow, Published, Received, Search, Transaction, Unit, Workflow
+from saga.store.port import (
+    Changes,
+    Fence,
+    Intervention,
+    OutboxRow,
+    Published,
+    Received,
+    Search,
+    Transaction,
+    Unit,
+    Waiting,
+    Workflow,
+)
 from tests.contract.conftest import ArchivedStore, Database
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -390,6 +402,31 @@ def test_the_backlog_counts_what_is_not_published_and_no_further_than_asked(stor
         after = unit.backlog("checkout", 10)
 
     assert (before, after) == ((3, 2, 0), 2)
+
+
+def test_what_waits_to_be_published_is_counted_by_lane_with_its_oldest_row(store: ArchivedStore) -> None:
+    old, young = outbox("w1", 1)._replace(created=NOW), outbox("w1", 2)
+    save(store, changes_of(workflow("w1"), outbox=[young, old, outbox("w1", 3, saga="other")]))
+    save(store, changes_of(workflow("w2", lane=1), outbox=[outbox("w2", 1, lane=1)]))
+
+    with store.unit() as unit:
+        before = unit.waiting("checkout")
+        unit.mark([Published("checkout", "w1", 1, 7), Published("checkout", "w2", 1, 8)])
+        after = unit.waiting("checkout")
+
+    assert before == {0: Waiting(2, NOW), 1: Waiting(1, LATER)}
+    assert after == {0: Waiting(1, LATER)}
+
+
+def test_parked_workflows_are_counted_once_each_and_no_further_than_asked(store: ArchivedStore) -> None:
+    parked = {"reserve": fence(error="no"), "label": fence("label", error="neither")}
+    save(store, changes_of(*(workflow(f"w{n}", fences=parked) for n in range(3)), workflow("fine", fences={"a": fence("a")})))
+    save(store, Changes(closed=[workflow("w2", closed=NOW, fences={"reserve": fence()})]))
+
+    with store.unit() as unit:
+        found = [unit.count_parked("checkout", limit) for limit in (10, 1)], unit.count_parked("nothing", 10)
+
+    assert found == ([2, 1], 0)
 
 
 def test_parked_workflows_are_due_by_lane_and_time_the_longest_waiting_first(store: ArchivedStore) -> None:

@@ -14,10 +14,11 @@ import pytest
 from psycopg import sql
 
 from saga.errors import DefinitionError, StoreError
-from saga.store.port import Changes, OutboxRow, Tables, Workflow
+from saga.store.port import Changes, OutboxRow, Workflow
 from saga.store.postgres import PostgresStore
 from saga.store.postgres_tables import PostgresTables
 from saga.store.statements import Migration, migrations
+from saga.store.tables import Tables
 from servers.process import free_port
 
 pytestmark = pytest.mark.slow

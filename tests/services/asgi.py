@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import httpx
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 
-def client(app: Starlette) -> httpx.Client:
+def client(app: ASGIApp) -> httpx.Client:
     return httpx.Client(transport=_InProcess(app), base_url="http://service")
 
 
 class _InProcess(httpx.BaseTransport):
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.asgi = httpx.ASGITransport(app)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

@@ -6,12 +6,14 @@ from typing import Any
 import httpx
 import pytest
 
-from saga import Overloaded, Transaction
+from saga import Overloaded, Transaction, Worker
 from saga.errors import StoreError
+from saga.observe.health import asgi
 from saga.store.memory import MemoryStore
+from saga.transport.memory import MemoryBroker
 from services.orders import api as module
 from services.orders.api import api
-from services.orders.app import cancel, confirm, place
+from services.orders.app import cancel, confirm, orders, place
 from services.orders.events import OrderCancelled, OrderConfirmed, OrderLine, OrderPlaced, ParcelDispatched
 from tests.services.asgi import client
 from tests.services.tables import SERVICES
@@ -120,6 +122,16 @@ def test_a_service_without_room_says_when_to_come_back(http: httpx.Client, monke
 
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "7"
+
+
+def test_the_health_of_the_embedded_worker_is_answered_beside_the_orders(store: MemoryStore) -> None:
+    worker = Worker(orders, store=store, broker=MemoryBroker())
+
+    with client(api(store, asgi(worker))) as http:
+        alive, ready = http.get("/saga/livez"), http.get("/saga/readyz")
+
+    assert (alive.status_code, ready.status_code) == (200, 503)
+    assert ready.json()["reasons"] == ["worker: it does not run"]
 
 
 def test_a_database_that_is_away_is_no_fault_of_the_customer_and_not_named(

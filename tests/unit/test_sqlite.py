@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from saga.errors import DefinitionError, StoreBusy, StoreConflict, StoreError
-from saga.store.port import Changes, OutboxRow, Published, Tables, Workflow
+from saga.store.port import Changes, OutboxRow, Published, Workflow
 from saga.store.sqlite import SqliteStore
 from saga.store.sqlite_tables import SqliteTables
 from saga.store.statements import Migration, migrations, statements
+from saga.store.tables import Tables
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOLD = """

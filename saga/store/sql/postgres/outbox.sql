@@ -40,6 +40,9 @@ FROM saga_outbox WHERE created < %(before)s::timestamptz ORDER BY created, aggre
 -- name: backlog
 SELECT count(*) FROM (SELECT FROM saga_outbox WHERE saga = %(saga)s AND published IS NULL LIMIT %(limit)s) AS pending;
 
+-- name: waiting
+SELECT lane, count(*), min(created) FROM saga_outbox WHERE saga = %(saga)s AND published IS NULL GROUP BY lane;
+
 -- name: pending
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
 FROM saga_outbox

@@ -143,3 +143,7 @@ DELETE FROM saga_fence WHERE saga = %(saga)s AND workflow_id = ANY(%(ids)b::text
 
 -- name: drop_inbox
 DELETE FROM saga_inbox WHERE saga = %(saga)s AND workflow_id = ANY(%(ids)b::text[]);
+
+-- name: count_parked
+SELECT count(*)
+FROM (SELECT DISTINCT workflow_id FROM saga_fence WHERE saga = %(saga)s AND error IS NOT NULL LIMIT %(limit)s) AS parked;

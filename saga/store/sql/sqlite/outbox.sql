@@ -25,6 +25,9 @@ FROM saga_outbox WHERE created < ?1 ORDER BY created, aggregateid, sequence LIMI
 -- name: backlog
 SELECT count(*) FROM (SELECT 1 FROM saga_outbox WHERE saga = ?1 AND published IS NULL LIMIT ?2);
 
+-- name: waiting
+SELECT lane, count(*), min(created) FROM saga_outbox WHERE saga = ?1 AND published IS NULL GROUP BY lane;
+
 -- name: pending
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
 FROM saga_outbox WHERE saga = ?1 AND lane = ?2 AND published IS NULL ORDER BY aggregateid, sequence LIMIT ?3;

@@ -94,3 +94,7 @@ DELETE FROM saga_fence WHERE saga = ?1 AND workflow_id IN (SELECT value FROM jso
 
 -- name: drop_inbox
 DELETE FROM saga_inbox WHERE saga = ?1 AND workflow_id IN (SELECT value FROM json_each(?2));
+
+-- name: count_parked
+SELECT count(*)
+FROM (SELECT DISTINCT workflow_id FROM saga_fence WHERE saga = ?1 AND error IS NOT NULL LIMIT ?2);

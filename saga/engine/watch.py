@@ -1,0 +1,163 @@
+"""What a participant depends on, looked at from time to time: whether it answers, and what waits in the store.
+
+Looking may block, so it has a thread of its own; everybody else reads what the last look found.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Event as Flag
+from typing import TYPE_CHECKING, NamedTuple
+
+from saga.contracts.topics import saga_topics
+from saga.engine.health import Part, State
+from saga.errors import BrokerError, LifecycleError, RegistryUnavailable, SagaError
+from saga.participant.participant import Participant
+from saga.store.port import Store, Waiting
+from saga.transport.port import Broker
+
+if TYPE_CHECKING:
+    from saga.contracts.registry import Registry
+
+log = logging.getLogger("saga.watch")
+
+LOOK_EVERY = 5.0
+UNPUBLISHED_PATIENCE = timedelta(seconds=30)
+
+
+class Away(NamedTuple):
+    """What does not answer, since when, and how it said so."""
+
+    since: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What waited in the store at the last look: unpublished rows by lane, and parked workflows."""
+
+    waiting: dict[int, Waiting] = field(default_factory=dict)
+    parked: int = 0
+
+    @property
+    def unpublished(self) -> int:
+        return sum(lane.rows for lane in self.waiting.values())
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the oldest unpublished row was written."""
+        return min((lane.since for lane in self.waiting.values()), default=None)
+
+
+class Watch:
+    """Looks at what one participant depends on; `away` says what did not answer, `stock` what the store said last."""
+
+    def __init__(
+        self, participant: Participant, store: Store | None, broker: Broker | None, registry: Registry | None = None
+    ) -> None:
+        self.participant, self.clock = participant, participant.clock
+        self.store, self.broker, self.registry = store, broker, registry
+        self.away: dict[str, Away] = {}
+        self.seen: dict[str, datetime] = {}
+        self.stock = Stock()
+
+    def run(self, stopping: Flag) -> None:
+        """Look until told to stop."""
+        while not stopping.is_set():
+            self.look(stopping)
+            stopping.wait(LOOK_EVERY)
+
+    def look(self, stopping: Flag | None = None) -> None:
+        """Look at everything once; what does not answer is noted, nothing is raised."""
+        asked: dict[str, Callable[[], None] | None] = {
+            "store": self._ask_store if self.store is not None else None,
+            "broker": self._ask_broker if self.broker is not None else None,
+            "registry": self._ask_registry if self.registry is not None else None,
+        }
+        for name, ask in asked.items():
+            if ask is not None and not (stopping is not None and stopping.is_set()):
+                self._ask(name, ask)
+
+    def trouble(self, name: str, error: str) -> None:
+        """Note, between two looks, that somebody found this away."""
+        if name not in self.away:
+            self.away = {**self.away, name: Away(self.clock.now(), error)}
+            log.warning("%s is away: %s", name, error)
+
+    def parts(self) -> list[Part]:
+        """What was found, in words."""
+        return [*(self._answers(name) for name in self._asked()), *self._outbox(), *self._parked()]
+
+    def _asked(self) -> list[str]:
+        known = {"broker": self.broker, "store": self.store, "registry": self.registry}
+        return [name for name, what in known.items() if what is not None]
+
+    def _ask(self, name: str, ask: Callable[[], None]) -> None:
+        try:
+            ask()
+        except LifecycleError:
+            return  # the store is closed, or its only connection in its caller's hands: that says nothing about it
+        except SagaError as error:
+            self.trouble(name, str(error))
+        except Exception as error:  # looking must not end, or health would go on saying what was true once
+            self.trouble(name, f"{type(error).__name__}: {error}")
+        else:
+            self.seen = {**self.seen, name: self.clock.now()}
+            if name in self.away:
+                self.away = {other: found for other, found in self.away.items() if other != name}
+                log.info("%s is back", name)
+
+    def _ask_store(self) -> None:
+        assert self.store is not None
+        saga = self.participant.saga.name
+        with self.store.unit() as unit:
+            self.stock = Stock(unit.waiting(saga), unit.count_parked(saga, self.participant.max_parked + 1))
+
+    def _ask_broker(self) -> None:
+        assert self.broker is not None
+        topics = self.broker.partitions(saga_topics(self.participant.saga.name))
+        if missing := [topic for topic, count in topics.items() if count is None]:
+            raise BrokerError(f"topic {', '.join(missing)} does not exist; run: saga topics apply")
+
+    def _ask_registry(self) -> None:
+        assert self.registry is not None
+        try:
+            self.registry.known(self.participant.saga.subject(self.participant.saga.published[0]))
+        except RegistryUnavailable as error:
+            raise RegistryUnavailable(f"{error}; what is known here goes on") from error
+
+    def _answers(self, name: str) -> Part:
+        if (away := self.away.get(name)) is not None:
+            return Part(name, State.DEGRADED, f"away since {away.since:%F %T %Z}: {away.error}")
+        if (seen := self.seen.get(name)) is None:
+            return Part(name, State.READY, "not asked yet")
+        return Part(name, State.READY, f"answered {_ago(self.clock.now() - seen)} ago")
+
+    def _outbox(self) -> list[Part]:
+        if self.store is None:
+            return []
+        found, bound, now = self.stock, self.participant.max_backlog, self.clock.now()
+        state, text = State.READY, f"{found.unpublished} events wait to be published"
+        if found.unpublished > bound:
+            state, text = State.DEGRADED, f"{text}, more than {bound}: start refuses, and nothing is taken in"
+        late = [lane for lane, rows in sorted(found.waiting.items()) if now - rows.since > UNPUBLISHED_PATIENCE]
+        if late and (oldest := found.oldest) is not None:
+            lanes = f"lane{'s' if len(late) > 1 else ''} {', '.join(map(str, late))}"
+            text = f"{text}, the oldest for {_ago(now - oldest)} (of {lanes}): is Kafka away, or does no worker own them?"
+            state = State.DEGRADED
+        return [Part("outbox", state, text)]
+
+    def _parked(self) -> list[Part]:
+        if self.store is None:
+            return []
+        found, bound = self.stock.parked, self.participant.max_parked
+        if found > bound:
+            return [Part("parked", State.DEGRADED, f"more than {bound} workflows: nothing is taken in; look at: saga parked")]
+        return [Part("parked", State.READY, f"{found} of at most {bound} workflows")]
+
+
+def _ago(span: timedelta) -> str:
+    return f"{span.total_seconds():.0f} s"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from saga import Worker, assembly
+from saga.contracts.topics import saga_topics
+from saga.errors import BrokerError
+from saga.observe.health import served
+from saga.store.memory import MemoryStore
+from saga.store.sqlite import SqliteStore
+from saga.transport.memory import MemoryBroker
+from tests.commands import Commands
+from tests.travel import Script, fleet
+from tests.waiting import until
+
+STOCK = "services.stock.app:stock"
+
+
+@pytest.fixture
+def saga(tmp_path: Path) -> Commands:
+    return Commands(tmp_path)
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    broker = MemoryBroker(saga_topics("travel"), partitions=2)
+    with Worker(fleet(Script())[0], store=MemoryStore(), broker=broker).running() as worker:
+        until(lambda: len(worker.standing().lanes) == 2 and worker.health().ready, what="a ready worker")
+        yield worker
+
+
+def test_a_process_that_is_ready_is_told_and_exits_with_0(saga: Commands, worker: Worker) -> None:
+    with served(worker, "127.0.0.1:0") as url:
+        said = saga("health", url)
+        by_setting = saga("health", "--json", SAGA_HEALTH=url.removeprefix("http://"))
+
+    assert said.code == by_setting.code == 0
+    assert said.out.splitlines()[0] == "agency of saga travel: ready"
+    assert "lane 1" in said.out
+    assert by_setting.json["state"] == "ready"
+
+
+def test_a_process_that_is_degraded_exits_with_1_and_its_reasons(saga: Commands, worker: Worker) -> None:
+    worker._watch.trouble("broker", "nobody answers")
+
+    with served(worker, "127.0.0.1:0") as url:
+        said = saga("health", f"{url}/readyz")
+
+    assert said.code == 1
+    assert "nobody answers" in said.err
+
+
+def test_a_process_that_does_not_answer_exits_with_2(saga: Commands) -> None:
+    said = saga("health", "http://127.0.0.1:9", "--json")
+
+    assert said.code == 2
+    assert said.json["reasons"][0].startswith("process: no answer from http://127.0.0.1:9/health: ")
+
+
+def test_from_outside_the_database_and_the_broker_are_asked(
+    saga: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SqliteStore(tmp_path / "stock.db", migrate=True).close()
+    broker = MemoryBroker(saga_topics("checkout"), partitions=2)
+    monkeypatch.setattr(assembly, "broker", lambda settings, timeout=0.0: broker)
+    ready = saga("health", STOCK, "--database", "sqlite:///stock.db", "--json")
+
+    def away(topics: list[str]) -> dict[str, int | None]:
+        raise BrokerError("nobody answers", retriable=True)
+
+    monkeypatch.setattr(broker, "partitions", away)
+    degraded = saga("health", STOCK, "--database", "sqlite:///stock.db", "--json")
+
+    assert (ready.code, ready.json["state"]) == (0, "ready")
+    assert {part["name"] for part in ready.json["parts"]} == {"broker", "store", "outbox", "parked"}
+    assert (degraded.code, degraded.json["state"]) == (1, "degraded")
+
+
+def test_nobody_to_ask_is_wrong_use(saga: Commands) -> None:
+    said = saga("health")
+
+    assert said.code == 2
+    assert "nobody was named" in said.err
