@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from saga.contracts.topics import saga_topics
+from saga.engine.breaker import Circuit
 from saga.engine.breakers import Breakers, BreakerStanding
 from saga.engine.health import Health, Part, State
 from saga.engine.intake import Counts
