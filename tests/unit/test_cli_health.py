@@ -7,6 +7,7 @@ import pytest
 
 from saga import Worker, assembly
 from saga.contracts.topics import saga_topics
+from saga.engine.health import Part, State
 from saga.errors import BrokerError
 from saga.observe.health import served
 from saga.store.memory import MemoryStore
@@ -44,7 +45,7 @@ def test_a_process_that_is_ready_is_told_and_exits_with_0(saga: Commands, worker
 
 
 def test_a_process_that_is_degraded_exits_with_1_and_its_reasons(saga: Commands, worker: Worker) -> None:
-    worker._watch.trouble("broker", "nobody answers")
+    worker.parts.append(lambda: [Part("bank", State.DEGRADED, "nobody answers")])
 
     with served(worker, "127.0.0.1:0") as url:
         said = saga("health", f"{url}/readyz")
