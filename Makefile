@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ORDERS ?=
 KEEP ?=
 
-.PHONY: help install lint type test test-fast bench-quick demo demo-real servers-up servers-down clean
+.PHONY: help install lint type test test-fast bench-quick demo demo-real servers-up servers-down docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ servers-up: install ## start Kafka, PostgreSQL and a schema registry without Doc
 
 servers-down: install ## stop what servers-up started, and throw its data away
 	@$(BIN)/python -m servers down
+
+docs: install ## write the documents of the contracts to build/docs: a site to read without a network, AsyncAPI, Mermaid
+	$(BIN)/saga docs schemas/checkout --into build/docs
 
 clean: ## remove what was built
 	rm -rf $(VENV) dist build .demo .mypy_cache .ruff_cache .pytest_cache

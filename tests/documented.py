@@ -100,3 +100,37 @@ def _opened() -> dict[str, Any]:
 
 def _record(name: str, *fields: dict[str, Any]) -> dict[str, Any]:
     return {"type": "record", "name": name, "namespace": "returns", "doc": f"{name} is a fact.", "fields": list(fields)}
+
+
+def loan() -> Saga:
+    """Wide: three steps in parallel, joins in alternatives, an arrow that passes four layers, and long names."""
+    steps: list[tuple[str, dict[str, Any]]] = [
+        ("request", {"by": "front", "emits": ["Requested"], "compensated": "Withdrawn"}),
+        (
+            "score",
+            {"by": "risk", "on": ["Requested"], "emits": ["ScoredLow", "ScoredHigh"], "compensated": None, "external": True},
+        ),
+        (
+            "identify",
+            {"by": "identity", "on": ["Requested"], "emits": ["Identified"], "fails": "Unknown", "compensated": "Forgotten"},
+        ),
+        ("reserve_funds", {"by": "treasury", "on": ["Requested"], "emits": ["FundsReserved"], "compensated": "FundsReleased"}),
+        ("review", {"by": "officers", "on": ["ScoredHigh"], "emits": ["Approved"], "fails": "Rejected", "compensated": None}),
+        (
+            "offer",
+            {
+                "by": "front",
+                "on": [["ScoredLow", "Identified", "FundsReserved"], ["Approved", "Identified", "FundsReserved"]],
+                "emits": ["OfferMade"],
+                "compensated": "OfferRevoked",
+            },
+        ),
+        ("sign", {"by": "front", "on": ["OfferMade"], "emits": ["Signed"], "fails": "NotSigned", "pivot": True}),
+        ("pay_out", {"by": "treasury", "on": ["Signed"], "emits": ["PaidOut"]}),
+        ("archive", {"by": "archive", "on": ["Signed", "Requested"], "emits": ["Archived"]}),
+        ("close", {"by": "front", "on": ["PaidOut", "Archived"], "emits": ["LoanOpenedForTheCustomerWhoAskedForItLongAgo"]}),
+    ]
+    fields = [_step(name, attributes) for name, attributes in steps]
+    events = dict.fromkeys(event for field in fields for event in field["type"][1:])
+    own = {"type": "record", "name": "Loan", "namespace": "returns", "doc": "Money for a while.", "fields": fields}
+    return Saga.of(*map(_record, events), {**own, "saga": {"name": "loan", "version": 1, "owner": "front"}})

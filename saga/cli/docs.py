@@ -13,6 +13,9 @@ from saga.contracts.saga import Saga
 from saga.documents.folder import write
 from saga.documents.library import library
 from saga.documents.lint import Finding, lint
+from saga.documents.past import Past, past
+from saga.errors import DefinitionError
+from saga.evolution.history import History
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="The contract folders of one or more sagas.")]
 Into = Annotated[Path, typer.Option("--into", metavar="DIR", help="Where to write; files of an earlier run are replaced.")]
@@ -27,7 +30,10 @@ def docs(
     force: Force = False,
     as_json: output.AsJson = False,
 ) -> None:
-    """Write the documents of sagas: AsyncAPI 3 for each saga and each participant, and a Mermaid diagram for a README.
+    """Write the documents of sagas: a site to read without a network, AsyncAPI 3 and Mermaid.
+
+    The site has a page for each saga, participant and event, and the folder's history in git. There is an AsyncAPI document for
+    each saga and each participant. The same contracts always give the same bytes.
 
     Writes nothing and exits 1 while a text is missing: a purpose, what success is, how a step fails, what a time limit means.
     """
@@ -38,9 +44,18 @@ def docs(
     if check:
         _tell({"missing": []}, f"no text is missing in {', '.join(map(str, folders))}", as_json)
         return
-    done = write(into, library(sagas), force=force)
+    done = write(into, library([(saga, _past(folder, saga)) for folder, saga in zip(folders, sagas, strict=True)]), force=force)
     said = f"wrote {len(done.written)} files to {into}" + (f", removed {len(done.removed)}" if done.removed else "")
     _tell({"missing": [], "into": into, "written": done.written, "removed": done.removed}, said, as_json)
+
+
+def _past(folder: Path, saga: Saga) -> Past:
+    """What git knows; documents are written without it as well."""
+    try:
+        return past(saga, History(folder))
+    except DefinitionError as error:
+        output.progress(f"the pages of {saga.name} tell no history: {error}")
+        return {}
 
 
 def _refuse(findings: Sequence[tuple[Path, Finding]], as_json: bool) -> None:

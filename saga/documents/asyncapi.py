@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
 from saga.contracts.message import CONTENT_TYPE
 from saga.contracts.saga import Saga
-from saga.contracts.topics import compensations_topic, events_topic, group
+from saga.contracts.topics import acks_topic, compensations_topic, events_topic, group
 from saga.documents.example import example
 from saga.documents.statement import Statement, statements
 from saga.protocol.facts import FactStatus
@@ -25,7 +26,12 @@ _WIRE = {
 }
 _KAFKA = {"bindingVersion": "0.5.0"}
 _TEXT = {"type": "string"}
-_HEADERS = "#/components/schemas/headers"
+_CONTENT = {
+    "events": "What is done, keyed by workflow id",
+    "compensations": "What failed, was skipped or was undone, keyed by workflow id",
+    "acks": "What was taken in, without a key: partition p speaks of partition p of the others",
+}
+_SCHEMAS = "#/components/schemas"
 
 
 def asyncapi(saga: Saga, participant: str | None = None) -> Document:
@@ -43,7 +49,7 @@ def asyncapi(saga: Saga, participant: str | None = None) -> Document:
             key: operation for name in who for key, operation in _operations(saga, name, told, alone=participant is not None)
         },
         "components": {
-            "schemas": {"headers": _headers()},
+            "schemas": {"headers": _headers(), "acknowledgment": _acknowledgment()},
             "messages": {type_: _message(saga, type_, told) for type_ in sorted({statement.type for statement in told})},
         },
     }
@@ -70,10 +76,9 @@ def _channel(topic: str) -> str:
 
 def _topic(topic: str, told: Iterable[Statement]) -> Document:
     types = sorted({statement.type for statement in told if statement.topic == topic})
-    what = "What is done" if topic == events_topic(topic.rpartition(".")[0]) else "What failed, was skipped or was undone"
     return {
         "address": topic,
-        "description": f"{what}, keyed by workflow id. All topics of the saga have one partition count, which never changes.",
+        "description": f"{_CONTENT[_channel(topic)]}. All topics of the saga have one partition count, which never changes.",
         "messages": {type_: {"$ref": f"#/components/messages/{type_}"} for type_ in types},
         # Event history: what compaction removes could not be replayed.
         "bindings": {"kafka": {"topic": topic, "topicConfiguration": {"cleanup.policy": ["delete"]}, **_KAFKA}},
@@ -83,7 +88,7 @@ def _topic(topic: str, told: Iterable[Statement]) -> Document:
 def _operations(saga: Saga, participant: str, told: Sequence[Statement], *, alone: bool) -> list[tuple[str, Document]]:
     found = []
     for action in ("send", "receive"):
-        for topic in (events_topic(saga.name), compensations_topic(saga.name)):
+        for topic in (events_topic(saga.name), compensations_topic(saga.name), acks_topic(saga.name)):
             types = sorted(
                 {s.type for s in told if s.topic == topic and participant in (s.by if action == "send" else s.heard)}
             )
@@ -108,16 +113,18 @@ def _operation(saga: Saga, participant: str, action: str, topic: str, types: Ite
 
 def _message(saga: Saga, type_: str, told: Iterable[Statement]) -> Document:
     schema = saga.contract(type_)
-    statuses = sorted({statement.status.value for statement in told if statement.type == type_})
-    exact = {"ce_type": {"const": type_}, "ce_status": {"enum": statuses}}
+    statuses = sorted({said.status.value for said in told if said.type == type_ and said.status})
+    exact: Document = {"ce_type": {"const": type_}, **({"ce_status": {"enum": statuses}} if statuses else {})}
+    every = "acknowledgment" if type_ == ACKNOWLEDGED else "headers"
+    key = {} if type_ == ACKNOWLEDGED else {"key": {**_TEXT, "description": "The workflow id."}}
     return {
         "name": type_,
         "title": str(schema["name"]),
         "summary": schema.get("doc", ""),
         "contentType": CONTENT_TYPE,
-        "headers": {"allOf": [{"$ref": _HEADERS}, {"type": "object", "properties": exact}]},
+        "headers": {"allOf": [{"$ref": f"{_SCHEMAS}/{every}"}, {"type": "object", "properties": exact}]},
         "payload": {"schemaFormat": _AVRO, "schema": schema},
-        "bindings": {"kafka": {"key": {**_TEXT, "description": "The workflow id."}, **_WIRE, **_KAFKA}},
+        "bindings": {"kafka": {**key, **_WIRE, **_KAFKA}},
         "examples": [{"name": "generated", "payload": example(type_, saga.types)}],
     }
 
@@ -157,3 +164,10 @@ def _headers() -> Document:
         "required": [*described],
         "properties": properties,
     }
+
+
+def _acknowledgment() -> Document:
+    """The headers of an acknowledgment, which is no fact about a workflow."""
+    needed = ("ce_specversion", "ce_type", "ce_source", "ce_saga", "content-type")
+    described = _headers()["properties"]
+    return {"type": "object", "required": [*needed], "properties": {name: described[name] for name in needed}}

@@ -8,26 +8,42 @@ from typing import Any
 import orjson
 
 from saga.contracts.saga import Saga
+from saga.contracts.schema import full_name
 from saga.documents.asyncapi import asyncapi
+from saga.documents.html.address import Address, events
+from saga.documents.html.event_page import event_page
+from saga.documents.html.index_page import index_page
+from saga.documents.html.participant_page import participant_page
+from saga.documents.html.saga_page import saga_page
+from saga.documents.past import Past
 from saga.errors import DefinitionError
 from saga.protocol.diagram import mermaid
 
 
-def library(sagas: Sequence[Saga]) -> dict[str, str]:
+def library(sagas: Sequence[tuple[Saga, Past]]) -> dict[str, str]:
     """The files of these sagas, each saga in a folder of its name. Raises DefinitionError for two sagas of one name."""
-    names = [saga.name for saga in sagas]
+    names = [saga.name for saga, _ in sagas]
     for name in names:
         if names.count(name) > 1:
             raise DefinitionError(
                 f"found two sagas {name!r}; expected one folder for each, so run `saga docs` for one at a time"
             )
-    return {f"{saga.name}/{path}": content for saga in sagas for path, content in _of_saga(saga).items()}
+    files = {f"{saga.name}/{path}": content for saga, told in sagas for path, content in _of_saga(saga, told).items()}
+    return {"index.html": index_page([saga for saga, _ in sagas]), **files}
 
 
-def _of_saga(saga: Saga) -> Mapping[str, str]:
-    files = {"asyncapi.json": _json(asyncapi(saga)), "diagram.mmd": f"{mermaid(saga)}\n"}
+def _of_saga(saga: Saga, past: Past) -> Mapping[str, str]:
+    address = Address(saga, "")
+    files = {
+        "index.html": saga_page(saga, past.get(full_name(saga.own, ""), ())),
+        "asyncapi.json": _json(asyncapi(saga)),
+        "diagram.mmd": f"{mermaid(saga)}\n",
+    }
     for participant in sorted(saga.participants):
+        files[address.participant(participant)] = participant_page(saga, participant)
         files[f"participants/{participant}.asyncapi.json"] = _json(asyncapi(saga, participant))
+    for event in events(saga):
+        files[address.event(event)] = event_page(saga, event, past.get(event, ()))
     return files
 
 

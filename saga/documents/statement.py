@@ -8,18 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
 from saga.contracts.saga import Saga
-from saga.contracts.topics import compensations_topic, events_topic
+from saga.contracts.topics import acks_topic, compensations_topic, events_topic
 from saga.protocol.definition import Step, Undo
 from saga.protocol.facts import Fact, FactStatus, audience
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One fact that may be stated; `type` is the full name of its record, `step` None for a wish about the whole workflow."""
+    """What may be stated; `type` is the full name of its record.
+
+    `step` is None for a wish about the whole workflow and for an acknowledgment, which has no status either.
+    """
 
     step: Step | None
-    status: FactStatus
+    status: FactStatus | None
     type: str
     by: frozenset[str]
     heard: frozenset[str]
@@ -27,11 +31,12 @@ class Statement:
 
 
 def statements(saga: Saga) -> list[Statement]:
-    """All of them, step by step in the order of the schema, the wish to abort last."""
+    """All of them, step by step in the order of the schema; the wish to abort and acknowledgments come last."""
     of_steps = (_stated(saga, step, status, type_) for step in saga.steps for status, type_ in _says(saga, step))
     heard = audience(saga, Fact("", FactStatus.ABORT))
     wish = Statement(None, FactStatus.ABORT, "saga.AbortRequested", saga.participants, heard, compensations_topic(saga.name))
-    return [*of_steps, wish]
+    taken_in = Statement(None, None, ACKNOWLEDGED, saga.participants, saga.participants, acks_topic(saga.name))
+    return [*of_steps, wish, taken_in]
 
 
 def is_control(type_: str) -> bool:

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_the_official_parser_accepts_every_document(judge: Judge, tmp_path: Path) -> None:
-    write(tmp_path, library([Saga.load(CHECKOUT), returns()]))
+    write(tmp_path, library([(Saga.load(CHECKOUT), {}), (returns(), {})]))
     files = sorted(tmp_path.rglob("*asyncapi.json"))
 
     found = judge("asyncapi.js", *files)
@@ -32,7 +32,7 @@ def test_the_official_parser_accepts_every_document(judge: Judge, tmp_path: Path
 
 def test_the_parser_would_complain(judge: Judge, tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
-    document = library([Saga.load(CHECKOUT)])["checkout/asyncapi.json"]
+    document = library([(Saga.load(CHECKOUT), {})])["checkout/asyncapi.json"]
     broken.write_text(document.replace('"type": "record"', '"type": "rekord"'))
 
     [told] = judge("asyncapi.js", broken).values()
