@@ -26,11 +26,14 @@ class Answer(BaseModel):
     reason: str | None = None
 
 
+class GatewayAway(Exception):
+    """No answer (no connection, a time-out, a 5xx): the outcome is unknown, and is to be asked for again with the same key."""
+
+
 class Gateway:
     """A connection to the payment gateway; one serves all threads.
 
-    Whatever is not an answer (no connection, a time-out, a 5xx) is raised as httpx.HTTPError: the outcome is unknown, and is to
-    be asked for again with the same key.
+    Raises GatewayAway, and httpx.HTTPStatusError for a request that the gateway refuses and would refuse again.
     """
 
     def __init__(self, http: httpx.Client) -> None:
@@ -45,7 +48,12 @@ class Gateway:
         self._post(f"/authorisations/{authorisation}/void", key, {})
 
     def _post(self, path: str, key: str, body: dict[str, object]) -> httpx.Response:
-        response = self.http.post(path, json=body, headers={"Idempotency-Key": key})
+        try:
+            response = self.http.post(path, json=body, headers={"Idempotency-Key": key})
+        except httpx.TransportError as error:
+            raise GatewayAway(f"{type(error).__name__}: {error}") from error
+        if response.is_server_error:
+            raise GatewayAway(f"HTTP status {response.status_code}")
         return response if response.status_code == httpx.codes.PAYMENT_REQUIRED else response.raise_for_status()
 
 

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import httpx
 import pytest
 
-from saga import ExternalCall
+from saga import ExternalCall, Failure
+from saga.participant.failure import failure_of
 from services.payments import app
-from services.payments.app import authorise, record, void
-from services.payments.client import Gateway
+from services.payments.app import authorise, card_gateway, payments, record, void
+from services.payments.client import Gateway, GatewayAway
 from services.payments.events import OrderPlaced, PaymentAuthorised, PaymentDeclined, PaymentVoided
 from services.payments.gateway import Ledger, api
 from tests.services.asgi import client
@@ -92,13 +93,34 @@ def test_voiding_gives_the_amount_free_once(ledger: Ledger) -> None:
     assert [(entry["kind"], entry["amount"]) for entry in ledger.entries()] == [("authorised", 750_00), ("voided", 750_00)]
 
 
-def test_a_gateway_that_gives_no_answer_is_a_technical_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = httpx.MockTransport(lambda request: httpx.Response(503))
-    with httpx.Client(base_url="http://gateway", transport=broken) as http:
+def broken(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(503)
+
+
+def hung_up(request: httpx.Request) -> httpx.Response:
+    raise httpx.ReadTimeout("no answer in 5 s")
+
+
+def refusing(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(422)
+
+
+@pytest.mark.parametrize(
+    ("reached", "expected"),
+    [(broken, Failure.of(card_gateway)), (hung_up, Failure.of(card_gateway)), (refusing, Failure.PERMANENT)],
+)
+def test_a_gateway_that_gives_no_answer_is_awaited_and_one_that_refuses_is_not(
+    reached: Callable[[httpx.Request], httpx.Response], expected: Failure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with httpx.Client(base_url="http://gateway", transport=httpx.MockTransport(reached)) as http:
         monkeypatch.setattr(app, "gateway", lambda: Gateway(http))
 
-        with pytest.raises(httpx.HTTPStatusError):
+        with pytest.raises((GatewayAway, httpx.HTTPStatusError)) as raised:
             authorise(order(1_00), call("key"))
+
+    [handler] = [handler for handler in payments.handlers.values() if handler.function is authorise]
+    assert isinstance(raised.value, Exception)
+    assert failure_of(raised.value, payments.classifier, handler.needs) == expected
 
 
 def test_every_outcome_is_a_line_in_the_journal() -> None:

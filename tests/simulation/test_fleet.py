@@ -46,6 +46,31 @@ def test_whatever_happens_every_workflow_ends_once_and_whole(seed: int, external
             _the_world_was_called_by_one_key_for_each_step(fleet, script)
 
 
+@pytest.mark.parametrize("external", [False, True], ids=["local", "external"])
+@pytest.mark.parametrize("seed", range(20), ids=lambda seed: f"seed-{seed}")
+def test_a_dependency_that_comes_and_goes_changes_no_end(seed: int, external: bool) -> None:
+    dice = random.Random(seed)
+    script = Script(failing=_failures(dice), raising=_mishaps(dice))
+    desk = {"minimum_calls": 2, "pause": 3.0, "probes": dice.randint(1, 2)}
+
+    with harness(script, external=external, desk=desk, chance=dice.random) as fleet:
+        chaos = _Chaos(fleet, dice)
+        for _ in range(TURNS):
+            if dice.random() < 0.1:
+                script.away = {"hotel", "free_hotel"} - script.away
+            chaos.turn()
+        script.away = set()
+        chaos.calm()
+
+        assert not fleet.stopped()
+        for workflow in chaos.workflows:
+            _ended_alike(fleet, workflow)
+        _effects_are_whole(fleet, chaos.workflows)
+        _first_published_in_commit_order(fleet)
+        if external:
+            _the_world_was_called_by_one_key_for_each_step(fleet, script)
+
+
 @pytest.mark.parametrize("on_stuck", ["wait", "continue"])
 @pytest.mark.parametrize("seed", range(12), ids=lambda seed: f"seed-{seed}")
 def test_whatever_happens_everybody_ends_with_the_same_exceptions(seed: int, on_stuck: str) -> None:

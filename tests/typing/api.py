@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import timedelta
 from typing import Any, assert_type
 
 from saga import (
     Clock,
     Event,
     ExternalCall,
+    Failure,
     Participant,
     Pending,
     Retry,
@@ -67,6 +69,34 @@ def release(reserved: Reserved, tx: Transaction) -> OrderPlaced:
     return OrderPlaced(order_id=reserved.order_id)
 
 
+robot = stock.dependency("shelf-robot", errors=[OSError], window=timedelta(minutes=1), pause=5, probes=2)
+
+
+@stock.step(step="reserve", needs=robot)
+def reserve_by_robot(order: OrderPlaced, tx: Transaction) -> Reserved:
+    return Reserved(order_id=order.order_id)
+
+
+@stock.compensation(of="reserve", needs=[robot])
+def release_by_robot(reserved: Reserved, tx: Transaction) -> OrderPlaced:
+    return OrderPlaced(order_id=reserved.order_id)
+
+
+@stock.step(step="reserve", needs="shelf-robot")  # type: ignore[arg-type]
+def reserve_by_name(order: OrderPlaced, tx: Transaction) -> Reserved:
+    return Reserved(order_id=order.order_id)
+
+
+@stock.classify
+def classify(error: Exception) -> Failure | None:
+    return Failure.of(robot) if isinstance(error, TimeoutError) else Failure.TRANSIENT
+
+
+@stock.classify  # type: ignore[type-var]
+def classifies_by_name(error: Exception) -> str:
+    return "transient"
+
+
 @stock.recording(of="reserve")
 def record(outcome: Reserved | OrderPlaced, tx: Transaction) -> None: ...
 
@@ -117,6 +147,7 @@ def running() -> None:
     with worker.running() as same:
         assert_type(same, Worker)
     assert_type(worker.standing().lanes, tuple[int, ...])
+    assert_type(worker.standing().breakers["shelf-robot"].failure_rate, float)
     KafkaSettings("kafka:9092", lanes="some")  # type: ignore[arg-type]
     Worker(stock, store, broker)  # type: ignore[call-arg]
 
