@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from saga.cli import output
+from saga.cli.arguments import RegistryUrl
+from saga.cli.service import check_services
 from saga.contracts.saga import Saga
 from saga.errors import DefinitionError
 from saga.protocol.check import Report, refusal
@@ -18,11 +20,27 @@ from saga.protocol.story import render
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The saga's contract folder.")]
 
 
-def check(folder: Folder, as_json: output.AsJson = False) -> None:
+def check(
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The saga's contract folder.")] = None,
+    service: Annotated[
+        list[str] | None,
+        typer.Option("--service", metavar="MODULE:PARTICIPANT", help="Hold this service to DIR, else to the registry."),
+    ] = None,
+    registry: RegistryUrl = None,
+    as_json: output.AsJson = False,
+) -> None:
     """Prove that every workflow ends completed or compensated, whatever happens in whatever order; exits 1 if not.
 
-    A saga that is refused comes with the shortest run that shows why, as a numbered story.
+    A saga that is refused comes with the shortest run that shows why, as a numbered story. With --service nothing is proved:
+    the service's handlers, views and versions are held to the contracts in DIR, or to those registered.
     """
+    if service:
+        check_services(service, folder, registry, as_json=as_json)
+        return
+    if folder is None:
+        raise DefinitionError(
+            "found no contract folder; name it: saga check DIR, or a service: saga check --service MODULE:PARTICIPANT"
+        )
     name, report = _report(folder)
     if as_json:
         output.json(report)

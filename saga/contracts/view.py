@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, NaiveDatetime
 
 from saga.contracts.saga import Saga
-from saga.contracts.schema import Schema, full_name
+from saga.contracts.schema import Schema, full_name, outline
 from saga.errors import DefinitionError
 
 _PYTHON: Mapping[str, tuple[type, ...]] = {
@@ -42,67 +42,91 @@ def check_view(view: type[BaseModel], saga: Saga, event: str, *, writes: bool) -
 
     A reader may ignore fields of the contract; a writer must name every field that has no default there.
     """
-    _check_record(view, saga.contract(event), event, writes, {})
+    if problems := view_problems(view, saga, event, writes=writes):
+        raise DefinitionError("\n".join(problems))
 
 
-def _check_record(view: type[BaseModel], schema: Schema, event: str, writes: bool, named: dict[str, Schema]) -> None:
-    named[full_name(schema, "")] = schema
-    fields = {f["name"]: f for f in schema["fields"]}
-    for name, info in view.model_fields.items():
-        place = f"{view.__module__}.{view.__qualname__}.{name}"
-        if name not in fields and (writes or info.is_required()):
-            raise DefinitionError(
-                f"{place}: the contract {event} has no such field; it has {', '.join(fields) or 'none'}. "
-                f"Rename the field{'' if writes else ', or give it a default'}."
+def view_problems(view: type[BaseModel], saga: Saga, event: str, *, writes: bool) -> list[str]:
+    """All that `check_view` would refuse, each with its place and what to do."""
+    types = outline(saga.contract(event))
+    return list(dict.fromkeys(_Fit(types, writes).record(view, types[event], event)))
+
+
+class _Fit:
+    """Holds views to the types of one contract, by full name."""
+
+    def __init__(self, types: Mapping[str, Schema], writes: bool) -> None:
+        self.types, self.writes = types, writes
+
+    def record(self, view: type[BaseModel], schema: Schema, event: str) -> Iterator[str]:
+        fields = {f["name"]: f for f in schema["fields"]}
+        for name, info in view.model_fields.items():
+            place = f"{view.__module__}.{view.__qualname__}.{name}"
+            if name not in fields and (self.writes or info.is_required()):
+                yield (
+                    f"{place}: the contract {event} has no such field; it has {', '.join(fields) or 'none'}. "
+                    f"Rename the field{'' if self.writes else ', or give it a default'}."
+                )
+            if name in fields:
+                yield from self.type(info.annotation, fields[name]["type"], place)
+        missing = [n for n, f in fields.items() if "default" not in f and n not in view.model_fields]
+        if self.writes and missing:
+            yield (
+                f"{view.__module__}.{view.__qualname__} is emitted as {event} but lacks {', '.join(missing)}, "
+                f"which the contract requires. Add the field{'s' if len(missing) > 1 else ''}."
             )
-        if name in fields:
-            _check_type(info.annotation, fields[name]["type"], place, writes, named)
-    missing = [n for n, f in fields.items() if "default" not in f and n not in view.model_fields]
-    if writes and missing:
-        raise DefinitionError(
-            f"{view.__module__}.{view.__qualname__} is emitted as {event} but lacks {', '.join(missing)}, "
-            f"which the contract requires. Add the field{'s' if len(missing) > 1 else ''}."
-        )
+
+    def type(self, annotation: Any, schema: Any, place: str) -> Iterator[str]:
+        """Every branch of what is read must be accepted: the contract's when reading, the view's when writing."""
+        given, contract = _branches(annotation), schema if isinstance(schema, list) else [schema]
+        sources, accept = (given, contract) if self.writes else (contract, given)
+        for source in sources:
+            pairs = ((source, target) if self.writes else (target, source) for target in accept)
+            tried = [found for kind, avro in pairs if (found := self._fits(kind, avro, place)) is not None]
+            if not tried:
+                yield f"{place}: found {annotation}; the contract says {self._spell(schema)}. Make them agree."
+                return
+            yield from min(tried, key=len)
+
+    def _fits(self, kind: Any, schema: Any, place: str) -> list[str] | None:
+        """What is wrong inside, None if the two are not of one kind at all."""
+        if kind is Any:
+            return []
+        schema = self.types.get(schema, schema) if isinstance(schema, str) else schema
+        name = schema if isinstance(schema, str) else schema.get("logicalType", schema["type"])
+        origin, arguments = get_origin(kind), get_args(kind)
+        match name:
+            case "record":
+                is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
+                return [*self.record(kind, schema, full_name(schema, ""))] if is_model else None
+            case "array":
+                return [*self.type(arguments[0], schema["items"], f"{place}[]")] if origin in {list, tuple} else None
+            case "map":
+                return [*self.type(arguments[1], schema["values"], f"{place}[]")] if origin is dict else None
+            case "enum":
+                return [] if _names_symbols(kind, set(schema["symbols"]), self.writes) else None
+            case "fixed":
+                return [] if kind is bytes else None
+            case _ if isinstance(schema, dict) and name not in _PYTHON:
+                return self._fits(kind, schema["type"], place)
+        return [] if _is_simple(kind, name) else None
+
+    def _spell(self, schema: Any) -> str:
+        schema = self.types.get(schema, schema) if isinstance(schema, str) else schema
+        if isinstance(schema, list):
+            return " | ".join(map(self._spell, schema))
+        if isinstance(schema, dict) and schema["type"] == "enum":
+            return f"{schema['name']} of {', '.join(schema['symbols'])}"
+        if isinstance(schema, dict):
+            return str(schema.get("logicalType") or schema.get("name") or schema["type"])
+        return str(schema)
 
 
-def _check_type(annotation: Any, schema: Any, place: str, writes: bool, named: dict[str, Schema]) -> None:
-    """Every branch of what is read must be accepted: the contract's when reading, the view's when writing."""
-    given, contract = _branches(annotation), schema if isinstance(schema, list) else [schema]
-    sources, accept = (given, contract) if writes else (contract, given)
-    for source in sources:
-        pairs = ((source, target) if writes else (target, source) for target in accept)
-        if not any(_fits(kind, avro, place, writes, named) for kind, avro in pairs):
-            raise DefinitionError(f"{place}: found {annotation}; the contract says {_spell(schema)}. Make them agree.")
-
-
-def _fits(kind: Any, schema: Any, place: str, writes: bool, named: dict[str, Schema]) -> bool:
-    if kind is Any:
-        return True
-    schema = named.get(schema, schema) if isinstance(schema, str) else schema
-    name = schema if isinstance(schema, str) else schema.get("logicalType", schema["type"])
-    origin, arguments = get_origin(kind), get_args(kind)
-    match name:
-        case "record":
-            if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-                return False
-            if full_name(schema, "") not in named:
-                _check_record(kind, schema, full_name(schema, ""), writes, named)
-            return True
-        case "array":
-            return origin in {list, tuple} and _nested(arguments[0], schema["items"], place, writes, named)
-        case "map":
-            return origin is dict and _nested(arguments[1], schema["values"], place, writes, named)
-        case "enum":
-            named[full_name(schema, "")] = schema
-            return _names_symbols(kind, set(schema["symbols"]), writes)
-        case "fixed":
-            return kind is bytes
-        case _ if isinstance(schema, dict) and name not in _PYTHON:
-            return _fits(kind, schema["type"], place, writes, named)
-    if origin is Literal:
+def _is_simple(kind: Any, name: str) -> bool:
+    if get_origin(kind) is Literal:
         return name == "string"
     if kind in (AwareDatetime, NaiveDatetime):
-        kind = datetime if (kind is NaiveDatetime) == name.startswith("local-") else None
+        return datetime in _PYTHON[name] and (kind is NaiveDatetime) == name.startswith("local-")
     return isinstance(kind, type) and issubclass(kind, _PYTHON[name]) and not (kind is bool and name != "boolean")
 
 
@@ -117,24 +141,9 @@ def _names_symbols(kind: Any, symbols: set[str], writes: bool) -> bool:
     return values <= symbols if writes else symbols <= values
 
 
-def _nested(annotation: Any, schema: Any, place: str, writes: bool, named: dict[str, Schema]) -> bool:
-    _check_type(annotation, schema, f"{place}[]", writes, named)
-    return True
-
-
 def _branches(annotation: Any) -> list[Any]:
     if get_origin(annotation) in {Union, UnionType}:
         return [kind for branch in get_args(annotation) for kind in _branches(branch)]
     if get_origin(annotation) is Annotated:
         return _branches(get_args(annotation)[0])
     return [annotation]
-
-
-def _spell(schema: Any) -> str:
-    if isinstance(schema, list):
-        return " | ".join(_spell(branch) for branch in schema)
-    if isinstance(schema, dict) and schema["type"] == "enum":
-        return f"{schema['name']} of {', '.join(schema['symbols'])}"
-    if isinstance(schema, dict):
-        return str(schema.get("logicalType") or schema.get("name") or schema["type"])
-    return str(schema)

@@ -59,6 +59,8 @@ def _step_changes(before: Definition, after: Definition, old: Step, new: Step) -
     if old.external != new.external:
         text = "it calls the world now" if new.external else "it does not call the world any more"
         yield Change(place, f"{text}, so an abort that meets it under way ends otherwise", _ASKS)
+    if old.gate != new.gate:
+        yield Change(place, f"it was behind {_gate(old)} and is behind {_gate(new)}, for workflows under way too", _ASKS)
     yield from _clock(place, "timeout", old.timeout, new.timeout, "steps")
     if old.on_error != new.on_error:
         if new.on_error == "fail":
@@ -124,6 +126,10 @@ def _told(span: timedelta | None) -> str:
 
 def _counted(number: float, word: str) -> str:
     return f"{number:g} {word}{'' if number == 1 else 's'}"
+
+
+def _gate(step: Step) -> str:
+    return f"the gate {step.gate}" if step.gate else "no gate"
 
 
 def _short(event: str) -> str:

@@ -11,11 +11,44 @@ import pytest
 
 from saga import Saga
 from tests.commands import Commands, schemas, written
+from tests.sources import ROOT
 
 pytestmark = pytest.mark.slow
 
 PLACE = {"name": "place", "by": "orders", "emits": ["Placed"], "compensated": "Cancelled"}
 PAY = {"name": "pay", "by": "bank", "on": ["Placed"], "emits": ["Paid"], "fails": "Declined", "pivot": True}
+
+
+SERVICE = """
+from saga import Event, Participant, Saga, Transaction
+
+
+class StockReserved(Event):
+    order_id: str
+
+
+class PaymentAuthorised(Event):
+    order_id: str
+
+
+class ParcelDispatched(Event):
+    order_id: str
+    courier: str
+    parcel: str
+
+
+class DispatchRefused(Event):
+    order_id: str
+    country: str
+
+
+shipping = Participant("shipping", Saga.load("contracts"))
+
+
+@shipping.step
+def dispatch(goods: StockReserved, money: PaymentAuthorised, tx: Transaction) -> ParcelDispatched | DispatchRefused:
+    return ParcelDispatched(order_id=goods.order_id, courier="Ann", parcel="1")
+"""
 
 
 class Shop:
@@ -104,3 +137,31 @@ def test_a_refusal_says_which_field_and_why(shop: Shop) -> None:
 
     assert said.code == 1
     assert "Placed.note: it was added with no default; events written before could not be read any more" in said.out
+
+
+def test_a_service_is_held_to_what_is_registered(tmp_path: Path, registry: str) -> None:
+    """A service whose contracts are ahead of those registered is told which, and runs only once they are."""
+    name = f"shop{uuid4().hex[:8]}"
+    module = f"{name}_service"
+    contracts = (ROOT / "schemas" / "checkout").glob("*.avsc")
+    (tmp_path / "contracts").mkdir()
+    for file in contracts:
+        renamed = file.read_text().replace('"checkout', f'"{name}')
+        (tmp_path / "contracts" / file.name).write_text(renamed)
+    saga = Commands(tmp_path)
+    (tmp_path / f"{module}.py").write_text(SERVICE)
+    words = ("check", "--service", f"{module}:shipping", "--registry", registry)
+
+    unknown = saga(*words)
+    assert saga("schemas", "register", "contracts", "--registry", registry).code == 0
+    fitting = saga(*words)
+    refused = tmp_path / "contracts" / "DispatchRefused.avsc"
+    schema = orjson.loads(refused.read_bytes())
+    schema["fields"].append({"name": "note", "type": "string", "default": ""})
+    refused.write_bytes(orjson.dumps(schema))
+    (tmp_path / f"{module}2.py").write_text(SERVICE)
+    ahead = saga("check", "--service", f"{module}2:shipping", "--registry", registry)
+
+    assert (unknown.code, fitting.code, ahead.code) == (1, 0, 1)
+    assert f"has no saga '{name}' of version 1; register it: saga schemas register DIR" in unknown.out
+    assert f"{name}.compensations-{name}.DispatchRefused\n    the service's contract is not among those registered" in ahead.out

@@ -97,6 +97,11 @@ CASES: Mapping[str, tuple[Edit, Verdict, str]] = {
     "external": (
         step(2, external=True), NEW, "step pay: it calls the world now, so an abort that meets it under way ends otherwise"
     ),
+    "gate": (
+        step(1, gate="eager"),
+        NEW,
+        "step reserve: it was behind no gate and is behind the gate eager, for workflows under way too",
+    ),
     "timeout shortened": (
         step(1, timeout="PT30S"),
         NEW,

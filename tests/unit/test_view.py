@@ -200,3 +200,29 @@ def test_a_nested_record_is_held_to_the_same_rules() -> None:
     assert not refused(view(thing=list[Blank]), of({"type": "array", "items": LINE}), writes=False)
     with pytest.raises(DefinitionError, match=r"Blank is emitted as shop\.Line but lacks sku"):
         check_view(view(thing=list[Blank]), of({"type": "array", "items": LINE}), "shop.Sold", writes=True)
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(DefinitionError) as refusal:
+        check_view(view(thing=int, more=str), of("string"), "shop.Sold", writes=False)
+
+    assert [line.partition(":")[0].rpartition(".")[2] for line in str(refusal.value).splitlines()] == ["thing", "more"]
+
+
+def test_each_of_several_records_needs_one_view_that_fits() -> None:
+    other = {"type": "record", "name": "Gift", "fields": [{"name": "card", "type": "string"}]}
+
+    class Gift(BaseModel):
+        card: str
+
+    assert not refused(view(thing=Line | Gift), of([LINE, other]), writes=False)
+    assert not refused(view(thing=Line | Gift), of([LINE, other]), writes=True)
+    assert refused(view(thing=Line), of([LINE, other]), writes=False)
+
+
+def test_a_view_may_name_fields_in_any_order_though_a_type_is_written_out_at_its_first_use() -> None:
+    saga = of(LINE, note="")
+    fields = [*saga.types["shop.Sold"]["fields"], {"name": "gift", "type": "shop.Line"}]
+    twice = Saga.of({**saga.types["shop.Sold"], "fields": fields}, saga.own)
+
+    assert not refused(view(gift=Line, thing=Line), twice, writes=True)
