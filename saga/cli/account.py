@@ -68,6 +68,18 @@ class FactStated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Intervened:
+    """What an operator did."""
+
+    at: datetime
+    by: str
+    verb: str
+    step: str
+    event: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """One workflow as one database knows it.
 
@@ -91,6 +103,7 @@ class Account:
     trouble: list[str]
     remedies: list[str]
     awaits: list[str]
+    interventions: list[Intervened]
     steps: list[StepAccount]
     taken: list[FactTaken]
     stated: list[FactStated]
@@ -122,6 +135,7 @@ def account(
         trouble=[*_setbacks(workflow), *_trouble(workflow, stated, now)],
         remedies=[*_remedies(workflow, participant, contracts)],
         awaits=[*_awaits(workflow, participant, contracts)],
+        interventions=[Intervened(**act._asdict()) for act in workflow.interventions],
         steps=[_step(fence, codec) for fence in fences],
         taken=[_taken(received) for received in sorted(workflow.inbox.values(), key=_arrival)],
         stated=[_stated(message, message.id not in workflow.unpublished) for message in stated],

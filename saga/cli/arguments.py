@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from saga.errors import DefinitionError
 from saga.participant.participant import Participant
+from saga.protocol.facts import WorkflowStatus
 
 DatabaseUrl = Annotated[
     str | None, typer.Option("--database", metavar="URL", help="Instead of SAGA_DATABASE: sqlite:///relative.db")
@@ -25,7 +26,23 @@ RegistryUrl = Annotated[
     str | None, typer.Option("--registry", metavar="URL", help="Instead of SAGA_REGISTRY: http://host:8080/apis/ccompat/v7")
 ]
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who asks; the login name where it is not said.")]
+WhyNot = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the trace that it leaves.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the trace that it leaves.")]
+Matching = Annotated[
+    str | None,
+    typer.Option("--all-matching", metavar="TEXT", help="All whose step and error, as `saga parked` has them, hold this."),
+]
+Parked = Annotated[bool, typer.Option("--parked", help="All whose handlers are suspended here.")]
+StuckFor = Annotated[
+    str | None, typer.Option("--stuck-for", metavar="SPAN", help="All open ones in which nothing went on for PT1H, P2D.")
+]
+OfStatus = Annotated[WorkflowStatus | None, typer.Option("--status", help="All open ones of this status.")]
+OfStep = Annotated[str | None, typer.Option("--step", metavar="NAME", help="That are parked at this step, or wait there.")]
+OfSaga = Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only workflows of this saga.")]
+OfVersion = Annotated[int | None, typer.Option("--version", metavar="N", help="Only workflows of this version.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="No more than this many, the longest waiting first.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done or refused, change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before many are touched.")]
 Target = Annotated[str, typer.Argument(metavar="MODULE:PARTICIPANT", help="E.g. services.stock.app:stock")]
 
 SPAN = TypeAdapter(timedelta)

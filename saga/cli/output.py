@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 import typer
+
+Item = TypeVar("Item")
+MANY = 20
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -62,6 +65,26 @@ def error(found: BaseException | str, *, debug: bool = False) -> None:
     if debug and isinstance(found, BaseException):
         typer.echo("".join(traceback.format_exception(found)), err=True)
     typer.echo(f"error: {' '.join(str(found).split())}", err=True)
+
+
+def attended() -> bool:
+    """Whether a person could answer a question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def agreed(question: str) -> bool:
+    """Ask the person at the terminal; where nobody sits there, the command itself is the answer."""
+    return not attended() or typer.confirm(question, err=True)
+
+
+def counted(items: Sequence[Item], title: str) -> Iterable[Item]:
+    """The items, with a bar on stderr while a person waits for many."""
+    if len(items) < MANY or not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, title, console=Console(stderr=True), transient=True)
 
 
 def on_terminal() -> bool:

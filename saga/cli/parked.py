@@ -1,11 +1,7 @@
-"""`saga parked`: what workflows here wait for, grouped by error, so that a thousand of one cause are one line.
-
-Two errors are the same if they differ only in numbers and ids.
-"""
+"""`saga parked`: what workflows here wait for, grouped by error, so that a thousand of one cause are one line."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,17 +9,15 @@ from typing import NamedTuple
 
 from saga import assembly
 from saga.cli import arguments, output
+from saga.cli.fingerprint import fingerprint
 from saga.settings import Settings
 from saga.store.port import Fence, Listed, Search
 
 MOST = 10_000
-_VARIES = re.compile(
-    r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b0x[0-9a-f]+\b|\b(?=\w*\d)[0-9a-f]{8,}\b|\d+(?:[.:]\d+)*", re.IGNORECASE
-)
 
 
 class Cause(NamedTuple):
-    """What parked workflows have in common; `error` has numbers and ids blanked."""
+    """What parked workflows have in common; `error` is a fingerprint."""
 
     saga: str
     step: str
@@ -83,12 +77,6 @@ def causes(one: Listed) -> Iterator[tuple[Fence, Cause]]:
     for fence in one.workflow.fences.values():
         if fence.error is not None:
             yield fence, Cause(one.saga, fence.step, fingerprint(fence.error, one.workflow.id))
-
-
-def fingerprint(error: str, workflow_id: str) -> str:
-    """The first line of an error, without what differs from one workflow to the next."""
-    first = error.strip().partition("\n")[0].replace(workflow_id, "#")
-    return _VARIES.sub("#", first) or "no text"
 
 
 def _row(group: Group) -> list[str]:

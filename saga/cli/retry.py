@@ -2,100 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from saga import assembly
-from saga.cli import arguments, output
-from saga.cli.parked import MOST, causes
+from saga.cli import arguments, bulk, output
+from saga.cli.selection import Chosen, Selection
 from saga.clock import SystemClock
-from saga.errors import DefinitionError
+from saga.contracts.saga import ControlRecords
+from saga.errors import Refused, RegistryUnavailable, SchemaNotFound
 from saga.participant import operator
+from saga.participant.note import RECORD, Notes
 from saga.settings import Settings
-from saga.store.port import Listed, Search
+from saga.store.port import Unit
 
 if TYPE_CHECKING:
     from saga.store.postgres import PostgresStore
     from saga.store.sqlite import SqliteStore
 
-AT_ONCE = 200
-"""Workflows of one transaction: it locks them, and a worker that wants one of them waits."""
-
-Wanted = Mapping[str, Sequence[str]]
-
 
 def retry(
     workflow_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Workflows that are parked.")] = None,
-    matching: Annotated[
-        str | None,
-        typer.Option("--all-matching", metavar="TEXT", help="All whose step and error, as `saga parked` has them, hold this."),
+    matching: arguments.Matching = None,
+    parked: arguments.Parked = False,
+    step: arguments.OfStep = None,
+    saga: arguments.OfSaga = None,
+    version: arguments.OfVersion = None,
+    status: arguments.OfStatus = None,
+    stuck_for: arguments.StuckFor = None,
+    limit: arguments.Limit = 1000,
+    participant: Annotated[
+        str | None, typer.Option("--participant", metavar="NAME", help="Whose database it is, where it cannot tell by itself.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tried, change nothing.")] = False,
+    reason: arguments.WhyNot = None,
     by: arguments.By = None,
+    dry_run: arguments.DryRun = False,
+    yes: arguments.Yes = False,
     database: arguments.DatabaseUrl = None,
     as_json: output.AsJson = False,
 ) -> None:
-    """Have parked workflows tried again now, their attempts counted anew; exits 1 if one of them is not parked."""
-    if bool(workflow_ids) == bool(matching):
-        raise DefinitionError("say which: either ids of workflows, or --all-matching TEXT")
-    settings = Settings.load(database=database)
+    """Have parked workflows tried again now, their attempts counted anew: some by id, or all that fit."""
+    selection = Selection(
+        ids=workflow_ids or (), matching=matching, parked=parked, step=step, saga=saga, version=version, status=status,
+        stuck_for=stuck_for, limit=limit,
+    )  # fmt: skip
+    selection.check()
+    selection = replace(selection, parked=True)
+    settings, clock = Settings.load(database=database), SystemClock()
+    person, place = arguments.person(by), assembly.database_name(settings)
     store = assembly.store(settings)
+    notes = cache(lambda saga: _notes(store, settings, saga, participant))
+
+    def act(one: Chosen, unit: Unit) -> None:
+        locked = unit.load(one.saga, [one.workflow]).values()
+        if not operator.retry(unit, one.saga, locked, clock.now(), notes(one.saga), by=person, reason=reason):
+            raise Refused(f"not parked in {place}: {one.workflow}. See: saga parked")
+
+    report = bulk.Report(
+        database=place, verb="retry", step=step, reason=reason, by=person, dry_run=dry_run, many=not selection.ids
+    )
     try:
-        wanted = _matching(store, matching) if matching else _named(store, workflow_ids or [])
-        tried = wanted if dry_run else _tried(store, wanted, arguments.person(by))
+        chosen = _named(store, selection.ids) if selection.ids else selection.find(store, clock.now())
+        for known in {one.saga for one in chosen}:
+            notes(known)  # asks in a transaction of its own
+        what = "would be tried again" if dry_run else "is tried again now"
+        bulk.carry_out(
+            store, chosen, act, report, said=lambda one: f"{one.saga} {one.workflow} {what}", yes=yes, as_json=as_json
+        )
     finally:
         store.close()
-    missing = sorted({*(workflow_ids or [])}.difference(*tried.values()))
-    if as_json:
-        output.json({"database": assembly.database_name(settings), "dry_run": dry_run, "tried": tried, "not_parked": missing})
-    else:
-        _tell(tried, "would be tried again" if dry_run else "is tried again now")
-    if missing or not tried:
-        what = ", ".join(missing) or f"anything that matches {matching!r}"
-        output.error(f"not parked in {assembly.database_name(settings)}: {what}. See: saga parked")
-        raise typer.Exit(1)
 
 
-def _tell(tried: Wanted, what: str) -> None:
-    for saga, ids in tried.items():
-        for workflow_id in ids:
-            output.line(f"{saga} {workflow_id} {what}")
-
-
-def _named(store: SqliteStore | PostgresStore, ids: Sequence[str]) -> Wanted:
-    wanted: dict[str, list[str]] = {}
+def _named(store: SqliteStore | PostgresStore, ids: Sequence[str]) -> list[Chosen]:
+    """Each with the saga in which it is parked, if in any."""
+    chosen = []
     for workflow_id in dict.fromkeys(ids):
-        for saga, workflow, _ in store.find(workflow_id):
-            if any(map(operator.is_parked, workflow.fences.values())):
-                wanted.setdefault(saga, []).append(workflow_id)
-    return wanted
+        found = store.find(workflow_id)
+        sagas = [saga for saga, workflow, _ in found if any(map(operator.is_parked, workflow.fences.values()))]
+        chosen += [Chosen(saga, workflow_id) for saga in sagas or [""]]
+    return chosen
 
 
-def _matching(store: SqliteStore | PostgresStore, text: str) -> Wanted:
-    wanted: dict[str, list[str]] = {}
-    found = store.search(Search(parked=True), MOST, longest_waiting=True)
-    for one in found:
-        if _matches(one, text.casefold()):
-            wanted.setdefault(one.saga, []).append(one.workflow.id)
-    if len(found) == MOST:
-        output.progress(f"looked at the {MOST} that wait longest; there are more, so repeat the command")
-    return wanted
+def _notes(store: SqliteStore | PostgresStore, settings: Settings, saga: str, participant: str | None) -> Notes | None:
+    """How to tell others of it, if that can be done from here; a retry at night must not depend on it."""
+    name = participant or (store.author(saga) if saga else None)
+    if name is None:
+        if saga:
+            output.progress(
+                "only this database will know of it: it cannot say whose it is before a worker has run on it; "
+                "--participant NAME would let others know"
+            )
+        return None
+    from saga.contracts.avro import AvroCodec
 
-
-def _matches(one: Listed, text: str) -> bool:
-    said = (line for fence, cause in causes(one) for line in (f"{cause.step}: {cause.error}", f"{fence.step}: {fence.error}"))
-    return any(text in line.casefold() for line in said)
-
-
-def _tried(store: SqliteStore | PostgresStore, wanted: Wanted, by: str) -> Wanted:
-    """Those that were still parked once they were locked."""
-    tried: dict[str, list[str]] = {}
-    for saga, ids in wanted.items():
-        for begin in range(0, len(ids), AT_ONCE):
-            with store.unit() as unit:
-                locked = unit.load(saga, ids[begin : begin + AT_ONCE]).values()
-                done = operator.retry(unit, saga, locked, SystemClock().now(), by=by)
-            tried.setdefault(saga, []).extend(done)
-    return {saga: ids for saga, ids in tried.items() if ids}
+    codec = AvroCodec(ControlRecords(saga, assembly.registry(settings)))
+    try:
+        codec.schema_id(RECORD)
+    except (RegistryUnavailable, SchemaNotFound) as error:
+        output.progress(f"only this database will know of it: {error}")
+        return None
+    return Notes(saga, name, codec)

@@ -85,6 +85,7 @@ def _tell(one: Account, place: str, now: datetime, contracts: Saga | None) -> No
     output.line(f"  {one.participant or 'unknown participant'}, lane {one.lane}, {place}")
     if (hint := _hint(one, contracts)) is not None:
         output.line(f"  {hint}")
+    _tell_interventions(one)
     _tell_steps(one)
     _tell_facts(one)
 
@@ -111,6 +112,14 @@ def _hint(one: Account, contracts: Saga | None) -> str | None:
     if (contracts.name, contracts.version) != (one.saga, one.version):
         return f"the contracts given are of {contracts.name} v{contracts.version}: nothing was decoded with them"
     return None
+
+
+def _tell_interventions(one: Account) -> None:
+    rows = [
+        [_when(act.at, one.opened), act.by, act.verb, act.step, _short(act.event), act.reason or ""]
+        for act in one.interventions
+    ]
+    _section("what operators did", ["at", "who", "did", "step", "event", "why"], rows)
 
 
 def _tell_steps(one: Account) -> None:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 
 import fastavro
 from fastavro.types import Schema as Parsed
 
 from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
 from saga.contracts.registry import Registry
-from saga.contracts.saga import Saga
-from saga.contracts.schema import fingerprint, hazards
+from saga.contracts.schema import Schema, fingerprint, hazards
 from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound
 
 MAX_EVENT_BYTES = 900_000
@@ -33,6 +32,17 @@ def _in_range(value: Any, *_: object) -> Any:
 fastavro.write.LOGICAL_WRITERS[f"int-{_INT32}"] = _in_range
 
 
+class Contracts(Protocol):
+    """What a codec must know: a `Saga`, or the control records alone."""
+
+    @property
+    def registry(self) -> Registry | None: ...
+    @property
+    def published(self) -> tuple[str, ...]: ...
+    def contract(self, name: str) -> Schema: ...
+    def subject(self, name: str) -> str: ...
+
+
 class AvroCodec:
     """Encodes and decodes the types of one saga.
 
@@ -42,7 +52,7 @@ class AvroCodec:
     it must stay below the topics' `max.message.bytes`.
     """
 
-    def __init__(self, saga: Saga, registry: Registry | None = None, *, max_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(self, saga: Contracts, registry: Registry | None = None, *, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self.saga, self.registry, self.max_bytes = saga, registry or saga.registry, max_bytes
         self._writers: dict[str, tuple[bytes, Parsed]] = {}
         self._others: dict[int, Parsed] = {}

@@ -24,7 +24,16 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 _CONTROL = frozenset(
     f"saga.{name}"
-    for name in ("Acknowledged", "AbortRequested", "Refused", "StepCompensated", "StepFailed", "StepSkipped", "StepStuck")
+    for name in (
+        "Acknowledged",
+        "AbortRequested",
+        "OperatorActed",
+        "Refused",
+        "StepCompensated",
+        "StepFailed",
+        "StepSkipped",
+        "StepStuck",
+    )
 )
 
 
@@ -235,6 +244,27 @@ class _Reader:
 
     def _wrong(self, where: str, found: str, expected: str) -> DefinitionError:
         return DefinitionError(f"{self.source}: {where}: found {found}; expected {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRecords:
+    """The framework's own records as saga `name` publishes them, for those who have no contracts of the saga at hand."""
+
+    name: str
+    registry: Registry | None = None
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """Their full names."""
+        return tuple(sorted(_CONTROL))
+
+    def contract(self, name: str) -> Schema:
+        """The self-contained schema of one of them."""
+        return inline(control_schemas()[name], {})
+
+    def subject(self, name: str) -> str:
+        """Where the registry keeps it."""
+        return subject(compensations_topic(self.name), name)
 
 
 def control_schemas() -> dict[str, Schema]:

@@ -174,7 +174,7 @@ class Lanes:
         """Own the lane, or try again later; partitions that are not `at_hand` may have been read past the lane's fence."""
         self.again.pop(number, None)
         try:
-            lane = self.store.claim(self.saga, number, self.count)
+            lane = self.store.claim(self.saga, number, self.count, self.participant)
             stopped = self._refusal(lane)
         except (StoreError, BrokerError) as error:
             if isinstance(error, StoreBusy) or (isinstance(error, BrokerError) and not error.retriable):

@@ -1,6 +1,6 @@
 """What one transaction changes: facts stated, fences moved, workflows opened and closed; written set-based at its end.
 
-The only place that gives out sequence numbers and makes outbox rows, so that a fence never moves without its fact.
+Fences move here only, each together with its fact.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, assert_never
 
-from saga.contracts.message import Kind, Message, event_id, to_headers
+from saga.contracts.message import Kind, Message
 from saga.contracts.saga import Saga
-from saga.contracts.topics import compensations_topic, events_topic
+from saga.participant.note import Notes, remember
+from saga.participant.statement import statement
 from saga.participant.versions import Versions
 from saga.protocol.decide import Close, Refuse, Skip, Withdraw
 from saga.protocol.definition import Step, Undo
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import Changes, Fence, OutboxRow, Received, Unit, Workflow
+from saga.store.port import Changes, Fence, Intervention, OutboxRow, Received, Unit, Workflow
 
 _BEGUN = frozenset({StepStatus.IDLE, StepStatus.RUNNING})
 _UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
@@ -205,35 +206,23 @@ class Ledger:
 
     def state(self, workflow: Workflow, step: str, status: FactStatus, event: str, payload: bytes, *, index: int = 0) -> None:
         """Write a fact to the outbox, with the workflow's next sequence number."""
-        workflow.sequence += 1
+        kind = Kind(event, self.participant, self.versions.name, workflow.version, step, status, gates=workflow.gates or "")
+        self._put(workflow, statement(kind, workflow, payload, self.now, index=index, cause=self.cause))
+
+    def note(self, workflow: Workflow, act: Intervention) -> None:
+        """Keep what an operator did, and tell it to whoever reads the topics."""
+        self.remember(workflow, act)
+        notes = Notes(self.versions.name, self.participant, self.versions.codec(workflow.version))
+        self._put(workflow, notes.write(workflow, act, self.now))
+
+    def remember(self, workflow: Workflow, act: Intervention) -> None:
+        """Keep what an operator did, where facts of its own tell it."""
+        remember(workflow, act)
         self.touch(workflow)
-        message = Message(
-            kind=Kind(event, self.participant, self.versions.name, workflow.version, step, status, gates=workflow.gates or ""),
-            id=event_id(self.versions.name, workflow.id, step or f"@{self.participant}", status, index),
-            workflow_id=workflow.id,
-            time=self.now,
-            sequence=workflow.sequence,
-            cause=self.cause.id if self.cause else None,
-            deadline=workflow.deadline,
-            traceparent=self.cause.traceparent if self.cause else workflow.traceparent,
-            tracestate=self.cause.tracestate if self.cause else workflow.tracestate,
-            exceptions=workflow.exceptions,
-        )
-        topic = events_topic if status is FactStatus.DONE else compensations_topic
-        self.outbox.setdefault(workflow.id, []).append(
-            OutboxRow(
-                id=message.id,
-                saga=self.versions.name,
-                lane=workflow.lane,
-                topic=topic(self.versions.name),
-                workflow_id=workflow.id,
-                type=event,
-                sequence=workflow.sequence,
-                headers=to_headers(message),
-                payload=payload,
-                created=self.now,
-            )
-        )
+
+    def _put(self, workflow: Workflow, row: OutboxRow) -> None:
+        self.touch(workflow)
+        self.outbox.setdefault(workflow.id, []).append(row)
 
     def write(self) -> None:
         """Hand all changes to the store."""

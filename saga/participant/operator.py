@@ -1,7 +1,7 @@
 """What an operator may do about a parked workflow: have it tried again, give a step up, or state an outcome found out by hand.
 
-Every verb works under the workflow's lock in the store of the step's owner, changes state through facts only, and leaves a line
-in the log. It is logged as a warning, so that a service that logs no more than those keeps the trace too.
+Every verb works under the workflow's lock in the store of the step's owner, changes state through facts only, and says who did
+it and why: in the workflow's row, in a record on the topics, and in the log, as a warning, since many log no more than those.
 """
 
 from __future__ import annotations
@@ -12,27 +12,44 @@ from datetime import datetime
 
 from saga.errors import Refused
 from saga.participant.ledger import Ledger
+from saga.participant.note import Notes, remember
 from saga.protocol.definition import Definition, Step
 from saga.protocol.facts import StepStatus
-from saga.store.port import Changes, Fence, Unit, Workflow
+from saga.store.port import Changes, Fence, Intervention, Unit, Workflow
 
 log = logging.getLogger("saga.operator")
 
 _ENDED = frozenset({StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.COMPENSATED})
 
 
-def retry(unit: Unit, saga: str, workflows: Iterable[Workflow], now: datetime, *, by: str) -> list[str]:
+def retry(
+    unit: Unit,
+    saga: str,
+    workflows: Iterable[Workflow],
+    now: datetime,
+    notes: Notes | None,
+    *,
+    by: str,
+    reason: str | None = None,
+) -> list[str]:
     """Have parked workflows tried again now, their attempts counted anew; answers the ids of those that were parked.
 
-    `workflows` come from `unit.load`, which locks them. Needs no contract, so it works on a database alone.
+    `workflows` come from `unit.load`, which locks them. Needs no contract, so it works on a database alone; without `notes`
+    only this database knows that it was done.
     """
-    parked = [(workflow.id, fence) for workflow in workflows for fence in workflow.fences.values() if is_parked(fence)]
-    for workflow_id, fence in parked:
-        fence.attempt, fence.due, fence.changed = 0, now, now
-        log.warning("retry of step %s of %s workflow %s, by %s", fence.step, saga, workflow_id, by)
-    if parked:
-        unit.save(saga, Changes(fences=parked))
-    return [*dict.fromkeys(workflow_id for workflow_id, _ in parked)]
+    changes = Changes()
+    for workflow in workflows:
+        for fence in filter(is_parked, workflow.fences.values()):
+            fence.attempt, fence.due, fence.changed = 0, now, now
+            act = Intervention("retry", fence.step, None, reason, by, now)
+            remember(workflow, act)
+            changes.fences.append((workflow.id, fence))
+            changes.outbox += [notes.write(workflow, act, now)] if notes else []
+            changes.workflows.append(workflow)
+            log.warning("retry of step %s of %s workflow %s, by %s", fence.step, saga, workflow.id, by)
+    if changes.fences:
+        unit.save(saga, changes)
+    return [*dict.fromkeys(workflow_id for workflow_id, _ in changes.fences)]
 
 
 def skip(ledger: Ledger, workflow: Workflow, step: Step, *, reason: str, by: str) -> None:
@@ -40,15 +57,27 @@ def skip(ledger: Ledger, workflow: Workflow, step: Step, *, reason: str, by: str
     fence = workflow.fences.get(step.name)
     if (why := _not_to_be_skipped(ledger.saga(workflow), step, fence)) is not None:
         raise Refused(f"cannot skip step {step.name!r} of workflow {workflow.id}: {why}")
+    ledger.remember(workflow, Intervention("skip", step.name, None, reason, by, ledger.now))
     ledger.skip(workflow, step.name, reason=reason, by=by)
     ledger.abort(workflow, reason, by=by)
     log.warning("skip of step %s of %s workflow %s, by %s: %s", step.name, ledger.versions.name, workflow.id, by, reason)
 
 
-def resolve(ledger: Ledger, workflow: Workflow, step: Step, event: str, payload: bytes, *, reason: str, by: str) -> None:
-    """State the outcome of a step that waits for the world, or of what is parked or stuck. Raises Refused if neither is so."""
+def abort(ledger: Ledger, workflow: Workflow, *, reason: str, by: str) -> None:
+    """Wish that a workflow unwinds."""
+    ledger.remember(workflow, Intervention("abort", "", None, reason, by, ledger.now))
+    ledger.abort(workflow, reason, by=by)
+
+
+def resolve(
+    ledger: Ledger, workflow: Workflow, step: Step, event: str, payload: bytes, *, reason: str | None, by: str | None
+) -> None:
+    """State the outcome of a step that waits for the world, or of what is parked or stuck. Raises Refused if neither is so.
+
+    `by` None is the service itself: what it was waiting for anyhow is no operator's act.
+    """
     fence = workflow.fences.get(step.name)
-    if fence is None or not (is_parked(fence) or _waits_for_the_world(fence)):
+    if fence is None or not (is_parked(fence) or waits_for_the_world(fence)):
         raise Refused(
             f"step {step.name!r} of workflow {workflow.id} is {fence.status if fence else 'idle'}, not waiting for an outcome"
         )
@@ -63,13 +92,16 @@ def resolve(ledger: Ledger, workflow: Workflow, step: Step, event: str, payload:
         ledger.undo(workflow, step, payload)
     else:
         ledger.finish(workflow, step, event, payload)
+    if not (parked or by):
+        return
+    ledger.note(workflow, Intervention("resolve", step.name, event, reason, by or ledger.participant, ledger.now))
+    log.warning(
+        "resolve of step %s of %s workflow %s with %s, by %s: %s",
+        step.name, ledger.versions.name, workflow.id, event, by or ledger.participant, reason or "no reason given",
+    )  # fmt: skip
     if parked:
-        log.warning(
-            "resolve of step %s of %s workflow %s with %s, by %s: %s",
-            step.name, ledger.versions.name, workflow.id, event, by, reason,
-        )  # fmt: skip
         # due at once: no fact need come back here, so this is what makes a worker see to all that was suspended meanwhile
-        ledger.park(workflow, step.name, attempt=0, due=ledger.now, error=f"resolved by {by}: {reason}")
+        ledger.park(workflow, step.name, attempt=0, due=ledger.now, error="resolved by hand")
 
 
 def is_parked(fence: Fence) -> bool:
@@ -84,7 +116,8 @@ def is_undoing(saga: Definition, fence: Fence) -> bool:
     return fence.status in {StepStatus.DONE, StepStatus.COMPENSATING}
 
 
-def _waits_for_the_world(fence: Fence) -> bool:
+def waits_for_the_world(fence: Fence) -> bool:
+    """Whether its handler returned `Pending` and nobody has resolved it yet."""
     return fence.status is StepStatus.RUNNING and fence.pending
 
 

@@ -13,10 +13,12 @@ from saga.contracts.message import written_gates
 from saga.contracts.saga import Saga
 from saga.contracts.topics import lane_of
 from saga.errors import DefinitionError, LifecycleError, Overloaded, Refused
-from saga.participant import operator
+from saga.participant import operator, recording
 from saga.participant.declarations import Declarations
 from saga.participant.gates import EnvironmentGates, Gates
+from saga.participant.handler import Act
 from saga.participant.ledger import Ledger
+from saga.participant.note import Notes
 from saga.participant.versions import Versions
 from saga.protocol.decide import Close, Refuse, decide
 from saga.protocol.gates import gates
@@ -107,18 +109,31 @@ class Participant(Declarations):
         """
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, "abort")
-        ledger.abort(workflow, reason, by=by)
+        if by:
+            operator.abort(ledger, workflow, reason=reason, by=by)
+        else:
+            ledger.abort(workflow, reason)
         ledger.write()
         log.info("abort of %s workflow %s, by %s: %s", self.saga.name, workflow_id, by or self.name, reason)
 
     def resolve(
-        self, workflow_id: str, step: str, event: Event, tx: Transaction, *, reason: str | None = None, by: str | None = None
+        self,
+        workflow_id: str,
+        step: str,
+        event: Event,
+        tx: Transaction,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
+        record: bool = False,
     ) -> None:
         """Give, in the caller's transaction, the outcome of a step whose handler returned `Pending`, or that is parked.
 
-        Of a parked or stuck action it is one of the step's outcomes, of such a compensation its compensating event; no
-        handler runs, so what it would have written is the caller's to write. `reason` and `by` are for the log. Raises
-        Refused if the step does not wait: it was withdrawn by an abort, or resolved already.
+        Of a parked or stuck action it is one of the step's outcomes, of such a compensation its compensating event. No
+        handler runs, so what it would have written is the caller's to write; with `record`, as an operator's command has it,
+        the recording handler of an external step does. With `by`, the person that found it out, or if
+        it is parked, a note says who and why. Raises Refused if the step does not wait: it was withdrawn by an abort, or
+        resolved already.
         """
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, f"resolve step {step!r} of")
@@ -126,18 +141,23 @@ class Participant(Declarations):
         owned, name = self._owned(step, saga), saga.event(event.event_name)
         if name not in (possible := (*owned.outcomes, *([owned.compensated] if isinstance(owned.compensated, str) else []))):
             raise DefinitionError(f"step {step!r} cannot end with {name}; expected {' or '.join(possible)}")
-        payload = self.versions.codec(saga.version).encode(name, event.model_dump())
-        operator.resolve(ledger, workflow, owned, name, payload, reason=reason or "no reason given", by=by or self.name)
+        codec = self.versions.codec(saga.version)
+        payload = codec.encode(name, event.model_dump())
+        operator.resolve(ledger, workflow, owned, name, payload, reason=reason, by=by)
+        if record and (recorder := self.handlers.get((saga.version, step, Act.RECORDING))) is not None:
+            recording.record(recorder, codec, workflow_id, name, payload, tx)
         self._settle(ledger, workflow)
 
-    def retry(self, workflow_id: str, tx: Transaction, *, by: str | None = None) -> None:
+    def retry(self, workflow_id: str, tx: Transaction, *, by: str | None = None, reason: str | None = None) -> None:
         """Ask, in the caller's transaction, that a parked workflow is tried again now, its attempts counted anew.
 
-        Raises Refused if it is not parked here.
+        A note says `by` whom and for which `reason`. Raises Refused if it is not parked here.
         """
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, "retry")
-        if not operator.retry(ledger.unit, self.saga.name, [workflow], ledger.now, by=by or self.name):
+        notes = Notes(self.saga.name, self.name, self.versions.codec(workflow.version))
+        person = by or self.name
+        if not operator.retry(ledger.unit, self.saga.name, [workflow], ledger.now, notes, by=person, reason=reason):
             raise Refused(f"workflow {workflow_id} is not parked here: nothing of it waits for another try")
 
     def skip(self, workflow_id: str, step: str, tx: Transaction, *, reason: str, by: str | None = None) -> None:

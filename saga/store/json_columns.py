@@ -1,4 +1,4 @@
-"""What is kept of a workflow as JSON text, alike in every database; nothing to keep is NULL."""
+"""What is kept as JSON text, alike in every database; nothing to keep is NULL."""
 
 from __future__ import annotations
 

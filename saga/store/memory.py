@@ -29,6 +29,7 @@ class _Tables:
     """Rows by key. A row is replaced, never altered, so an overlay is all that a rollback has to forget."""
 
     partitions: MutableMapping[str, int] = field(default_factory=dict)
+    authors: MutableMapping[str, str] = field(default_factory=dict)
     lanes: MutableMapping[tuple[str, int], Lane] = field(default_factory=dict)
     workflows: MutableMapping[tuple[str, str], Workflow] = field(default_factory=dict)
     outbox: MutableMapping[tuple[str, str], Mapping[str, OutboxRow]] = field(default_factory=dict)
@@ -240,11 +241,13 @@ class MemoryStore:
             self._joined.append((self._joins, beneath.overlay()))
             return MemoryUnit(connection, self._joined[-1][1], self._clock)
 
-    def claim(self, saga: str, lane: int, partitions: int) -> Lane:
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None) -> Lane:
         with self._idle():
             recorded = self._tables.partitions.setdefault(saga, partitions)
             if recorded != partitions:
                 raise PartitionCountChanged(saga, recorded, partitions)
+            if participant is not None:
+                self._tables.authors[saga] = participant
             before = self._tables.lanes.get((saga, lane)) or Lane(saga, lane, epoch=0)
             self._tables.lanes[saga, lane] = replace(before, epoch=before.epoch + 1, clean=False)
             return replace(before, epoch=before.epoch + 1, offsets=dict(before.offsets))
@@ -302,6 +305,10 @@ class MemoryStore:
             if longest_waiting:
                 found.sort(key=lambda one: one.moved)
             return found[:limit]
+
+    def author(self, saga: str) -> str | None:
+        with self._reading():
+            return self._tables.authors.get(saga)
 
     def _glance(self, saga: str, workflow_id: str) -> Workflow:
         workflow = self._tables.workflow(saga, workflow_id)

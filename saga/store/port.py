@@ -4,7 +4,7 @@ Every adapter passes the conformance suite in `tests/contract/test_store.py`. Th
 
 | table           | one row per                      | purpose                                                        |
 |-----------------|----------------------------------|----------------------------------------------------------------|
-| saga_topics     | saga                             | the partition count on which all lanes rest                    |
+| saga_topics     | saga                             | the partition count on which all lanes rest; whose database    |
 | saga_lane       | (saga, lane)                     | epoch of the owner, offset fences, number of the last batch    |
 | saga_workflow   | (saga, workflow)                 | sequence counter, version, deadline, and the end once closed   |
 | saga_fence      | (saga, workflow, own step)       | orders action and compensation whatever arrives first          |
@@ -308,10 +308,11 @@ class Store(Protocol):
         """
         ...
 
-    def claim(self, saga: str, lane: int, partitions: int) -> Lane:
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None) -> Lane:
         """Become the lane's owner by raising its epoch; marks it unclean until `release`.
 
         Records `partitions` at the first claim of the saga; raises PartitionCountChanged if it differs from the record.
+        Records also whose database this is.
         """
         ...
 
@@ -382,4 +383,8 @@ class Archive(Protocol):
 
     def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
         """The workflows that fit, the latest opened first, or those in which nothing has gone on for longest."""
+        ...
+
+    def author(self, saga: str) -> str | None:
+        """The participant whose database this is, as its worker said at the last `claim`; None before that."""
         ...

@@ -116,12 +116,14 @@ class PostgresStore:
         self._require_ours(unit, getattr(driver, "driver_connection", driver))
         return unit
 
-    def claim(self, saga: str, lane: int, partitions: int) -> Lane:
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None) -> Lane:
         with self.unit() as unit:
             place = {"saga": saga, "lane": lane}
             self._wait_patiently(unit)
             unit.pipeline.add("end_overstayed", {**place, "idle": f"{self._idle_timeout} s"})
             unit.pipeline.add("record_partitions", {"saga": saga, "partitions": partitions})
+            if participant is not None:
+                unit.pipeline.add("record_author", {"saga": saga, "participant": participant})
             before = unit.pipeline.add("lane", place)
             claimed = unit.pipeline.add("claim", place)
             recorded = unit.partitions(saga)
@@ -188,6 +190,11 @@ class PostgresStore:
     def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
         with self.unit() as unit:
             return unit.search(wanted, limit, longest_waiting)
+
+    def author(self, saga: str) -> str | None:
+        with self.unit() as unit:
+            rows = unit.pipeline.rows("author", saga=saga)
+            return rows[0][0] if rows else None
 
     def close(self) -> None:
         """Close all threads' connections; open transactions are rolled back."""

@@ -92,7 +92,7 @@ class SqliteStore:
         unit.query("take_write_lock")
         return unit
 
-    def claim(self, saga: str, lane: int, partitions: int) -> Lane:
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None) -> Lane:
         self._worker.take()
         with self.unit() as unit:
             recorded = unit.partitions(saga)
@@ -100,6 +100,8 @@ class SqliteStore:
                 unit.query("record_partitions", saga, partitions)
             elif recorded != partitions:
                 raise PartitionCountChanged(saga, recorded, partitions)
+            if participant is not None:
+                unit.query("record_author", saga, participant)
             before = unit.query("lane", saga, lane).fetchone()
             unit.query("claim", saga, lane)
             row = unit.query("lane", saga, lane).fetchone()
@@ -145,6 +147,11 @@ class SqliteStore:
     def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
         with self._begun("BEGIN") as unit:
             return unit.search(wanted, limit, longest_waiting)
+
+    def author(self, saga: str) -> str | None:
+        with self._begun("BEGIN") as unit:
+            row = unit.query("author", saga).fetchone()
+            return row[0] if row else None
 
     def close(self) -> None:
         """Close all threads' connections and give the file up; open transactions are rolled back."""

@@ -764,6 +764,15 @@ def listed(store: ArchivedStore, limit: int = 10, *, longest_waiting: bool = Fal
     return [one.workflow.id for one in store.search(Search(**wanted), limit, longest_waiting=longest_waiting)]
 
 
+def test_whose_database_it_is_is_what_the_last_claim_said(store: ArchivedStore) -> None:
+    store.claim("checkout", 0, 4, "warehouse")
+    store.claim("checkout", 1, 4, "stock")
+    store.claim("checkout", 2, 4)
+    store.claim("returns", 0, 4)
+
+    assert [store.author(saga) for saga in ("checkout", "returns", "nothing")] == ["stock", None, None]
+
+
 def test_workflows_are_listed_latest_first_with_fences_and_without_inbox(store: ArchivedStore) -> None:
     save(store, changes_of(full_workflow("old"), workflow("young", opened=LATER), outbox=[outbox("old", 1)]))
     save(store, Changes(closed=[workflow("done", closed=LATER, fences={"reserve": fence()})]), saga="returns")

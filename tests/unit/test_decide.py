@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from saga.protocol.decide import Action, Close, Compensate, FenceView, Refuse, Run, Skip, Withdraw, answer, decide
+from saga.protocol.decide import status as standing
 from saga.protocol.definition import Definition
 from saga.protocol.facts import Fact, FactStatus, StepStatus, WorkflowStatus
 from tests.simulation.protocol_world import Fence
@@ -42,6 +43,20 @@ def own(fences: Mapping[str, Fence | StepStatus]) -> Mapping[str, FenceView]:
 
 WAITING = Fence(StepStatus.RUNNING, pending=True)
 CALLING = Fence(StepStatus.RUNNING)
+
+
+def test_a_note_is_no_knowledge() -> None:
+    """Nobody is its audience; should it be known all the same, everybody does what they would do without."""
+    known = [(), (PLACED,), (PLACED, ABORT), (PLACED, RESERVED, report("authorise", FactStatus.FAILED)), (CONFIRMED,)]
+    fences = [{}, {"reserve": StepStatus.DONE}, {"reserve": StepStatus.STUCK}]
+    for facts in known:
+        for held in fences:
+            notes = {Fact(step.name, FactStatus.NOTE) for step in CHECKOUT.steps}
+            for participant in CHECKOUT.participants:
+                mine = own({name: status for name, status in held.items() if CHECKOUT[name].by == participant})
+                assert decide(CHECKOUT, participant, {*facts, *notes}, mine) == decide(CHECKOUT, participant, {*facts}, mine)
+            assert standing(CHECKOUT, {*facts, *notes}, own(held)) == standing(CHECKOUT, {*facts}, own(held))
+    assert answer(CHECKOUT, "shipping", Fact("dispatch", FactStatus.NOTE), own({"dispatch": StepStatus.DONE})) is None
 
 
 # Rule 1: a triggered step runs

@@ -27,9 +27,9 @@ class FlakyStore(MemoryStore):
 
     away = False
 
-    def claim(self, saga: str, lane: int, partitions: int) -> Lane:
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None) -> Lane:
         self._answer()
-        return super().claim(saga, lane, partitions)
+        return super().claim(saga, lane, partitions, participant)
 
     def release(self, lane: Lane) -> None:
         self._answer()

@@ -14,7 +14,18 @@ from saga import DefinitionError, Event, Refused, Retry
 from saga.participant.handler import Act
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
-from tests.travel import FlightFreed, HotelBooked, HotelFreed, HotelFull, Script, TripBooked, TripConfirmed, effects, harness
+from tests.travel import (
+    FlightBooked,
+    FlightFreed,
+    HotelBooked,
+    HotelFreed,
+    HotelFull,
+    Script,
+    TripBooked,
+    TripConfirmed,
+    effects,
+    harness,
+)
 
 HOPELESS = Retry(attempts=1)
 PATIENT = Retry(attempts=9, quick=0, first=10)
@@ -274,6 +285,100 @@ def test_an_abort_and_a_retry_say_who_asked(travel: Travel, caplog: pytest.LogCa
         "retry of step hotel of travel workflow w1, by alice",
         "abort of travel workflow w1, by alice: the customer called",
     ]
+
+
+def interventions(fleet: Harness, participant: str) -> list[tuple[str, str, str | None, str]]:
+    """What the store keeps of what operators did."""
+    found = fleet.workflow(participant, "w1")
+    assert found is not None
+    return [(act.verb, act.step, act.reason, act.by) for act in found.interventions]
+
+
+def test_a_retry_and_a_resolution_leave_a_note_on_the_topics_and_in_the_store(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}), retry=HOPELESS)
+    begun(fleet)
+
+    with fleet.transaction("hotels") as tx:
+        fleet.participants["hotels"].retry("w1", tx, by="bob", reason="they are back")
+    fleet.settle()
+    resolve(fleet, "hotels", "hotel", HotelBooked(trip="rome"))
+
+    assert records(fleet, "hotels", "saga.OperatorActed") == [
+        {"verb": "retry", "step": "hotel", "event": None, "reason": "they are back", "requested_by": "bob"},
+        {
+            "verb": "resolve", "step": "hotel", "event": "travel.HotelBooked", "reason": "seen on their screen",
+            "requested_by": "alice",
+        },
+    ]  # fmt: skip
+    assert outcome(fleet, "w1") == {WorkflowStatus.COMPLETED}
+    assert interventions(fleet, "hotels") == [
+        ("retry", "hotel", "they are back", "bob"),
+        ("resolve", "hotel", "seen on their screen", "alice"),
+    ]
+    notes = [r for log in fleet.broker.logs.values() for r in log if ("ce_status", b"note") in r.headers]
+    assert {r.topic for r in notes} == {"travel.compensations"}
+    assert len(notes) == 2
+
+
+def test_a_skip_and_an_abort_are_kept_beside_their_facts(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}), retry=HOPELESS)
+    begun(fleet)
+
+    skip(fleet, "hotels", "hotel")
+
+    assert interventions(fleet, "hotels") == [("skip", "hotel", "no room in town", "alice")]
+    assert records(fleet, "hotels", "saga.OperatorActed") == []
+
+
+def test_a_service_that_has_its_answer_from_the_world_is_no_operator(travel: Travel) -> None:
+    fleet = travel(Script(waiting={"rome"}))
+    begun(fleet)
+
+    with fleet.transaction("airline") as tx:
+        fleet.participants["airline"].resolve("w1", "flight", FlightBooked(trip="rome"), tx)
+    fleet.settle()
+
+    assert outcome(fleet, "w1") == {WorkflowStatus.COMPLETED}
+    assert interventions(fleet, "airline") == []
+    assert records(fleet, "airline", "saga.OperatorActed") == []
+
+
+def test_a_person_who_gives_the_answer_of_the_world_is_named(travel: Travel) -> None:
+    fleet = travel(Script(waiting={"rome"}))
+    begun(fleet)
+
+    resolve(fleet, "airline", "flight", FlightBooked(trip="rome"))
+
+    assert interventions(fleet, "airline") == [("resolve", "flight", "seen on their screen", "alice")]
+
+
+@pytest.mark.parametrize("record", [False, True])
+def test_the_recording_handler_runs_for_a_stated_outcome_where_that_is_asked(travel: Travel, record: bool) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}), external=True, retry=HOPELESS)
+    begun(fleet)
+
+    with fleet.transaction("hotels") as tx:
+        fleet.participants["hotels"].resolve("w1", "hotel", HotelBooked(trip="rome"), tx, by="alice", record=record)
+    fleet.settle()
+
+    assert outcome(fleet, "w1") == {WorkflowStatus.COMPLETED}
+    assert (("w1", "hotel", "action") in effects(fleet)) == record
+
+
+def test_a_recording_that_fails_leaves_everything_as_it_was(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}), external=True, retry=HOPELESS)
+    begun(fleet)
+    with fleet.transaction("hotels") as tx:
+        tx.execute("DROP TABLE effects")
+
+    with (
+        pytest.raises(Refused, match=r"keep \(recording of step 'hotel'\) failed.*no such table"),
+        fleet.transaction("hotels") as tx,
+    ):
+        fleet.participants["hotels"].resolve("w1", "hotel", HotelBooked(trip="rome"), tx, by="alice", record=True)
+
+    assert fleet.steps("w1")["hotel"] is StepStatus.RUNNING
+    assert records(fleet, "hotels", "saga.OperatorActed") == []
 
 
 def test_a_resolution_is_in_the_log(travel: Travel, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,13 @@ SELECT partitions FROM saga_topics WHERE saga = %(saga)s;
 -- name: record_partitions
 INSERT INTO saga_topics (saga, partitions) VALUES (%(saga)s, %(partitions)s) ON CONFLICT (saga) DO NOTHING;
 
+-- name: author
+SELECT participant FROM saga_topics WHERE saga = %(saga)s;
+
+-- name: record_author
+UPDATE saga_topics SET participant = %(participant)s::text
+WHERE saga = %(saga)s AND participant IS DISTINCT FROM %(participant)s::text;
+
 -- name: lane
 SELECT epoch, batch, clean FROM saga_lane WHERE saga = %(saga)s AND lane = %(lane)s FOR UPDATE;
 

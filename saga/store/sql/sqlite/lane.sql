@@ -4,6 +4,12 @@ SELECT partitions FROM saga_topics WHERE saga = ?1;
 -- name: record_partitions
 INSERT INTO saga_topics (saga, partitions) VALUES (?1, ?2);
 
+-- name: author
+SELECT participant FROM saga_topics WHERE saga = ?1;
+
+-- name: record_author
+UPDATE saga_topics SET participant = ?2 WHERE saga = ?1 AND participant IS NOT ?2;
+
 -- name: lane
 SELECT epoch, batch, offsets, clean, acks, gaps FROM saga_lane WHERE saga = ?1 AND lane = ?2;
 
