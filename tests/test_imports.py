@@ -24,20 +24,21 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("observe",),
     ("assembly",),
     ("documents",),
-    ("replay", "testing", "cli"),
+    ("replay",),
+    ("testing", "cli"),
 )
 """From the bottom up; rooms of one layer do not know each other."""
 
 ADAPTERS: Mapping[str, tuple[str, ...]] = {
     "avro": ("saga.evolution.compatibility",),
     "confluent_kafka": ("saga.transport.kafka*", "saga.transport.embedded", "saga.contracts.registry"),
-    "fastavro": ("saga.contracts.avro",),
+    "fastavro": ("saga.contracts.avro", "saga.replay.avro_file"),
     "opentelemetry": ("saga.observe.*",),
-    "psycopg": ("saga.store.postgres*",),
+    "psycopg": ("saga.store.postgres*", "saga.replay.tables"),
     "pydantic_settings": ("saga.settings",),
     "rich": ("saga.cli.*",),
     "sqlalchemy": ("saga.store.*",),
-    "sqlite3": ("saga.store.*",),
+    "sqlite3": ("saga.store.*", "saga.replay.tables"),
     "typer": ("saga.cli.*",),
 }
 """Library to the modules that may import it."""

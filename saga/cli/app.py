@@ -23,6 +23,7 @@ from saga.cli.retry import retry
 from saga.cli.run import run
 from saga.cli.schemas import schemas
 from saga.cli.show import show
+from saga.cli.state import tell_state
 from saga.cli.topics import topics
 from saga.errors import DefinitionError, SagaError
 
@@ -78,6 +79,7 @@ def saga(
 app.command()(run)
 app.command("list")(list_workflows)
 app.command()(show)
+app.command("state")(tell_state)
 app.command()(parked)
 app.command()(retry)
 app.command()(skip)

@@ -78,6 +78,10 @@ class KafkaBroker:
             found = client.committed([kafka_partition(p) for p in partitions], timeout=self.settings.timeout)
         return {Partition(p.topic, p.partition): p.offset for p in found if p.error is None and p.offset >= 0}
 
+    def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]:
+        with self._reader() as client:
+            return {partition: range(*self._watermarks(client, partition)) for partition in partitions}
+
     def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
         return self._read(self._spans(starts))
 

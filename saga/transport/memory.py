@@ -58,6 +58,12 @@ class MemoryBroker:
         with self.changed:
             return {p: offset for p, offset in self.offsets[group].items() if p in partitions}
 
+    def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]:
+        with self.changed:
+            if missing := [partition.topic for partition in partitions if partition not in self.logs]:
+                raise unknown_topics(missing)
+            return {partition: range(len(self.logs[partition])) for partition in partitions}
+
     def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
         with self.changed:
             found: list[Record] = []

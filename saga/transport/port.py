@@ -130,6 +130,10 @@ class Broker(Protocol):
         """The offsets that the group has told about, of those partitions of which it did."""
         ...
 
+    def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]:
+        """The offsets that each holds now; what lies before its start has aged out or was deleted."""
+        ...
+
     def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
         """Every record from each start (None: the beginning) up to the end as it is now, outside of any group."""
         ...

@@ -1,0 +1,111 @@
+"""What the commands share that read a saga's history: where it is read from, by which contracts, and how far they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saga import assembly
+from saga.cli import output
+from saga.contracts.saga import Saga
+from saga.errors import DefinitionError
+from saga.replay.contracts import Contracts
+from saga.replay.recording import RecordingSource
+from saga.replay.source import Source, TopicSource
+from saga.settings import Settings
+
+Name = Annotated[str, typer.Argument(metavar="SAGA", help="The saga's name, after which its topics are called.")]
+Schemas = Annotated[
+    list[Path] | None,
+    typer.Option("--schemas", metavar="DIR", help="Contract folder, instead of SAGA_SCHEMAS; one for each version."),
+]
+RegistryUrl = Annotated[str | None, typer.Option("--registry", metavar="URL", help="Instead of SAGA_REGISTRY.")]
+Versions = Annotated[
+    list[int] | None, typer.Option("--version", metavar="N", help="Of the saga, from the registry: 1; repeatable.")
+]
+File = Annotated[
+    Path | None, typer.Option("--from", metavar="FILE", help="Read what `saga record` wrote, instead of the topics.")
+]
+Partial = Annotated[bool, typer.Option("--partial", help="Take what is there, although something is missing.")]
+
+EVERY = 1.0
+SHOWN = 10
+
+
+def contracts(settings: Settings, name: str, folders: Sequence[Path] | None, versions: Sequence[int] | None) -> Contracts:
+    """The versions of the saga: from the folders given, else from the registry, else from the folder of the settings."""
+    registry = assembly.registry(settings)
+    if folders or (registry is None and settings.schemas):
+        found = [Saga.load(folder) for folder in folders or filter(None, [settings.schemas])]
+        if foreign := sorted({saga.name for saga in found} - {name}):
+            raise DefinitionError(
+                f"found the contracts of saga {', '.join(foreign)}; expected {name!r}. Correct the name, or --schemas."
+            )
+    elif registry is not None:
+        found = [Saga.from_registry(registry, name, version=version) for version in versions or [1]]
+    else:
+        raise DefinitionError("no contracts are at hand; add --schemas DIR or --registry URL, or set SAGA_SCHEMAS")
+    return Contracts(found, registry)
+
+
+def source(settings: Settings, name: str, file: Path | None) -> Source:
+    """The saga's topics, or a recording of them."""
+    found: Source = RecordingSource(file) if file is not None else TopicSource(assembly.broker(settings), name)
+    if found.saga != name:
+        raise DefinitionError(f"{file} is a recording of saga {found.saga!r}; expected {name!r}")
+    return found
+
+
+class Pace:
+    """Tells on stderr, once a second, how many records were read, how fast, and how long it will take."""
+
+    def __init__(self, size: int | None) -> None:
+        self.size = size
+        self.began = self.told = time.monotonic()
+
+    def __call__(self, read: int) -> None:
+        if read % 1000 or (now := time.monotonic()) - self.told < EVERY:
+            return
+        self.told, rate = now, read / (now - self.began)
+        text = f"{read} records, {rate:.0f}/s"
+        if self.size:
+            text = f"{read} of {self.size} records, {rate:.0f}/s, {max(0.0, self.size - read) / rate:.0f} s left"
+        output.progress(text)
+
+
+class Findings:
+    """What is missing, by workflow: the first few in words, the others counted."""
+
+    def __init__(self, aged: Sequence[str]) -> None:
+        self.aged = aged
+        self.first: dict[str, list[str]] = {}
+        self.count = 0
+
+    def add(self, workflow: str, texts: Sequence[str]) -> None:
+        """Note it of one workflow, if there is anything."""
+        if texts:
+            self.count += 1
+            if len(self.first) < SHOWN:
+                self.first[workflow] = [*texts]
+
+    def tell(self, *, partial: bool) -> None:
+        """Say on stderr what is missing; exits 1 unless a partial result is wanted."""
+        if not self.count:
+            return
+        for workflow, texts in self.first.items():
+            for text in texts:
+                output.progress(f"  {workflow}: {text}")
+        if self.count > len(self.first):
+            output.progress(f"  and {self.count - len(self.first)} more workflows")
+        for text in self.aged:
+            output.progress(f"  {text}: older records have aged out or were deleted")
+        word = "workflow is" if self.count == 1 else "workflows are"
+        if partial:
+            output.progress(f"{self.count} {word} not whole, and marked so")
+        else:
+            output.error(f"{self.count} {word} not whole, nothing was written; add --partial to take what is there")
+            raise typer.Exit(1)

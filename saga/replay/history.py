@@ -1,0 +1,125 @@
+"""All that the topics say of one workflow, and the order in which it came about."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import pairwise
+
+from saga.contracts.message import Message
+from saga.contracts.saga import Saga
+from saga.protocol.facts import FactStatus
+from saga.replay.entry import Entry
+
+
+@dataclass(slots=True)
+class History:
+    """The entries of one workflow by event id, in order of arrival; `repeated` counts those that came again.
+
+    `late`: it ended and was told already, and these came long after.
+    """
+
+    saga: str
+    workflow: str
+    entries: dict[str, Entry] = field(default_factory=dict)
+    repeated: int = 0
+    late: bool = False
+
+    def add(self, entry: Entry) -> None:
+        """Take one record in; a repeated event changes nothing."""
+        if entry.id in self.entries:
+            self.repeated += 1
+        else:
+            self.entries[entry.id] = entry
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """Of the saga, as the records say; one, if all is well."""
+        return frozenset(entry.version for entry in self.entries.values())
+
+    def kinds(self) -> set[str]:
+        """Version and open gates, as the readable records say."""
+        messages = (entry.message for entry in self.entries.values())
+        return {f"version {m.kind.version} {m.kind.gates or 'without gates'}" for m in messages if m is not None}
+
+    def messages(self, saga: Saga) -> list[Message]:
+        """The facts that count: readable, of this saga version, and stated by the owner of their step."""
+        return [
+            entry.message
+            for entry in self.entries.values()
+            if entry.message is not None and entry.version == saga.version and not is_foreign(saga, entry)
+        ]
+
+    def numbers(self) -> dict[str, set[int]]:
+        """The sequence numbers that are there, by source."""
+        found: dict[str, set[int]] = defaultdict(set)
+        for entry in self.entries.values():
+            if entry.sequence:
+                found[entry.source].add(entry.sequence)
+        return found
+
+    def gaps(self) -> dict[str, list[int]]:
+        """The sequence numbers that are missing below the highest one, by source."""
+        found = {source: sorted({*range(1, max(there))} - there) for source, there in self.numbers().items()}
+        return {source: missing for source, missing in found.items() if missing}
+
+    def orphans(self) -> list[Entry]:
+        """Entries whose cause is not there."""
+        return [entry for entry in self.entries.values() if entry.cause and entry.cause not in self.entries]
+
+    def is_settled(self, saga: Saga | None) -> bool:
+        """Whether it ended and nothing that is known of is missing, so that it may be told and forgotten."""
+        if saga is None or not any(_ends(saga, entry) for entry in self.entries.values()):
+            return False
+        return not self.gaps() and not self.orphans()
+
+    def ordered(self) -> list[Entry]:
+        """Causes before effects, each source in its own order, and what is independent by time."""
+        return list(_ordered(list(self.entries.values())))
+
+
+def is_foreign(saga: Saga, entry: Entry) -> bool:
+    """Whether somebody speaks of a step that is not theirs: nobody acts on that."""
+    return bool(entry.step) and (entry.step not in saga or saga[entry.step].by != entry.source)
+
+
+def _ends(saga: Saga, entry: Entry) -> bool:
+    fact = (entry.step, entry.status)
+    return fact in ((saga.sink.name, FactStatus.DONE.value), (saga.root.name, FactStatus.COMPENSATED.value))
+
+
+def _ordered(entries: Sequence[Entry]) -> Iterator[Entry]:
+    by_id = {entry.id: entry for entry in entries}
+    before = {entry.id: {entry.cause} & by_id.keys() for entry in entries}
+    for own in _by_source(entries):
+        for earlier, later in pairwise(own):
+            before[later.id].add(earlier.id)
+    after = defaultdict(list)
+    for id, causes in before.items():
+        for cause in causes:
+            after[cause].append(id)
+    ready = [_rank(by_id[id]) for id, causes in before.items() if not causes]
+    ready.sort()
+    while ready:
+        entry = by_id[heappop(ready)[-1]]
+        yield entry
+        del by_id[entry.id]
+        for id in after[entry.id]:
+            before[id].discard(entry.id)
+            if not before[id]:
+                heappush(ready, _rank(by_id[id]))
+    yield from sorted(by_id.values(), key=_rank)  # forged causes may run in a circle
+
+
+def _by_source(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    found = defaultdict(list)
+    for entry in entries:
+        found[entry.source].append(entry)
+    for own in found.values():
+        yield sorted(own, key=lambda entry: (entry.sequence, entry.time))
+
+
+def _rank(entry: Entry) -> tuple[float, str, int, str]:
+    return entry.time.timestamp(), entry.source, entry.sequence, entry.id

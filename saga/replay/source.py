@@ -1,0 +1,62 @@
+"""Where replay reads from: a saga's topics outside of any group, or what stands in for them.
+
+A lane is read as one stream, its twin partitions merged by the time that the records carry. That order serves to hold few
+workflows in memory and nothing else: whatever is made of the records must not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from typing import Protocol
+
+from saga.contracts.topics import fact_topics, lane_of
+from saga.errors import BrokerError
+from saga.replay.entry import Entry, entry
+from saga.transport.port import Broker, Partition, unknown_topics
+
+
+class Source(Protocol):
+    """What is known of a saga, lane by lane: a workflow is in one lane only.
+
+    `size` is the number of records, as far as it is known; `aged` says of which partitions the beginning is gone.
+    """
+
+    saga: str
+    size: int | None
+    aged: Sequence[str]
+
+    def lanes(self) -> Sequence[int]: ...
+    def read(self, lane: int) -> Iterator[Entry]:
+        """All of the lane's records as they are when this is called; bounded memory."""
+        ...
+
+
+class TopicSource:
+    """The topics of a saga. Raises BrokerError where there are none, or where they were not made alike."""
+
+    def __init__(self, broker: Broker, saga: str) -> None:
+        self.broker, self.saga, self.topics = broker, saga, fact_topics(saga)
+        counts = broker.partitions(self.topics)
+        if missing := [topic for topic, count in counts.items() if count is None]:
+            raise unknown_topics(missing)
+        if len(set(counts.values())) > 1:
+            raise BrokerError(f"found {counts} partitions; expected the same count for both topics of a saga")
+        self.count = counts[self.topics[0]] or 0
+        spans = broker.spans([Partition(topic, n) for topic in self.topics for n in range(self.count)])
+        self.size: int | None = sum(map(len, spans.values()))
+        self.aged: Sequence[str] = [
+            f"{p.topic}/{p.number} begins at offset {span.start}" for p, span in spans.items() if span.start
+        ]
+
+    def lanes(self) -> Sequence[int]:
+        return range(self.count)
+
+    def lane_of(self, workflow: str) -> int:
+        """The lane in which all records of a workflow are."""
+        return lane_of(workflow, self.count)
+
+    def read(self, lane: int) -> Iterator[Entry]:
+        # What undoes is read up to an earlier moment than what is undone, so nothing is seen before its cause.
+        last, first = [self.broker.read({Partition(topic, lane): None}) for topic in reversed(self.topics)]
+        return merge(map(entry, first), map(entry, last), key=lambda one: one.time)

@@ -1,0 +1,126 @@
+"""States as a table for analysts, in SQLite or PostgreSQL: one row a workflow, for each step its status, event and JSON."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from saga.contracts.saga import Saga
+from saga.errors import DefinitionError, StoreError
+from saga.replay.state import State
+
+BATCH = 500
+
+
+def table_name(saga: Saga) -> str:
+    """One table for each saga version, since their steps differ."""
+    return f"{saga.name}_v{saga.version}".replace("-", "_").replace(".", "_")
+
+
+def columns(saga: Saga) -> list[tuple[str, str]]:
+    """Name and kind (`text`, `moment`, `integer`, `json`) of each column."""
+    own = [("id", "text"), ("version", "integer"), ("status", "text"), ("exceptions", "integer"), ("opened", "moment")]
+    steps = [
+        (f"{step.name}{suffix}", kind)
+        for step in saga.steps
+        for suffix, kind in (("_status", "text"), ("_event", "text"), ("", "json"))
+    ]
+    return [*own, ("closed", "moment"), ("holes", "json"), *steps]
+
+
+def write(url: str, saga: Saga, states: Iterable[State], *, replace: bool = False) -> str:
+    """Make the table and fill it, in one transaction; answers its name.
+
+    Raises DefinitionError where such a table is there already, unless it is to be replaced, and StoreError for what the
+    database says.
+    """
+    name = table_name(saga)
+    rows = (_row(saga, one) for one in states)
+    if url.startswith(("postgresql://", "postgres://")):
+        _write_postgres(url, name, columns(saga), rows, replace)
+    elif url.startswith("sqlite:///"):
+        _write_sqlite(url.removeprefix("sqlite:///"), name, columns(saga), rows, replace)
+    else:
+        raise DefinitionError(f"found {url!r}; expected FILE.avro, sqlite:///FILE or postgresql://user@host:5432/database")
+    return name
+
+
+def _row(saga: Saga, one: State) -> list[Any]:
+    row: list[Any] = [one.id, one.version, one.status.value, int(one.exceptions), one.opened, one.closed]
+    row.append(_json([list(hole) for hole in one.holes]) if one.holes else None)
+    for step in saga.steps:
+        event, stands = one.events.get(step.name), one.steps.get(step.name)
+        row += [stands.value if stands else None, event[0] if event else None, _json(event[1]) if event else None]
+    return row
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=_plain).decode()
+
+
+def _plain(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _definition(columns: Sequence[tuple[str, str]], kinds: dict[str, str]) -> str:
+    described = (f"{_quoted(name)} {kinds[kind]}" for name, kind in columns)
+    return ", ".join([*described, 'PRIMARY KEY ("id")'])
+
+
+def _exists(name: str) -> DefinitionError:
+    return DefinitionError(f"there is a table {name!r} already; add --replace to drop it, or name another database")
+
+
+def _write_sqlite(file: str, name: str, columns: Sequence[tuple[str, str]], rows: Iterator[list[Any]], replace: bool) -> None:
+    kinds = {"text": "TEXT", "moment": "TEXT", "integer": "INTEGER", "json": "TEXT"}
+    with closing(sqlite3.connect(file)) as connection, _told(sqlite3.Error):
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone():
+            if not replace:
+                raise _exists(name)
+            connection.execute(f"DROP TABLE {_quoted(name)}")
+        connection.execute(f"CREATE TABLE {_quoted(name)} ({_definition(columns, kinds)})")
+        marks = ", ".join("?" for _ in columns)
+        dated = (
+            [str(value) if kinds_ == "moment" and value else value for (_, kinds_), value in zip(columns, row, strict=True)]
+            for row in rows
+        )
+        connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({marks})", dated)  # noqa: S608 - names are quoted
+        connection.commit()
+
+
+def _write_postgres(url: str, name: str, columns: Sequence[tuple[str, str]], rows: Iterator[list[Any]], replace: bool) -> None:
+    try:
+        import psycopg
+    except ImportError as error:
+        raise DefinitionError(
+            f"found a postgresql:// URL, but its driver cannot be loaded ({error}); "
+            f"run: pip install 'saga-choreography[postgres]'"
+        ) from error
+    kinds = {"text": "text", "moment": "timestamptz", "integer": "integer", "json": "jsonb"}
+    with _told(psycopg.Error), psycopg.connect(url) as connection, connection.cursor() as cursor:
+        if cursor.execute("SELECT to_regclass(%s)", (_quoted(name),)).fetchone() != (None,):
+            if not replace:
+                raise _exists(name)
+            cursor.execute(f"DROP TABLE {_quoted(name)}")
+        cursor.execute(f"CREATE TABLE {_quoted(name)} ({_definition(columns, kinds)})")
+        marks = ", ".join("%s" for _ in columns)
+        while batch := list(islice(rows, BATCH)):
+            cursor.executemany(f"INSERT INTO {_quoted(name)} VALUES ({marks})", batch)  # noqa: S608 - names are quoted
+
+
+@contextmanager
+def _told(errors: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except errors as error:
+        raise StoreError(f"the table was not written: {error}") from error
