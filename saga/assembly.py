@@ -68,7 +68,9 @@ def broker(settings: Settings, *, timeout: float = 10.0) -> Broker:
 
 
 def worker(participant: Participant, settings: Settings, store: Store) -> Worker:
-    """A worker on this store with all else that the settings say; opens nothing yet."""
+    """A worker on this store with all else that the settings say, bounds included; opens nothing yet."""
+    participant.max_backlog = settings.max_backlog or participant.max_backlog
+    participant.max_parked = settings.max_parked or participant.max_parked
     return Worker(
         participant,
         store=store,

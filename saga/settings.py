@@ -54,8 +54,9 @@ class Settings(BaseSettings):
     `broker`: bootstrap servers, `host:port`, separated by commas. `database`: `sqlite:///relative.db`,
     `sqlite:////absolute.db` or `postgresql://user@host:5432/database`. `lanes="all"` takes all partitions without a group,
     for a participant that runs as exactly one process. `embedded`: the broker is an EmbeddedBroker of another process.
-    `threads` and `batch` are the worker's. `kafka`: further librdkafka settings, as a JSON object or one by one
-    (`SAGA_KAFKA__linger.ms`). `registry`: address of the schema registry; `cache`: folder in which what it said is kept.
+    `threads` and `batch` are the worker's. `max_backlog` and `max_parked` take the place of the participant's own.
+    `kafka`: further librdkafka settings, as a JSON object or one by one (`SAGA_KAFKA__linger.ms`). `registry`: address of the
+    schema registry; `cache`: folder in which what it said is kept.
     `schemas`: the folder of a saga's contracts, for commands that can use it. `gates`: names of feature gates that are open for
     what starts here, separated by commas. `health`: `host:port` on which `saga run` answers `/livez` and `/readyz`.
     `failpoints` arms `saga.failpoints`, in tests only.
@@ -79,6 +80,8 @@ class Settings(BaseSettings):
     embedded: bool = False
     threads: int = Field(default=1, ge=1)
     batch: int = Field(default=500, ge=1)
+    max_backlog: int | None = Field(default=None, ge=1)
+    max_parked: int | None = Field(default=None, ge=1)
     kafka: Mapping[str, Annotated[SecretStr, BeforeValidator(_client_value)]] = {}
     registry: str | None = None
     cache: Path | None = None

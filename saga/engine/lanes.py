@@ -48,13 +48,15 @@ class Owned:
     def at_rest(self) -> bool:
         return self.stopped is not None or self.resume_at is not None
 
-    def part(self) -> Part:
-        """How the lane is."""
+    def part(self, full: str | None) -> Part:
+        """How the lane is; `full` says why no facts are taken in, if so."""
         name = f"lane {self.lane.number}"
         if self.stopped is not None:
             return Part(name, State.STOPPED, self.stopped.reason)
         if self.resume_at is not None:
             return Part(name, State.DEGRADED, f"rests: {self.resting}")
+        if full is not None:
+            return Part(name, State.DEGRADED, f"nothing is taken in: {full}")
         return Part(name, State.READY, "owned")
 
 
@@ -64,7 +66,7 @@ class Lanes:
     A lane is claimed when the partition of its number is there for every topic of the saga, and given up when one goes.
     `leaving` is called before lanes are released in an orderly way. `again` holds the lanes that are whole here and not owned,
     with the time (monotonic) at which to claim them: what keeps them may pass, and the group would not assign them anew.
-    `refused` says what keeps them.
+    `refused` says what keeps them; `full` why no facts are taken in, if so.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Lanes:
         self.rewound: dict[Partition, int | None] = {}
         self.again: dict[int, float] = {}
         self.refused: dict[int, str] = {}
+        self.full: str | None = None
         self._assigned: set[Partition] = set()
         self._split_since: float | None = None
 
@@ -143,7 +146,7 @@ class Lanes:
 
     def parts(self) -> list[Part]:
         """How the lanes are, those included that are to be claimed again; called from any thread."""
-        found = [owned.part() for owned in self.owned.copy().values()]
+        found = [owned.part(self.full) for owned in self.owned.copy().values()]
         return found + [Part(f"lane {n}", State.DEGRADED, f"cannot be taken: {why}") for n, why in self.refused.copy().items()]
 
     def twins(self, number: int) -> list[Partition]:
@@ -156,7 +159,11 @@ class Lanes:
 
     def waiting(self) -> list[Partition]:
         """Assigned partitions from which nothing may be read now."""
-        return [p for p in self._assigned if (owned := self.owned.get(p.number)) is None or owned.at_rest]
+        return [p for p in self._assigned if self._must_wait(p)]
+
+    def _must_wait(self, partition: Partition) -> bool:
+        owned = self.owned.get(partition.number)
+        return owned is None or owned.at_rest or (self.full is not None and partition.topic in self.facts)
 
     def check_splits(self) -> None:
         """Raise DefinitionError if twins have been in different hands for longer than any rebalance lasts."""

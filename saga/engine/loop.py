@@ -10,6 +10,7 @@ from threading import Event as Flag
 from saga.clock import Clock
 from saga.contracts.topics import group
 from saga.engine.acks import Acks
+from saga.engine.bounds import Bounds
 from saga.engine.breakers import Breakers
 from saga.engine.health import Part
 from saga.engine.lanes import Lanes, Owned
@@ -30,7 +31,7 @@ from saga.errors import (
 )
 from saga.failpoints import Failpoint, failpoint
 from saga.participant.participant import Participant
-from saga.store.port import Lane, Store
+from saga.store.port import Lane, Store, Unit
 from saga.transport.port import Broker, Consumer, Partition, Record
 
 log = logging.getLogger("saga.worker")
@@ -40,6 +41,7 @@ READ_AHEAD = 2  # of what is polled about half is for others, or one's own comin
 FLUSH_PATIENCE = 5.0
 TROUBLE_PAUSE = 1.0
 DUE_EVERY = 0.25
+COUNT_AMONG = 4  # of so many looks at what is due, one counts what waits
 DUE_AT_ONCE = 100
 DUE_PATIENCE = 0.5
 
@@ -85,7 +87,8 @@ class Loop:
         )
         self._consumer: Consumer | None = None
         self._told: dict[Partition, int] = {}
-        self._look_again = 0.0
+        self._bounds = Bounds()
+        self._look_again = self._count_again = 0.0
 
     @property
     def consumer(self) -> Consumer:
@@ -138,7 +141,7 @@ class Loop:
         Answers whether anything moved or is on its way.
         """
         self.pulse.beat()
-        records = self._poll()
+        full, records = self.lanes.full, self._poll()
         self.lanes.claim_due()
         if self.lanes.rewound:  # they come again, after those that were passed over
             records = [r for r in records if Partition(r.topic, r.partition) not in self.lanes.rewound]
@@ -149,7 +152,7 @@ class Loop:
         self._publish(quiet=not records)
         self._tell_offsets()
         self._wake()
-        return bool(records or self.relay.waiting) or not self.relay.idle
+        return bool(records or self.relay.waiting) or not self.relay.idle or full != self.lanes.full
 
     def _poll(self) -> list[Record]:
         self.lanes.check_splits()
@@ -223,7 +226,8 @@ class Loop:
                 self.relay.waiting.add(number)
                 for twin in self.lanes.twins(number):
                     self.consumer.seek(twin, owned.lane.offsets.get(twin.topic))
-                self.consumer.resume(self.lanes.twins(number))
+                waiting = self.lanes.waiting()
+                self.consumer.resume([twin for twin in self.lanes.twins(number) if twin not in waiting])
 
     def _watch_the_clock(self) -> None:
         """Try those parked workflows again whose time has come, and see to timeouts that have passed."""
@@ -239,12 +243,41 @@ class Loop:
                 expired = unit.expired(saga.name, lanes, now, self.batch, deadlines=mine)
                 for number in filter(self.acks.held.get, lanes):
                     self.acks.release(self.lanes.owned[number].lane, unit)
+                full = self._measure(unit)
             late = self._caught_up({lane for lane, _ in expired})
         except (StoreError, BrokerError) as error:
             log.warning("what is due cannot be looked up (%s); trying again", error)
             return
+        if full is not None:
+            self._regulate(full)
         self._for_each_lane(due, self.processor.retry)
         self._for_each_lane([(lane, id) for lane, id in expired if lane in late], self.processor.expire)
+
+    def _measure(self, unit: Unit) -> Bounds | None:
+        """The bounds if they became full or are so no more; counted about once a second."""
+        if self.clock.monotonic() < self._count_again:
+            return None
+        self._count_again = self.clock.monotonic() + COUNT_AMONG * self.due_every
+        saga, participant = self.participant.saga.name, self.participant
+        changed = self._bounds.measure(
+            unpublished=unit.backlog(saga, participant.max_backlog + 1),
+            most_unpublished=participant.max_backlog,
+            parked=unit.count_parked(saga, participant.max_parked + 1),
+            most_parked=participant.max_parked,
+        )
+        return self._bounds if changed else None
+
+    def _regulate(self, bounds: Bounds) -> None:
+        """Take no more facts in while too much waits; polling, publishing, acknowledgments and due retries go on."""
+        self.lanes.full = bounds.full
+        sources = [source for number in self.lanes.owned for source in self.lanes.sources(number)]
+        if bounds.full is not None:
+            log.warning("nothing more is taken in: %s", bounds.full)
+            self.consumer.pause(sources)
+        else:
+            log.info("facts are taken in again")
+            waiting = self.lanes.waiting()
+            self.consumer.resume([source for source in sources if source not in waiting])
 
     def _for_each_lane(self, found: Sequence[tuple[int, str]], work: Callable[[Lane, Sequence[str]], None]) -> None:
         """A few at a time, and no longer than a moment: thousands that are due at once must not keep what is new waiting."""

@@ -44,7 +44,8 @@ class KafkaConsumer:
         self._timeout = settings.timeout
         self._alone = settings.lanes == "all"
         self._unclaimed = [Partition(topic, n) for topic, count in partitions.items() for n in range(count)]
-        self._client = opened(Consumer, {**settings.consumer(group), "error_cb": self._on_error, "on_commit": self._on_commit})
+        config = settings.consumer(group, sum(partitions.values()))
+        self._client = opened(Consumer, {**config, "error_cb": self._on_error, "on_commit": self._on_commit})
         if not self._alone:
             self._client.subscribe(
                 list(partitions), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost

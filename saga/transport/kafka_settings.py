@@ -38,6 +38,17 @@ _WRITE: Mapping[str, str] = {
     "message.max.bytes": str(MIN_RECORD_BYTES),
 }
 
+# What a client may hold in memory; the library's own defaults let a consumer take hundreds of megabytes.
+_READ_BOUNDS: Mapping[str, str] = {
+    "queued.max.messages.kbytes": "16384",
+    "fetch.max.bytes": "4194304",
+    "max.partition.fetch.bytes": "262144",
+    "fetch.queue.backoff.ms": "20",  # a full queue is looked at again soon: it is emptied in much less than the default second
+}
+_QUEUED = 20_000
+_LEAST_QUEUED = 100
+_WRITE_BOUNDS: Mapping[str, str] = {"queue.buffering.max.kbytes": "32768", "queue.buffering.max.messages": "20000"}
+
 _OFFSETS = "a position is moved only by the transaction that wrote its effects"
 _OURS = "KafkaBroker sets it itself"
 # Key to the only value that keeps the guarantee (None: no value does) and why.
@@ -118,19 +129,23 @@ class KafkaSettings:
         for key, value in self.client.items():
             _refuse_broken_guarantee(key, str(value))
 
-    def consumer(self, group: str) -> Config:
-        """A member of `group`, or with `lanes="all"` one that only commits offsets under its name."""
+    def consumer(self, group: str, partitions: int = 1) -> Config:
+        """A member of `group`, or with `lanes="all"` one that only commits offsets under its name.
+
+        What it holds ahead is bounded over all `partitions` of its topics together, in messages and in bytes.
+        """
         assignor = "group.remote.assignor" if self.group_protocol == "consumer" else "partition.assignment.strategy"
         ours = {"group.id": group, "group.protocol": self.group_protocol, assignor: "range"}
-        return self._config(_READ, _PRODUCER_ONLY) | ours
+        ahead = {"queued.min.messages": str(max(_LEAST_QUEUED, _QUEUED // max(1, partitions)))}
+        return self._config({**_READ, **_READ_BOUNDS, **ahead}, _PRODUCER_ONLY) | ours
 
     def reader(self) -> Config:
         """A consumer that joins no group and is told where a partition ends; also asks for metadata without creating topics."""
-        config = self._config(_READ, _PRODUCER_ONLY + _MEMBER_ONLY)
+        config = self._config({**_READ, **_READ_BOUNDS}, _PRODUCER_ONLY + _MEMBER_ONLY)
         return config | {"group.id": READERS, "enable.partition.eof": "true"}
 
     def producer(self) -> Config:
-        return self._config(_WRITE, _CONSUMER_ONLY)
+        return self._config({**_WRITE, **_WRITE_BOUNDS}, _CONSUMER_ONLY)
 
     def admin(self) -> Config:
         return self._config({}, _CONSUMER_ONLY + _PRODUCER_ONLY)

@@ -1,0 +1,26 @@
+"""How much may wait at a participant: beyond it nothing more is taken in, until it has fallen well below.
+
+Nothing is dropped: what is not taken in waits on the topics. What is parked is tried again meanwhile, and the outbox published.
+"""
+
+from __future__ import annotations
+
+RESUME_BELOW = 0.9
+
+
+class Bounds:
+    """`full` says why nothing may be taken in, None while it may."""
+
+    def __init__(self) -> None:
+        self.full: str | None = None
+
+    def measure(self, *, unpublished: int, most_unpublished: int, parked: int, most_parked: int) -> bool:
+        """Compare what waits with what may; answers whether it became full, or is so no more."""
+        share = 1.0 if self.full is None else RESUME_BELOW
+        reasons = []
+        if unpublished > share * most_unpublished:
+            reasons.append(f"{unpublished} events wait to be published, of at most {most_unpublished}")
+        if parked > share * most_parked:
+            reasons.append(f"{parked} workflows are parked, of at most {most_parked}; look at: saga parked")
+        before, self.full = self.full, " and ".join(reasons) or None
+        return (before is None) is not (self.full is None)
