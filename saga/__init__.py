@@ -30,6 +30,7 @@ from saga.errors import (
     TerminalError,
 )
 from saga.participant.dependency import Dependency
+from saga.participant.escalation import Parked
 from saga.participant.failure import Failure
 from saga.participant.gates import EnvironmentGates, Gates, OpenFeatureGates
 from saga.participant.handler import ExternalCall, Pending
@@ -52,6 +53,7 @@ __all__ = [
     "LifecycleError",
     "OpenFeatureGates",
     "Overloaded",
+    "Parked",
     "Participant",
     "Pending",
     "Refused",

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from saga.engine.worker import Worker
 from saga.errors import DefinitionError
+from saga.observe.webhook import Webhook
 from saga.participant.participant import Participant
 from saga.settings import Settings
 from saga.store.port import Store
@@ -71,6 +72,8 @@ def worker(participant: Participant, settings: Settings, store: Store) -> Worker
     """A worker on this store with all else that the settings say, bounds included; opens nothing yet."""
     participant.max_backlog = settings.max_backlog or participant.max_backlog
     participant.max_parked = settings.max_parked or participant.max_parked
+    if settings.webhook is not None:
+        participant.escalation.add(Webhook(settings.webhook.get_secret_value()))
     return Worker(
         participant,
         store=store,

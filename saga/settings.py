@@ -25,7 +25,7 @@ from saga.errors import DefinitionError
 
 PREFIX = "SAGA_"
 TESTING = "SAGA_TEST_"  # addresses of servers for tests: none of a participant's business
-_SECRET = frozenset({"database", "kafka"})
+_SECRET = frozenset({"database", "kafka", "webhook"})
 _STEP = "Correct it in the environment or in .env."
 
 
@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     schema registry; `cache`: folder in which what it said is kept.
     `schemas`: the folder of a saga's contracts, for commands that can use it. `gates`: names of feature gates that are open for
     what starts here, separated by commas. `health`: `host:port` on which `saga run` answers `/livez` and `/readyz`.
+    `webhook`: where parked workflows that wait for an operator are posted.
     `failpoints` arms `saga.failpoints`, in tests only.
     """
 
@@ -88,6 +89,7 @@ class Settings(BaseSettings):
     schemas: Path | None = None
     gates: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
     health: str | None = None
+    webhook: SecretStr | None = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowered] = "info"
     failpoints: str | None = None
 

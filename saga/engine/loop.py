@@ -87,6 +87,7 @@ class Loop:
         )
         self._consumer: Consumer | None = None
         self._told: dict[Partition, int] = {}
+        self.lag: dict[int, int] = {}
         self._bounds = Bounds()
         self._look_again = self._count_again = 0.0
 
@@ -258,6 +259,7 @@ class Loop:
         if self.clock.monotonic() < self._count_again:
             return None
         self._count_again = self.clock.monotonic() + COUNT_AMONG * self.due_every
+        self.lag = {number: self._behind(owned.lane) for number, owned in self.lanes.owned.items()}
         saga, participant = self.participant.saga.name, self.participant
         changed = self._bounds.measure(
             unpublished=unit.backlog(saga, participant.max_backlog + 1),
@@ -266,6 +268,11 @@ class Loop:
             most_parked=participant.max_parked,
         )
         return self._bounds if changed else None
+
+    def _behind(self, lane: Lane) -> int:
+        """How many records of the lane's topics are not in the store, as far as fetches told."""
+        ends = self.consumer.ends_seen(self.lanes.sources(lane.number))
+        return sum(max(0, end - lane.offsets.get(source.topic, 0)) for source, end in ends.items())
 
     def _regulate(self, bounds: Bounds) -> None:
         """Take no more facts in while too much waits; polling, publishing, acknowledgments and due retries go on."""

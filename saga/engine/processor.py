@@ -23,6 +23,7 @@ from saga.engine.relay import Relay
 from saga.engine.timers import Late
 from saga.errors import CommitUnknown, StatementFailed, StoreConflict
 from saga.failpoints import Failpoint, failpoint
+from saga.participant.escalation import parked_of
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
 from saga.store.port import Lane, Store, Unit
@@ -217,7 +218,13 @@ class Processor:
         self.acks.took_in(lane, before, [*self.handling.remarks, *parked])
         self.relay.marked(marks)
         self.relay.publish(lane, ledger.outbox, unpublished)
+        self._escalate(ledger)
         return intents
+
+    def _escalate(self, ledger: Ledger) -> None:
+        if self.participant.escalation:
+            for workflow, fence in ledger.parked():
+                self.participant.escalation.tell(parked_of(self.versions.name, self.participant.name, workflow, fence))
 
     def _ledger(self, unit: Unit) -> Ledger:
         return Ledger(self.versions, self.participant.name, unit, self.clock.now())

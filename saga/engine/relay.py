@@ -19,7 +19,7 @@ from saga.transport.port import Broker, Outbound, Producer
 log = logging.getLogger("saga.relay")
 
 SCAN_ROWS = 1000
-MAX_IN_FLIGHT = 10_000
+MAX_IN_FLIGHT = 5_000  # each is held in memory twice, here and in the client: some 30 MB
 RESTART_PAUSE = 1.0
 MARK_AFTER = 0.2
 
@@ -70,6 +70,8 @@ class Relay:
                 ready += committed
             else:
                 self.waiting.add(lane.number)
+        if len(self._in_flight) + len(ready) > MAX_IN_FLIGHT:
+            self.waiting.add(lane.number)  # the outbox keeps them until the broker keeps up
         if lane.number not in self.waiting:
             self._send(ready)
 
@@ -78,7 +80,7 @@ class Relay:
         if self.clock.monotonic() < self._not_before:
             return
         for lane in lanes:
-            if lane.number in self.waiting and len(self._in_flight) < MAX_IN_FLIGHT:
+            if lane.number in self.waiting and len(self._in_flight) < MAX_IN_FLIGHT // 2:
                 limit = SCAN_ROWS + len(self._in_flight) + len(self._delivered)
                 rows = self.store.pending(lane.saga, lane.number, limit)
                 if len(rows) < limit:

@@ -19,7 +19,7 @@ from saga.engine.health import Health, Part, State
 from saga.engine.intake import Counts
 from saga.engine.loop import Loop
 from saga.engine.pulse import Pulse
-from saga.engine.watch import Watch
+from saga.engine.watch import Stock, Watch
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
 from saga.participant.participant import Participant
 from saga.store.port import Store
@@ -38,13 +38,17 @@ _LOOK_AGAIN = 0.2
 class Standing:
     """How a worker stands: lanes owned by number, those that stopped with the reason, and what became of the facts.
 
-    `breakers` are those of its dependencies, by name.
+    `breakers` are those of its dependencies, by name. `resting` lanes begin again by themselves; `lag` is how many records of a
+    lane are not taken in, and `stock` what waits in the store, both as they were seen last.
     """
 
     lanes: tuple[int, ...]
     stopped: dict[int, LaneStopped]
     counts: Counts
     breakers: dict[str, BreakerStanding] = field(default_factory=dict)
+    resting: tuple[int, ...] = ()
+    lag: dict[int, int] = field(default_factory=dict)
+    stock: Stock = field(default_factory=Stock)
 
 
 class Worker:
@@ -113,14 +117,20 @@ class Worker:
 
     def standing(self) -> Standing:
         """How things stand now, over all threads."""
-        counts, lanes, stopped = Counts(), set(), {}
+        counts, lag = Counts(), dict[int, int]()
+        owned = {number: lane for loop in self._loops for number, lane in loop.lanes.owned.copy().items()}
         for loop in self._loops:
             counts += loop.processor.intake.counts
-            for number, owned in list(loop.lanes.owned.items()):
-                lanes.add(number)
-                if owned.stopped is not None:
-                    stopped[number] = owned.stopped
-        return Standing(tuple(sorted(lanes)), stopped, counts, self._breakers.standing())
+            lag.update(loop.lag)
+        return Standing(
+            lanes=tuple(sorted(owned)),
+            stopped={number: lane.stopped for number, lane in owned.items() if lane.stopped is not None},
+            counts=counts,
+            breakers=self._breakers.standing(),
+            resting=tuple(sorted(number for number, lane in owned.items() if lane.resume_at is not None)),
+            lag={number: behind for number, behind in lag.items() if number in owned},
+            stock=self._watch.stock,
+        )
 
     def health(self) -> Health:
         """How the worker and everything it depends on are, as seen last; asks nothing of anybody, so it never waits.

@@ -1,4 +1,4 @@
-"""Health over HTTP: `/livez`, `/readyz` and `/health`, in a service's own web application or on a port of their own.
+"""Health over HTTP: `/livez`, `/readyz`, `/health`, and `/metrics`, in a service's web application or on a port of their own.
 
 Nothing is asked when a request comes in; the answer is what the worker and its watch saw last, so a probe never waits.
 """
@@ -17,6 +17,7 @@ import orjson
 from saga.engine.health import Health
 from saga.engine.worker import Worker
 from saga.errors import DefinitionError
+from saga.observe.prometheus import CONTENT_TYPE, exposition
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -59,8 +60,10 @@ def answer(worker: Worker, method: str, path: str) -> Answer:
     if method not in ("GET", "HEAD"):
         return _json(HTTPStatus.METHOD_NOT_ALLOWED, {"error": f"{method} is not for reading; send GET or HEAD"})
     page = path.partition("?")[0].rstrip("/").rpartition("/")[2]
+    if page == "metrics":
+        return Answer(HTTPStatus.OK, CONTENT_TYPE, exposition(worker).encode())
     if page not in ("livez", "readyz", "health"):
-        return _json(HTTPStatus.NOT_FOUND, {"error": f"there is no {path}; ask for /livez, /readyz or /health"})
+        return _json(HTTPStatus.NOT_FOUND, {"error": f"there is no {path}; ask for /livez, /readyz, /health or /metrics"})
     health = worker.health()
     fine = {"livez": health.alive, "readyz": health.ready, "health": True}[page]
     return _json(HTTPStatus.OK if fine else HTTPStatus.SERVICE_UNAVAILABLE, told(health))

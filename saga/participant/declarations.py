@@ -12,6 +12,7 @@ from saga.contracts.saga import Saga
 from saga.errors import DefinitionError
 from saga.participant import handler
 from saga.participant.dependency import Dependency, Needs, Seconds, needed, seconds
+from saga.participant.escalation import Escalation, Listener
 from saga.participant.failure import Classify
 from saga.participant.handler import Act, Handler, Pending
 from saga.participant.retry import Retry
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 Outcome = Event | Pending | None
 Function = TypeVar("Function", bound=Callable[..., Outcome | Awaitable[Outcome]])
 Hook = TypeVar("Hook", bound=Classify)
+Told = TypeVar("Told", bound=Listener)
 
 
 class Declarations:
     """The handlers of participant `name`, by version, step and act.
 
-    `dependencies` are those that handlers may need, by name; `classifier` has the service's own word on failures.
+    `dependencies` are those that handlers may need, by name; `classifier` has the service's own word on failures; `escalation`
+    knows who is to be told of parked workflows.
     """
 
     def __init__(self, name: str, versions: Versions) -> None:
@@ -37,6 +40,7 @@ class Declarations:
         self.handlers: dict[tuple[int, str, Act], Handler] = {}
         self.dependencies: dict[str, Dependency] = {}
         self.classifier: Classify | None = None
+        self.escalation = Escalation()
 
     @property
     def saga(self) -> Saga:
@@ -128,6 +132,23 @@ class Declarations:
             return function
 
         return declare
+
+    @overload
+    def on_parked(self, function: Told, /) -> Told: ...
+    @overload
+    def on_parked(self, function: None = None, /, *, every: bool) -> Callable[[Told], Told]: ...
+    def on_parked(self, function: Told | None = None, /, *, every: bool = False) -> Any:
+        """Declare who is told of a workflow that was parked and waits for an operator, with `every` of each that was parked.
+
+        The function takes a `Parked`, is called after the commit in the worker's thread, and should be quick; what it raises is
+        logged and changes nothing. It is told again of each further failure, and not at all if the process dies meanwhile.
+        """
+
+        def declare(function: Told) -> Told:
+            self.escalation.add(function, every=every)
+            return function
+
+        return declare(function) if function is not None else declare
 
     def dependency(
         self,

@@ -127,6 +127,11 @@ class Ledger:
         timeout = self.saga(workflow)[fence.step].timeout
         return fence.expires or (self.now + timeout if timeout else None)
 
+    def parked(self) -> list[tuple[Workflow, Fence]]:
+        """The steps written here that have failed and are not over."""
+        written = ((self.workflows[id], fence) for (id, _), fence in self._fences.items() if fence.error is not None)
+        return [(workflow, fence) for workflow, fence in written if not workflow.closed]
+
     def expire(self, workflow: Workflow) -> list[str]:
         """Note which timeouts of steps have passed; answers those steps."""
         late = [f for f in workflow.fences.values() if f.expires is not None and f.expires <= self.now]

@@ -82,6 +82,12 @@ class KafkaConsumer:
     def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         return {partition: self._end(partition) for partition in partitions}
 
+    def ends_seen(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        found: dict[Partition, tuple[int, int] | None] = {
+            p: self._client.get_watermark_offsets(kafka_partition(p), cached=True) for p in partitions
+        }
+        return {p: marks[1] for p, marks in found.items() if marks is not None and marks[1] >= 0}
+
     def seek(self, partition: Partition, offset: int | None) -> None:
         with translated(f"cannot seek {partition.topic}/{partition.number} to {offset}"):
             self._client.seek(kafka_partition(partition, OFFSET_BEGINNING if offset is None else offset))

@@ -40,12 +40,12 @@ _WRITE: Mapping[str, str] = {
 
 # What a client may hold in memory; the library's own defaults let a consumer take hundreds of megabytes.
 _READ_BOUNDS: Mapping[str, str] = {
-    "queued.max.messages.kbytes": "16384",
-    "fetch.max.bytes": "4194304",
+    "queued.max.messages.kbytes": "8192",
+    "fetch.max.bytes": "2097152",
     "max.partition.fetch.bytes": "262144",
     "fetch.queue.backoff.ms": "20",  # a full queue is looked at again soon: it is emptied in much less than the default second
 }
-_QUEUED = 20_000
+_QUEUED = 10_000
 _LEAST_QUEUED = 100
 _WRITE_BOUNDS: Mapping[str, str] = {"queue.buffering.max.kbytes": "32768", "queue.buffering.max.messages": "20000"}
 

@@ -135,6 +135,9 @@ class MemoryConsumer:
     def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         return {partition: len(self._broker.logs[partition]) for partition in partitions}
 
+    def ends_seen(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        return self.ends(partitions)
+
     def seek(self, partition: Partition, offset: int | None) -> None:
         (owned,) = self._owned([partition], "seek")
         self._positions[owned] = offset or 0

@@ -88,6 +88,10 @@ class Consumer(Protocol):
         """The offset that the next record of each will have, as the broker says now."""
         ...
 
+    def ends_seen(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """As `ends`, as far as the latest fetches told; never asks, so it is for looking."""
+        ...
+
     def close(self) -> None:
         """Leave the group; `Assignments.revoked` is called first."""
         ...

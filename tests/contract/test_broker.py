@@ -214,6 +214,7 @@ def test_a_consumer_is_told_where_its_partitions_end(case: Case) -> None:
     ends = consumer.ends([Partition(case.events, 1), Partition(case.compensations, 1)])
 
     assert ends == {Partition(case.events, 1): 2, Partition(case.compensations, 1): 0}
+    until(lambda: consumer.poll(10, 0.05) or consumer.ends_seen([*ends]) == ends, what="the fetches to have told the same")
 
 
 def test_a_seek_goes_back_and_nothing_fetched_ahead_gets_through(case: Case) -> None:

@@ -70,12 +70,12 @@ def test_both_group_protocols_keep_the_partitions_of_a_lane_together() -> None:
     assert (classic["group.protocol"], classic["partition.assignment.strategy"]) == ("classic", "range")
 
 
-@pytest.mark.parametrize(("partitions", "ahead"), [(1, "20000"), (8, "2500"), (1000, "100")])
+@pytest.mark.parametrize(("partitions", "ahead"), [(1, "10000"), (8, "1250"), (1000, "100")])
 def test_what_is_read_ahead_is_bounded_over_all_partitions(partitions: int, ahead: str) -> None:
     consumer = KafkaSettings("kafka:9092").consumer("g", partitions)
 
     assert consumer["queued.min.messages"] == ahead
-    assert int(consumer["queued.max.messages.kbytes"]) * 1024 + int(consumer["fetch.max.bytes"]) < 25_000_000
+    assert int(consumer["queued.max.messages.kbytes"]) * 1024 + int(consumer["fetch.max.bytes"]) < 11_000_000
 
 
 def test_bounds_of_memory_may_be_chosen_otherwise() -> None:

@@ -1,0 +1,107 @@
+"""Parked workflows, posted to a URL as JSON: from a thread of its own, so that no lane ever waits for whoever listens.
+
+At most a bounded number waits to be posted; what comes beyond it is dropped and counted in the log. The database knows all of
+them: `saga parked`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from collections.abc import Callable
+from queue import Empty, Full, Queue
+from threading import Event, Lock, Thread
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import orjson
+
+from saga.errors import DefinitionError
+from saga.participant.escalation import Parked
+
+log = logging.getLogger("saga.webhook")
+
+Post = Callable[[bytes], None]
+
+QUEUED = 1000
+ATTEMPTS = 3
+TIMEOUT = 5.0
+PAUSE = 1.0
+FAREWELL = 5.0
+
+
+class Webhook:
+    """A listener of `Participant.on_parked`. `post` and `pause` (seconds before another attempt) are arguments for tests.
+
+    The URL may hold a secret: nothing but its host is ever logged. Raises DefinitionError for what is no http address.
+    """
+
+    def __init__(self, url: str, *, post: Post | None = None, queued: int = QUEUED, pause: float = PAUSE) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise DefinitionError("the webhook is no address; expected https://host/path. Correct SAGA_WEBHOOK.")
+        self.host, self._url, self._pause = parts.hostname, url, pause
+        self._post = post or self._send
+        self._queue: Queue[bytes] = Queue(queued)
+        self._dropped, self._lock = 0, Lock()
+        self._ending = Event()
+        self._thread: Thread | None = None
+
+    def __call__(self, parked: Parked) -> None:
+        """Have it posted; never waits."""
+        self._run()
+        try:
+            self._queue.put_nowait(orjson.dumps(parked))
+        except Full:
+            with self._lock:
+                self._dropped += 1
+            if self._dropped == 1:
+                log.warning("%s does not keep up: what is parked is told no more until it does; see: saga parked", self.host)
+
+    def close(self) -> None:
+        """Post what waits, for a few seconds at most, and end."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(FAREWELL)
+
+    def _run(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = Thread(target=self._work, name="saga-webhook", daemon=True)
+                self._thread.start()
+                atexit.register(self.close)
+
+    def _work(self) -> None:
+        while not (self._ending.is_set() and self._queue.empty()):
+            try:
+                body = self._queue.get(timeout=0.1)
+            except Empty:
+                continue
+            self._deliver(body)
+            self._tell_dropped()
+
+    def _deliver(self, body: bytes) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._post(body)
+                return
+            except HTTPError as error:
+                why = f"it answered {error.code}"
+            except Exception as error:  # whatever it is, the next one is to be posted
+                why = str(error.reason if isinstance(error, URLError) else error) or type(error).__name__
+            if attempt < ATTEMPTS:
+                self._ending.wait(self._pause * attempt)
+        log.error("%s was not told of a parked workflow, after %d attempts: %s", self.host, ATTEMPTS, why)
+
+    def _tell_dropped(self) -> None:
+        with self._lock:
+            dropped = self._dropped if self._queue.empty() else 0
+            self._dropped -= dropped
+        if dropped:
+            log.warning("%s was not told of %d parked workflows; see: saga parked", self.host, dropped)
+
+    def _send(self, body: bytes) -> None:
+        request = Request(self._url, body, {"content-type": "application/json"})  # noqa: S310 - the scheme was looked at
+        with urlopen(request, timeout=TIMEOUT):  # noqa: S310
+            pass

@@ -1,0 +1,181 @@
+"""Who is told of parked workflows: after the commit, of what waits for an operator, and to nobody's harm."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import FrozenInstanceError
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import orjson
+import pytest
+
+from saga import Parked, Retry
+from saga.errors import DefinitionError
+from saga.observe.webhook import Webhook
+from saga.protocol.facts import WorkflowStatus
+from saga.testing.harness import Harness
+from tests.travel import Script, TripBooked, harness
+from tests.waiting import until
+
+Travel = Callable[..., Harness]
+SECRET = "hunter2"
+PARKED = Parked(
+    saga="travel",
+    participant="hotels",
+    workflow_id="w1",
+    step="hotel",
+    status="idle",
+    error="RuntimeError: no",
+    attempts=3,
+    due=None,
+    since=datetime(2026, 3, 1, tzinfo=UTC),
+)
+
+
+@pytest.fixture
+def travel() -> Iterator[Travel]:
+    """Makes fleets that are closed at the end of the test."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(harness(*arguments, **options))
+
+
+def test_an_operator_is_told_once_the_tries_are_spent_and_after_the_commit(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}), retry=Retry(attempts=2, quick=0, first=10, longest=10))
+    told: list[Parked] = []
+    known: list[str | None] = []
+
+    @fleet.participants["hotels"].on_parked
+    def page(parked: Parked) -> None:
+        workflow = fleet.workflow("hotels", parked.workflow_id)
+        known.append(workflow.fences["hotel"].error if workflow else None)
+        told.append(parked)
+
+    fleet.start(TripBooked(trip="rome"), workflow_id="w1")
+    fleet.settle()
+    before = [*told]
+    fleet.advance(11)
+
+    assert before == []
+    [parked] = told
+    assert (parked.saga, parked.participant, parked.workflow_id, parked.step) == ("travel", "hotels", "w1", "hotel")
+    assert (parked.attempts, parked.due, parked.since) == (2, None, fleet.clock.now())
+    assert known == [parked.error]
+    assert "unlucky with rome" in parked.error
+
+
+def test_who_asks_for_every_one_hears_of_those_that_are_tried_again(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 1}), retry=Retry(attempts=2, quick=0, first=10, longest=10))
+    told: list[Parked] = []
+    fleet.participants["hotels"].on_parked(every=True)(told.append)
+
+    fleet.start(TripBooked(trip="rome"), workflow_id="w1")
+    fleet.settle()
+
+    assert [parked.due is not None for parked in told] == [True]
+
+
+def test_a_listener_that_fails_is_logged_and_hurts_nobody(travel: Travel, caplog: pytest.LogCaptureFixture) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 1}), retry=Retry(attempts=2, quick=0, first=10, longest=10))
+
+    @fleet.participants["hotels"].on_parked(every=True)
+    def broken(parked: Parked) -> None:
+        raise ZeroDivisionError("the pager is broken")
+
+    fleet.start(TripBooked(trip="rome"), workflow_id="w1")
+    fleet.settle()
+    fleet.advance(11)
+
+    assert "the pager is broken" in caplog.text
+    assert fleet.workflow("hotels", "w1").status is WorkflowStatus.COMPLETED  # type: ignore[union-attr]
+
+
+def test_what_is_told_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        PARKED.error = "fine"  # type: ignore[misc]
+
+
+class Ear(BaseHTTPRequestHandler):
+    """Answers 503 as often as it is told to, then 200, and keeps what it heard."""
+
+    url: str
+    heard: list[bytes]
+    refusals: list[int]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        refused = bool(self.refusals) and self.refusals.pop() > 0
+        if not refused:
+            self.heard.append(body)
+        self.send_response(503 if refused else 200)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def ear() -> Iterator[type[Ear]]:
+    Ear.heard, Ear.refusals = [], []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Ear)
+    Ear.url = f"http://127.0.0.1:{server.server_port}/hook?token={SECRET}"
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])
+    thread.start()
+    yield Ear
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_webhook_posts_json_and_tries_again(ear: type[Ear]) -> None:
+    ear.refusals.append(1)
+    webhook = Webhook(ear.url, pause=0.01)
+
+    webhook(PARKED)
+    webhook.close()
+
+    [body] = ear.heard
+    assert orjson.loads(body)["error"] == "RuntimeError: no"
+    assert orjson.loads(body)["due"] is None
+    assert orjson.loads(body)["since"] == "2026-03-01T00:00:00+00:00"
+
+
+def test_what_cannot_be_posted_is_logged_without_the_secret(ear: type[Ear], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    ear.refusals.extend([1, 1, 1])
+    webhook = Webhook(ear.url, pause=0.01)
+
+    webhook(PARKED)
+    webhook.close()
+
+    assert ear.heard == []
+    assert "127.0.0.1 was not told of a parked workflow, after 3 attempts: it answered 503" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_a_webhook_that_does_not_keep_up_drops_and_counts_and_never_blocks(caplog: pytest.LogCaptureFixture) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def dawdle(body: bytes) -> None:
+        entered.set()
+        go_on.wait(20)
+
+    webhook = Webhook("https://pager/hook", post=dawdle, queued=2)
+    webhook(PARKED)
+    until(entered.is_set, what="the first post")
+    for _ in range(5):
+        webhook(PARKED)
+    go_on.set()
+    webhook.close()
+
+    assert "pager was not told of 3 parked workflows; see: saga parked" in caplog.text
+
+
+def test_no_address_is_refused_without_showing_it() -> None:
+    with pytest.raises(DefinitionError, match="no address") as refused:
+        Webhook(f"file:///etc/{SECRET}")
+
+    assert SECRET not in str(refused.value)
