@@ -6,8 +6,8 @@ Shared by all threads. A new process begins with all of them closed and finds ou
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
@@ -23,6 +23,7 @@ from saga.participant.handler import Handler
 log = logging.getLogger("saga.breaker")
 
 Found = TypeVar("Found")
+_FREE = nullcontext()  # most handlers need nothing, and pay nothing
 
 
 class Unasked(HandlerFailure):
@@ -54,20 +55,20 @@ class Breakers:
         self._lock = Lock()
         self._breakers = {each.name: Breaker(each, clock.monotonic()) for each in dependencies}
 
-    def refusing(self, needs: Iterable[Dependency]) -> Dependency | None:
+    def refusing(self, needs: Sequence[Dependency]) -> Dependency | None:
         """The first of these for which a call had to wait now."""
-        return next((each for each in needs if self._ask(each, Breaker.refuses)), None)
+        return next((each for each in needs if self._ask(each, Breaker.refuses)), None) if needs else None
 
     def wait(self, dependency: Dependency, chance: float) -> timedelta:
         """For how long to put off what needs it; `chance` in [0, 1) spreads those that do."""
         return timedelta(seconds=self._ask(dependency, lambda breaker, now: breaker.wait(now, chance)))
 
-    @contextmanager
-    def passage(self, handler: Handler, workflow_id: str) -> Iterator[None]:
+    def passage(self, handler: Handler, workflow_id: str) -> AbstractContextManager[None]:
         """Around one call of the handler, whose end is noted. Raises Unasked if it must not be made."""
-        if not handler.needs:
-            yield
-            return
+        return self._passage(handler, workflow_id) if handler.needs else _FREE
+
+    @contextmanager
+    def _passage(self, handler: Handler, workflow_id: str) -> Iterator[None]:
         permits = self._admit(handler, workflow_id)
         blamed: Dependency | None = None
         answered = False

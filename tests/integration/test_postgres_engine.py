@@ -20,7 +20,7 @@ from saga.store.postgres import PostgresStore
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Outbound
-from tests.travel import HotelBooked, HotelFreed, HotelFull, TripBooked, TripCancelled, TripConfirmed, TripPaid, saga
+from tests.travel import Away, HotelBooked, HotelFreed, HotelFull, TripBooked, TripCancelled, TripConfirmed, TripPaid, saga
 
 pytestmark = pytest.mark.slow
 
@@ -33,16 +33,25 @@ def keys(published: Sequence[Outbound]) -> list[bytes]:
 
 
 class Hotels:
-    """The agency on a memory store and the hotels on PostgreSQL, turned by hand; `published` is what the latter published."""
+    """The agency on a memory store and the hotels on PostgreSQL, turned by hand; `published` is what the latter published.
+
+    The hotels need a front desk, which does not answer while it is `away`; `asked` tells the trips it was asked about.
+    """
 
     def __init__(self, store: PostgresStore) -> None:
         self.store, self.clock, self.published = store, ManualClock(), list[Outbound]()
         self.broker = MemoryBroker(saga_topics("travel"), partitions=LANES, fault=self.published.append)
         self.agency, self.participant, self.agency_store = agency(), Participant("hotels", saga()), MemoryStore()
 
-        @self.participant.step(retry=Retry(quick=1))
+        self.away, self.asked = False, list[str]()
+        desk = self.participant.dependency("front-desk", errors=[Away], minimum_calls=5, pause=5)
+
+        @self.participant.step(retry=Retry(quick=1), needs=desk)
         def hotel(booked: TripBooked, tx: Transaction) -> HotelBooked | HotelFull:
             tx.execute("INSERT INTO rooms VALUES (%s)", [booked.trip])
+            self.asked.append(booked.trip)
+            if self.away:
+                raise Away(booked.trip)
             return HotelBooked(trip=booked.trip)
 
         @self.participant.compensation(of=hotel)
@@ -242,6 +251,26 @@ def test_one_bad_statement_in_a_batch_of_200_is_blamed_on_its_own_workflow(datab
         assert meanwhile == trips
         assert running.rooms == sorted([*trips, "bad"])
         assert sorted(keys(running.published)) == sorted(f"trip-{trip}".encode() for trip in [*trips, "bad"])
+        assert running.parked() == {}
+
+
+def test_a_batch_of_200_that_meets_a_dead_dependency_leaves_nothing_behind_and_costs_a_few_calls(database: str) -> None:
+    trips = [f"{n:03}" for n in range(200)]
+    with hotels(database) as running:
+        running.book(*trips)
+        running.away = True
+
+        settle(running.loop)
+        parked, meanwhile, calls = running.parked(), running.rooms, len(running.asked)
+        running.away = False
+        running.clock.sleep(60)
+        settle(running.loop)
+
+        assert len(parked) == 200
+        assert {why.partition(":")[0] for why in parked.values()} == {"waits for front-desk"}
+        assert (meanwhile, calls) == ([], 5)
+        assert running.rooms == trips
+        assert len(running.asked) == 205
         assert running.parked() == {}
 
 
