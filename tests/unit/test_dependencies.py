@@ -17,6 +17,7 @@ from saga import DefinitionError, Dependency, Failure, Participant, Transaction,
 from saga.contracts.topics import saga_topics
 from saga.engine.breaker import Circuit
 from saga.engine.breakers import Breakers, BreakerStanding, Unasked
+from saga.engine.external import Intent
 from saga.engine.invocation import HandlerFailure
 from saga.participant.failure import failure_of
 from saga.participant.handler import Act, Handler
@@ -30,7 +31,7 @@ from tests.travel import CREATE_EFFECTS, Away, HotelBooked, HotelFull, Script, T
 from tests.waiting import until
 
 MINIMUM = 10
-DESK = {"minimum_calls": MINIMUM, "pause": 5.0, "window": 30.0}
+DESK: dict[str, Any] = {"minimum_calls": MINIMUM, "pause": 5.0, "window": 30.0}
 BOTH = pytest.mark.parametrize("external", [False, True], ids=["in the transaction", "external"])
 Travel = Callable[..., Harness]
 
@@ -188,6 +189,47 @@ def test_an_intent_that_was_committed_and_never_carried_out_is_taken_back_so_tha
         fleet.advance(5)
     assert ends(fleet, workflows) == {WorkflowStatus.COMPENSATED}
     assert {w for w, step, act in effects(fleet) if (step, act) == ("hotel", "compensation")} == asked
+
+
+def test_a_call_that_may_have_been_heard_is_not_taken_back_when_a_later_try_is_not_made(travel: Travel) -> None:
+    script = Script(away={"hotel"})
+    fleet = travel(script, external=True, partitions=1, chance=lambda: 0.0)
+    workflows = book(fleet, 40)
+    fleet.settle()
+    asked = [f"trip-{trip.split()[1]}" for trip in script.reached["hotel"]]
+
+    fleet.advance(DESK["pause"])  # all are due at once: one of them is the probe, the others are not made
+
+    assert len(script.reached["hotel"]) == len(asked) + 1
+    assert {fence(fleet, workflow).status for workflow in asked} == {StepStatus.RUNNING}
+    for workflow in workflows:
+        fleet.abort(workflow, by="agency")
+    script.away.clear()
+    for _ in range(20):
+        fleet.advance(5)
+    assert ends(fleet, workflows) == {WorkflowStatus.COMPENSATED}
+
+
+def test_what_is_due_while_it_is_away_is_put_off_without_a_word_to_the_world(
+    travel: Travel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(away={"hotel"})
+    fleet = travel(script, external=True, partitions=1)
+    book(fleet, 16)
+    fleet.settle()
+    externals, carried = fleet.loops["hotels"].processor.externals, list[Intent]()
+    carry_out, called = externals.carry_out, len(script.reached["hotel"])
+
+    def watched(intents: list[Intent]) -> Any:
+        carried.extend(intents)
+        return carry_out(intents)
+
+    monkeypatch.setattr(externals, "carry_out", watched)
+    for _ in range(600):
+        fleet.clock.advance(0.025)
+        fleet.turn("hotels")
+
+    assert 0 < len(carried) == len(script.reached["hotel"]) - called
 
 
 def test_a_new_process_begins_closed_and_finds_out_for_itself(travel: Travel) -> None:
