@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from saga.contracts.message import Message, from_headers
 from saga.contracts.saga import Saga
 from saga.errors import DecodeError
+from saga.participant.dependency import awaited
 from saga.participant.operator import is_parked
 from saga.protocol.definition import Step
 from saga.protocol.facts import REPORTS, FactStatus, StepStatus, WorkflowStatus
@@ -154,8 +155,8 @@ def _setbacks(workflow: Workflow) -> Iterator[str]:
         if fence.status is StepStatus.STUCK:
             yield f"{what} is stuck after attempt {fence.attempt}: {fence.error or 'no error was recorded'}; {until}"
         elif is_parked(fence):
-            tried = f"attempt {fence.attempt} failed" if fence.attempt else "parked"
-            yield f"{what}: {tried}: {fence.error}; {until}"
+            tried = f": attempt {fence.attempt} failed:" if fence.attempt else ": parked:"
+            yield f"{what}{'' if awaited(fence.error or '') else tried} {fence.error}; {until}"
 
 
 def _remedies(workflow: Workflow, participant: str | None, contracts: Saga | None) -> Iterator[str]:

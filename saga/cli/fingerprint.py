@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from saga.participant.dependency import awaited
+
 _QUOTED = r"""(?P<quote>["'`])(?![A-Za-z_]+(?P=quote))(?:(?!(?P=quote)).)*(?P=quote)(?!\w)"""
 _VARIES = re.compile(
     rf"(?<![\w#]){_QUOTED}"
@@ -21,6 +23,8 @@ _VARIES = re.compile(
 
 
 def fingerprint(error: str, workflow_id: str) -> str:
-    """The first line of an error with a `#` for each thing that varies."""
+    """The first line of an error with a `#` for each thing that varies; of a wait for a dependency, only for which."""
+    if (what := awaited(error)) is not None:
+        return what
     first = error.strip().partition("\n")[0].replace(workflow_id, "#")
     return _VARIES.sub("#", first) or "no text"

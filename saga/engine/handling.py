@@ -117,10 +117,11 @@ class Handling:
                 return []
         else:
             workflow = ledger.workflows[item.workflow_id]
-        if (away := item.failure.dependency) is None:
-            park(ledger, workflow, item, self.chance())
-        else:
-            postpone(ledger, workflow, item, self.breakers.wait(away, self.chance()))
+        for setback in (item, *item.others):
+            if (away := setback.failure.dependency) is None:
+                park(ledger, workflow, setback, self.chance())
+            else:
+                postpone(ledger, workflow, setback, self.breakers.wait(away, self.chance()))
         return self._decide(ledger, workflow)
 
     def _resume(self, ledger: Ledger, item: Resume) -> list[Intent]:

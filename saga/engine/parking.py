@@ -32,11 +32,15 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Setback:
-    """A try that failed, with the record that led to it if it has not been taken in; `attempt` counts the tries spent."""
+    """A try that failed, with the record that led to it if it has not been taken in; `attempt` counts the tries spent.
+
+    `others` are setbacks of the same workflow to which this one led: a step that fails has another one undone, which fails too.
+    """
 
     failure: HandlerFailure
     attempt: int
     incoming: Incoming | None = None
+    others: tuple[Setback, ...] = ()
 
     @property
     def workflow_id(self) -> str:

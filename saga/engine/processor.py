@@ -177,7 +177,13 @@ class Processor:
     def _park(self, lane: Lane, setback: Setback) -> list[Intent]:
         first = setback.failure.__cause__ if setback.failure.tried == 0 else None
         log.warning("parked after attempt %d: %s", setback.attempt, setback.failure, exc_info=first)
-        return self._persist(lane, [setback])
+        while True:
+            try:
+                return self._persist(lane, [setback])
+            except HandlerFailure as failure:
+                log.warning("and then, after attempt %d: %s", failure.tried + 1, failure, exc_info=failure.__cause__)
+                another = Setback(failure, failure.spent(failure.tried + 1))
+                setback = replace(setback, others=(*setback.others, another))
 
     def _persist(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
         """One unit, done again whole if it got into another transaction's way."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from saga.errors import DefinitionError
 
+_WAITS = "waits for "
+
 Seconds = timedelta | float
 """A length of time; a number is seconds."""
 
@@ -37,7 +39,7 @@ class Dependency:
     @property
     def awaited(self) -> str:
         """How messages for people say that it is awaited."""
-        return f"waits for {self.name}"
+        return _WAITS + self.name
 
     def _wrong(self) -> tuple[str, str] | None:
         """What was found and what was expected of the first setting that is wrong."""
@@ -58,6 +60,11 @@ class Dependency:
 
 Needs = Dependency | Sequence[Dependency]
 """What a handler may say that it needs."""
+
+
+def awaited(error: str) -> str | None:
+    """What is awaited, if a parked step's error says only that: `waits for courier-api`."""
+    return error.partition(": ")[0] if error.startswith(_WAITS) else None
 
 
 def seconds(length: Seconds) -> float:

@@ -191,6 +191,7 @@ def test_an_empty_list_is_told_on_stderr(saga: Saga, tmp_path: Path) -> None:
         ("can't open w1's box, isn't it 'a b'", "can't open #'s box, isn't it #"),
         ("late since 2026-03-01T03:00:00.25+00:00", "late since #"),
         ("trace 4bf92f3577b34da6a3ce929d0e0e4736", "trace #"),
+        ("waits for courier-api: ReadTimeout: no answer", "waits for courier-api"),
         ("", "no text"),
     ],
 )

@@ -198,6 +198,16 @@ def test_a_root_that_unwinds_awaits_reports_and_nothing_that_goes_forward(saga: 
             Fence(step="reserve", status=StepStatus.RUNNING, attempt=2, error="timeout", due=OPENED + timedelta(minutes=1)),
             "! step reserve: attempt 2 failed: timeout; next try 03:01:00Z",
         ),
+        (
+            Fence(
+                step="reserve",
+                status=StepStatus.IDLE,
+                attempt=1,
+                error="waits for courier-api: Timeout: no",
+                due=OPENED + timedelta(minutes=1),
+            ),
+            "! step reserve waits for courier-api: Timeout: no; next try 03:01:00Z",
+        ),
         (Fence(step="reserve", status=StepStatus.RUNNING), "awaits step reserve: the answer to the call that is in hand"),
         (Fence(step="reserve", status=StepStatus.RUNNING, pending=True), "awaits step reserve: its outcome, which the service"),
         (Fence(step="reserve", status=StepStatus.COMPENSATING), "awaits step reserve: the end of its compensation"),
