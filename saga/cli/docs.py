@@ -19,6 +19,9 @@ from saga.evolution.history import History
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="The contract folders of one or more sagas.")]
 Into = Annotated[Path, typer.Option("--into", metavar="DIR", help="Where to write; files of an earlier run are replaced.")]
+Partitions = Annotated[
+    int | None, typer.Option("--partitions", metavar="N", min=1, help="Partitions of each topic, for AsyncAPI to tell.")
+]
 Check = Annotated[bool, typer.Option("--check", help="Only say which texts are missing; write nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Write into a folder that has files of others; those are kept.")]
 
@@ -26,6 +29,7 @@ Force = Annotated[bool, typer.Option("--force", help="Write into a folder that h
 def docs(
     folders: Folders,
     into: Into = Path("build/docs"),
+    partitions: Partitions = None,
     check: Check = False,
     force: Force = False,
     as_json: output.AsJson = False,
@@ -44,7 +48,8 @@ def docs(
     if check:
         _tell({"missing": []}, f"no text is missing in {', '.join(map(str, folders))}", as_json)
         return
-    done = write(into, library([(saga, _past(folder, saga)) for folder, saga in zip(folders, sagas, strict=True)]), force=force)
+    told = [(saga, _past(folder, saga)) for folder, saga in zip(folders, sagas, strict=True)]
+    done = write(into, library(told, partitions=partitions), force=force)
     said = f"wrote {len(done.written)} files to {into}" + (f", removed {len(done.removed)}" if done.removed else "")
     _tell({"missing": [], "into": into, "written": done.written, "removed": done.removed}, said, as_json)
 

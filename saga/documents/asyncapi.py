@@ -34,8 +34,11 @@ _CONTENT = {
 _SCHEMAS = "#/components/schemas"
 
 
-def asyncapi(saga: Saga, participant: str | None = None) -> Document:
-    """The document of one participant, seen from inside it; without one, of the whole saga with everybody's operations."""
+def asyncapi(saga: Saga, participant: str | None = None, *, partitions: int | None = None) -> Document:
+    """The document of one participant, seen from inside it; without one, of the whole saga with everybody's operations.
+
+    `partitions` is the count of each topic, left open where it is not known.
+    """
     told = statements(saga)
     who = sorted(saga.participants) if participant is None else [participant]
     told = [statement for statement in told if any(name in statement.by | statement.heard for name in who)]
@@ -44,7 +47,7 @@ def asyncapi(saga: Saga, participant: str | None = None) -> Document:
         "id": ":".join(("urn:saga", saga.name, str(saga.version), *([participant] if participant else []))),
         "info": _info(saga, participant),
         "defaultContentType": CONTENT_TYPE,
-        "channels": {_channel(topic): _topic(topic, told) for topic in _topics(told)},
+        "channels": {_channel(topic): _topic(topic, told, partitions) for topic in _topics(told)},
         "operations": {
             key: operation for name in who for key, operation in _operations(saga, name, told, alone=participant is not None)
         },
@@ -74,14 +77,15 @@ def _channel(topic: str) -> str:
     return topic.rpartition(".")[2]
 
 
-def _topic(topic: str, told: Iterable[Statement]) -> Document:
+def _topic(topic: str, told: Iterable[Statement], partitions: int | None) -> Document:
     types = sorted({statement.type for statement in told if statement.topic == topic})
+    counted = {} if partitions is None else {"partitions": partitions}
     return {
         "address": topic,
         "description": f"{_CONTENT[_channel(topic)]}. All topics of the saga have one partition count, which never changes.",
         "messages": {type_: {"$ref": f"#/components/messages/{type_}"} for type_ in types},
         # Event history: what compaction removes could not be replayed.
-        "bindings": {"kafka": {"topic": topic, "topicConfiguration": {"cleanup.policy": ["delete"]}, **_KAFKA}},
+        "bindings": {"kafka": {"topic": topic, **counted, "topicConfiguration": {"cleanup.policy": ["delete"]}, **_KAFKA}},
     }
 
 

@@ -22,10 +22,14 @@ class Written:
 def write(folder: Path, files: Mapping[str, str], *, force: bool = False) -> Written:
     """Make the folder hold these files, by relative path, and no other file of an earlier run.
 
-    Raises SagaError if something is there that no earlier run wrote, unless `force`; then the rest of it is left alone.
+    Raises SagaError if something is there that no earlier run wrote, unless `force`; then the rest of it is left alone. A file
+    that would lie elsewhere is refused in any case.
     """
+    for name in files:
+        if not _is_inside(name):
+            raise SagaError(f"the file {name!r} would lie outside of {str(folder)!r}; rename the saga, participant or event")
     ours = _ours(folder)
-    if ours is None and not force and (_foreign(folder)):
+    if ours is None and not force and _foreign(folder):
         raise SagaError(
             f"{str(folder)!r} is not empty and was not written by `saga docs` (it has no {LIST}); "
             f"name another folder with --into, or write into this one with --force"
@@ -48,7 +52,12 @@ def _ours(folder: Path) -> set[str] | None:
     if not (folder / LIST).is_file():
         return None
     names = (folder / LIST).read_text(encoding="utf-8").split("\n")
-    return {name for name in names if name and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts}
+    return {name for name in names if name and _is_inside(name)}
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _foreign(folder: Path) -> bool:

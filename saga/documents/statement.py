@@ -49,7 +49,7 @@ def _says(saga: Saga, step: Step) -> Iterator[tuple[FactStatus, str]]:
     yield from ((FactStatus.DONE, event) for event in step.emits)
     if step.fails:
         yield FactStatus.FAILED, step.fails
-    if step.on_error == "fail" and not forward:
+    if step.on_error == "fail" and not forward and not root:
         yield FactStatus.FAILED, "saga.StepFailed"
     if not forward and not root:
         yield FactStatus.SKIPPED, "saga.StepSkipped"

@@ -69,3 +69,11 @@ def test_one_saga_twice_is_refused(saga: Commands) -> None:
 
     assert said.code == 2
     assert "found two sagas 'checkout'" in said.err
+
+
+def test_the_partition_count_is_told_where_it_is_known(saga: Commands, tmp_path: Path) -> None:
+    saga("docs", CHECKOUT, "--partitions", "12")
+
+    told = (tmp_path / "build" / "docs" / "checkout" / "asyncapi.json").read_text()
+
+    assert told.count('"partitions": 12') == 3

@@ -57,3 +57,11 @@ def test_a_list_that_leads_out_of_the_folder_is_not_believed(tmp_path: Path, pat
 
     assert write(tmp_path / "site", {}).removed == ()
     assert (tmp_path / "precious").exists()
+
+
+@pytest.mark.parametrize("path", ["../elsewhere", "a/../../elsewhere", "/elsewhere"])
+def test_a_file_that_would_lie_outside_is_refused_before_anything_is_written(tmp_path: Path, path: str) -> None:
+    with pytest.raises(SagaError, match="would lie outside"):
+        write(tmp_path / "site", {"index.html": "new", path: "new"})
+
+    assert [*tmp_path.iterdir()] == []

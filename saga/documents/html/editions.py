@@ -26,7 +26,7 @@ def _row(edition: Edition) -> list[Content]:
         element("span", revision.day if revision else "not committed", class_="when"),
         joined(element("p", _said(change)) for change in edition.changes),
         tag(verdict, _KINDS[verdict]),
-        element("code", revision.commit[:10]) if revision else "—",
+        element("code", revision.commit[:10], class_="when") if revision else "—",
     ]
 
 

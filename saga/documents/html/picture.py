@@ -21,7 +21,7 @@ _MEET = 34.0
 """How far above a card the arrows of a join meet."""
 _COLUMN = 420.0
 """The width that fits beside a text."""
-_SMALLEST = 0.86
+_SMALLEST = 0.82
 """Below this scale the text would be too small: the frame scrolls instead."""
 
 Point = tuple[float, float]

@@ -51,7 +51,9 @@ def failures(saga: Saga, step: Step, address: Address) -> Iterator[Markup]:
     """Every way in which the step may not succeed: the business's, then the technical ones."""
     if step.fails:
         yield element("p", _told(saga, step.fails, address))
-    if step.name in saga.after_pivot:
+    if not step.on:
+        yield element("p", "It begins in the transaction of whoever starts it: what is rolled back never happened.")
+    elif step.name in saga.after_pivot:
         yield element("p", "It may not fail: an error is tried again, then it is stuck until an operator resolves it.")
     elif step.on_error == "fail":
         yield element("p", "An error is tried again; when the tries are spent the step fails and the workflow unwinds.")
