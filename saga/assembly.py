@@ -101,7 +101,26 @@ def registry(settings: Settings) -> Registry | None:
         return None
     from saga.contracts.registry import Registry
 
-    return Registry(settings.registry, cache=settings.cache)
+    return Registry(settings.registry, cache=settings.cache, client=_credentials(settings))
+
+
+def _credentials(settings: Settings) -> dict[str, str]:
+    """As the registry's client takes them."""
+    found = {}
+    if settings.registry_user:
+        found["basic.auth.user.info"] = settings.registry_user.get_secret_value()
+    if settings.registry_token:
+        # The client asks for a cluster, which Confluent Cloud alone looks at.
+        found |= {"bearer.auth.credentials.source": "STATIC_TOKEN", "bearer.auth.logical.cluster": ""}
+        found["bearer.auth.token"] = settings.registry_token.get_secret_value()
+    files = {"ca": settings.registry_ca, "certificate": settings.registry_certificate, "key": settings.registry_key}
+    return found | {f"ssl.{name}.location": str(_readable(name, file)) for name, file in files.items() if file}
+
+
+def _readable(name: str, file: Path) -> Path:
+    if not file.is_file():
+        raise DefinitionError(f"SAGA_REGISTRY_{name.upper()}: there is no file {file}; correct the path")
+    return file
 
 
 def registry_needed(settings: Settings) -> Registry:

@@ -25,7 +25,7 @@ from saga.errors import DefinitionError
 
 PREFIX = "SAGA_"
 TESTING = "SAGA_TEST_"  # addresses of servers for tests: none of a participant's business
-_SECRET = frozenset({"database", "kafka", "webhook"})
+_SECRET = frozenset({"database", "kafka", "registry_token", "registry_user", "webhook"})
 _STEP = "Correct it in the environment or in .env."
 
 
@@ -56,7 +56,8 @@ class Settings(BaseSettings):
     for a participant that runs as exactly one process. `embedded`: the broker is an EmbeddedBroker of another process.
     `threads` and `batch` are the worker's. `max_backlog` and `max_parked` take the place of the participant's own.
     `kafka`: further librdkafka settings, as a JSON object or one by one (`SAGA_KAFKA__linger.ms`). `registry`: address of the
-    schema registry; `cache`: folder in which what it said is kept.
+    schema registry, `registry_...`: how we prove who we are there and whom we believe; `cache`: folder in which what it said
+    is kept.
     `schemas`: the folder of a saga's contracts, for commands that can use it. `gates`: names of feature gates that are open for
     what starts here, separated by commas. `health`: `host:port` on which `saga run` answers `/livez` and `/readyz`.
     `webhook`: where parked workflows that wait for an operator are posted.
@@ -85,6 +86,11 @@ class Settings(BaseSettings):
     max_parked: int | None = Field(default=None, ge=1)
     kafka: Mapping[str, Annotated[SecretStr, BeforeValidator(_client_value)]] = {}
     registry: str | None = None
+    registry_user: SecretStr | None = None
+    registry_token: SecretStr | None = None
+    registry_ca: Path | None = None
+    registry_certificate: Path | None = None
+    registry_key: Path | None = None
     cache: Path | None = None
     schemas: Path | None = None
     gates: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
@@ -133,6 +139,17 @@ class Settings(BaseSettings):
             raise DefinitionError(
                 f"{PREFIX}LANES=all with {PREFIX}THREADS={self.threads}: every thread would take all lanes from the others. "
                 f"Set {PREFIX}THREADS=1, or {PREFIX}LANES=group."
+            )
+        if self.registry_user and self.registry_token:
+            raise DefinitionError(
+                f"found {PREFIX}REGISTRY_USER and {PREFIX}REGISTRY_TOKEN; expected one of them. Unset the other."
+            )
+        if self.registry_user and ":" not in self.registry_user.get_secret_value():
+            raise DefinitionError(f"{PREFIX}REGISTRY_USER: found a value that is not shown; expected user:password. {_STEP}")
+        if self.registry_key and not self.registry_certificate:
+            raise DefinitionError(
+                f"found {PREFIX}REGISTRY_KEY without {PREFIX}REGISTRY_CERTIFICATE: a key proves nothing alone. "
+                f"Set both, or name a certificate file that holds its key."
             )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from saga.contracts.message import Message, from_headers
 from saga.contracts.saga import Saga
+from saga.contracts.sensitive import redact
 from saga.errors import DecodeError
 from saga.participant.dependency import awaited
 from saga.participant.operator import is_parked
@@ -283,7 +284,8 @@ def _result(fence: Fence, codec: AvroCodec | None) -> dict[str, Any] | int | Non
     if codec is None or fence.event is None:
         return len(fence.result)
     try:
-        return codec.decode(fence.event, fence.result)
+        shown: dict[str, Any] = redact(codec.saga.contract(fence.event), codec.decode(fence.event, fence.result))
+        return shown
     except DecodeError as error:
         return {"undecoded": str(error), "bytes": len(fence.result)}
 

@@ -15,6 +15,7 @@ from fastavro.types import Schema as Parsed
 from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
 from saga.contracts.registry import Registry
 from saga.contracts.schema import Schema, fingerprint, hazards
+from saga.contracts.sensitive import has_sensitive
 from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound
 
 MAX_EVENT_BYTES = 900_000
@@ -70,7 +71,9 @@ class AvroCodec:
         try:
             fastavro.schemaless_writer(buffer, schema, fields)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            raise EncodeError(f"event {name} does not fit its contract: {error}") from error
+            raise EncodeError(f"event {name} does not fit its contract: {self._told(name, error)}") from self._cause(
+                name, error
+            )
         if buffer.tell() > self.max_bytes and name != ACKNOWLEDGED:
             raise EventTooLarge(name, buffer.tell(), self.max_bytes)
         return buffer.getvalue()
@@ -84,9 +87,20 @@ class AvroCodec:
         try:
             record = fastavro.schemaless_reader(BytesIO(payload[5:]), writer, None if writer is schema else schema)
         except (ValueError, EOFError, IndexError, TypeError, KeyError, UnicodeDecodeError, OverflowError) as error:
-            raise DecodeError(f"event {name} cannot be read: {type(error).__name__}: {error}") from error
+            told = f"event {name} cannot be read: {type(error).__name__}: {self._told(name, error)}"
+            raise DecodeError(told) from self._cause(name, error)
         assert isinstance(record, dict)
         return record
+
+    def _told(self, name: str, error: Exception) -> str:
+        """The Avro library shows the value that does not fit; a contract with sensitive fields keeps it quiet."""
+        return f"{type(error).__name__}, not shown for its sensitive fields" if self._is_quiet(name) else str(error)
+
+    def _cause(self, name: str, error: Exception) -> Exception | None:
+        return None if self._is_quiet(name) else error
+
+    def _is_quiet(self, name: str) -> bool:
+        return has_sensitive(self.saga.contract(name))
 
     def _writer(self, name: str) -> tuple[bytes, Parsed]:
         """First bytes and schema of a type."""

@@ -15,7 +15,7 @@ class Event(BaseModel):
     name in the saga's namespace; `class Placed(Event, name="OrderPlaced")` says otherwise.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
     event_name: ClassVar[str] = ""
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:

@@ -14,6 +14,7 @@ from saga.contracts.event import Event
 from saga.contracts.python_types import Names, TypeSource, members
 from saga.contracts.saga import Saga
 from saga.contracts.schema import Schema, outline
+from saga.contracts.sensitive import is_sensitive
 from saga.errors import DefinitionError
 
 _WIDTH = 88
@@ -92,7 +93,7 @@ def _class(schema: Schema, source: TypeSource, *, event: bool) -> str:
 
 
 def _field(field: Schema, source: TypeSource) -> Iterator[str]:
-    default = f" = {source.default(field['default'], field['type'])}" if "default" in field else ""
+    default = f" = {source.default(field)}" if "default" in field or is_sensitive(field) else ""
     yield f"    {field['name']}: {source.annotation(field['type'])}{default}"
     if field.get("doc"):
         yield from _doc(field, "")

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from saga.contracts.schema import Schema
+from saga.contracts.sensitive import is_sensitive
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN = {
@@ -96,14 +97,18 @@ class TypeSource:
             return self._primitive(schema)
         return self._logical(schema) or self._complex(schema)
 
-    def default(self, value: Any, schema: Any) -> str:
-        """A default of a field, as it stands behind the equals sign."""
-        resolved = self.resolved(schema)
-        if isinstance(resolved, dict) and resolved["type"] in ("array", "map"):
-            empty = self.names("list" if resolved["type"] == "array" else "dict")
-            factory = f"lambda: {self.literal(value, resolved)}" if value else empty
-            return f"{self.names('Field')}(default_factory={factory})"
-        return self.literal(value, schema)
+    def default(self, field: Schema) -> str:
+        """What stands behind the equals sign of a field that has a default or is sensitive, and then not shown."""
+        hidden = ["repr=False"] if is_sensitive(field) else []
+        if "default" not in field:
+            return f"{self.names('Field')}({', '.join(hidden)})"
+        value, schema = field["default"], self.resolved(field["type"])
+        if isinstance(schema, dict) and schema["type"] in ("array", "map"):
+            empty = self.names("list" if schema["type"] == "array" else "dict")
+            factory = f"lambda: {self.literal(value, schema)}" if value else empty
+            return f"{self.names('Field')}({', '.join([f'default_factory={factory}', *hidden])})"
+        literal = self.literal(value, schema)
+        return f"{self.names('Field')}({', '.join([f'default={literal}', *hidden])})" if hidden else literal
 
     def literal(self, value: Any, schema: Any) -> str:
         """The value that an Avro default (as JSON) stands for; of a union it belongs to the first branch."""

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import orjson
 
@@ -30,6 +30,7 @@ COMPATIBILITY = "FULL_TRANSITIVE"
 """Of events: replay reads every old version, and old and new services read each other."""
 
 _NOT_FOUND = 404
+_NOT_ALLOWED = frozenset({401, 403})
 
 
 class Registry:
@@ -45,6 +46,11 @@ class Registry:
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise DefinitionError(f"found registry {url!r}; expected an address that begins with http:// or https://")
+        if "@" in urlsplit(url).netloc:
+            raise DefinitionError(
+                "the registry's address holds a user or password, which would be shown in errors and in the cache's name; set "
+                "SAGA_REGISTRY_USER=user:password instead"
+            )
         self.url, self._timeout, self._settings = url.rstrip("/"), timeout, dict(client or {})
         self._folder = Path(cache) / quote(self.url, safe="") if cache else None
         self._known: dict[str, Any] = {}
@@ -147,6 +153,11 @@ class Registry:
         except SchemaRegistryError as error:
             if error.http_status_code == _NOT_FOUND:
                 raise SchemaNotFound(f"the registry {self.url} does not know {what}") from error
+            if error.http_status_code in _NOT_ALLOWED:
+                raise RegistryUnavailable(
+                    f"the registry {self.url} does not let us in ({error.http_status_code}); "
+                    f"set SAGA_REGISTRY_USER, SAGA_REGISTRY_TOKEN or a client certificate"
+                ) from error
             raise RegistryUnavailable(f"the registry {self.url} failed at {what}: {error}") from error
         except (OSError, RuntimeError, ValueError) as error:
             raise RegistryUnavailable(f"the registry {self.url} does not answer: {error}") from error

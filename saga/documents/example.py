@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from saga.contracts.schema import Schema, full_name, resolve
-
-MASK = "***"
+from saga.contracts.sensitive import MASK, is_sensitive
 
 _PRIMITIVE: Mapping[str, Any] = {"null": None, "boolean": True, "int": 1, "long": 100, "float": 0.5, "double": 0.5}
 _LOGICAL: Mapping[str, Any] = {
@@ -27,11 +26,6 @@ def example(name: str, types: Mapping[str, Schema]) -> dict[str, Any]:
     made = _value(types[name], "", "", types, masked=False)
     assert isinstance(made, dict)
     return made
-
-
-def is_sensitive(field: Mapping[str, Any]) -> bool:
-    """Whether the field's author has marked it."""
-    return field.get("sensitive") is True
 
 
 def _value(schema: Any, field: str, namespace: str, types: Mapping[str, Schema], *, masked: bool) -> Any:

@@ -127,7 +127,7 @@ class Externals:
             try:
                 yield
             except Exception as error:
-                raise self.invocation.blame(intent.handler, intent.workflow_id, None, error) from error
+                raise self.invocation.blame(intent.handler, intent.workflow_id, None, error, intent.arguments) from error
 
     def _call(self, intent: Intent, attempt: int) -> ExternalCall:
         key = idempotency_key(self.saga, intent.workflow_id, intent.step, intent.act.value)
@@ -141,7 +141,7 @@ class Externals:
         if isinstance(error, HandlerFailure):
             failure: SagaError = error
         else:
-            failure = self.invocation.blame(intent.handler, intent.workflow_id, None, error)
+            failure = self.invocation.blame(intent.handler, intent.workflow_id, None, error, intent.arguments)
         if isinstance(failure, HandlerFailure):
             failure.tried = attempt - 1
         if isinstance(failure, Unasked):

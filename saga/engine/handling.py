@@ -66,7 +66,8 @@ class Handling:
             return None
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         kind = self.invocation.failure(self.latest.handler, self.latest.workflow_id, cause).failure
-        failure = HandlerFailure(self.latest.handler, self.latest.workflow_id, str(error), kind)
+        why = self.invocation.hushed(self.latest.handler, str(error), self.invocation.given)
+        failure = HandlerFailure(self.latest.handler, self.latest.workflow_id, why, kind, is_hushed=why != str(error))
         failure.tried = self.latest.tried
         return failure
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from saga.contracts.event import Event
+from saga.contracts.sensitive import scrub, sensitive_values
 from saga.errors import ContractError, SagaError
 from saga.participant.dependency import Dependency
 from saga.participant.failure import Failure, FailureKind, failure_of, infrastructure
@@ -21,12 +22,18 @@ Answered = tuple[str, bytes]
 class HandlerFailure(SagaError):
     """A handler raised, or returned what it must not; the cause is what it raised.
 
-    `tried` counts the tries before this one.
+    `tried` counts the tries before this one. `is_hushed` if `why` leaves out what the cause itself would tell.
     """
 
-    def __init__(self, handler: Handler, workflow_id: str, why: str, failure: Failure) -> None:
+    def __init__(self, handler: Handler, workflow_id: str, why: str, failure: Failure, *, is_hushed: bool = False) -> None:
         self.handler, self.workflow_id, self.why, self.failure, self.tried = handler, workflow_id, why, failure, 0
+        self.is_hushed = is_hushed
         super().__init__(f"{handler.title} failed for workflow {workflow_id}: {why}")
+
+    @property
+    def shown_cause(self) -> BaseException | None:
+        """The exception behind it, unless it would tell what is hushed."""
+        return None if self.is_hushed else self.__cause__
 
     @property
     def kind(self) -> FailureKind:
@@ -56,6 +63,7 @@ class Invocation:
     def __init__(self, participant: Participant) -> None:
         self.participant, self.versions = participant, participant.versions
         self.calling: tuple[Handler, str] | None = None
+        self.given: Sequence[Event | None] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def arguments(self, handler: Handler, workflow_id: str, events: Mapping[str, bytes | None]) -> list[Event | None]:
@@ -65,20 +73,22 @@ class Invocation:
     def call(self, handler: Handler, workflow_id: str, arguments: list[Event | None], last: Transaction | ExternalCall) -> Any:
         """What the function returned; raises HandlerFailure, StoreError, RegistryUnavailable.
 
-        `calling` says meanwhile which, and for which workflow.
+        `calling` says meanwhile which, and for which workflow; `given` its arguments, until the next call.
         """
-        self.calling = handler, workflow_id
+        self.calling, self.given = (handler, workflow_id), arguments
         try:
             returned = handler.function(*arguments, last)
             return self.wait(returned) if handler.asynchronous else returned
         except Exception as error:
-            raise self.blame(handler, workflow_id, last, error) from error
+            raise self.blame(handler, workflow_id, last, error, arguments) from error
         finally:
             self.calling = None
 
-    def blame(self, handler: Handler, workflow_id: str, last: object, error: Exception) -> SagaError:
+    def blame(
+        self, handler: Handler, workflow_id: str, last: object, error: Exception, arguments: Sequence[Event | None] = ()
+    ) -> SagaError:
         """What an exception of the handler's stands for: HandlerFailure, or what store or registry say of themselves."""
-        return infrastructure(error, last) or self.failure(handler, workflow_id, error)
+        return infrastructure(error, last) or self.failure(handler, workflow_id, error, arguments)
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end on this thread's loop."""
@@ -92,20 +102,33 @@ class Invocation:
             return returned
         if (name := handler.results.get(type(returned))) is None:
             expected = " or ".join(view.__name__ for view in handler.results)
-            why = f"it returned {returned!r}; expected an instance of {expected}"
+            why = f"it returned a {type(returned).__name__}; expected an instance of {expected}"
             raise HandlerFailure(handler, workflow_id, why, Failure.PERMANENT)
         try:
             return name, self.versions.codec(handler.version).encode(name, returned.model_dump())
         except ContractError as error:
             raise self.failure(handler, workflow_id, error) from error
 
-    def failure(self, handler: Handler, workflow_id: str, error: Exception) -> HandlerFailure:
-        """What an exception that is the handler's own stands for."""
+    def failure(
+        self, handler: Handler, workflow_id: str, error: Exception, arguments: Sequence[Event | None] = ()
+    ) -> HandlerFailure:
+        """What an exception that is the handler's own stands for; sensitive values of its arguments are not told."""
         failure = failure_of(error, self.participant.classifier, handler.needs)
-        why = f"{type(error).__name__}: {error}"
+        said = f"{type(error).__name__}: {error}"
+        why = self.hushed(handler, said, arguments)
         if failure.dependency is not None:
             why = f"{failure.dependency.awaited}: {why}"
-        return HandlerFailure(handler, workflow_id, why, failure)
+        return HandlerFailure(handler, workflow_id, why, failure, is_hushed=said not in why)
+
+    def hushed(self, handler: Handler, text: str, arguments: Sequence[Event | None]) -> str:
+        """The text without the sensitive values that the handler was given."""
+        secrets: frozenset[str] = frozenset()
+        saga = self.versions.saga_of(handler.version)
+        for parameter, argument in zip(handler.inputs, arguments, strict=False):
+            for name in (name for name, view in parameter.views.items() if type(argument) is view):
+                assert argument is not None
+                secrets |= sensitive_values(saga.contract(name), argument.model_dump())
+        return scrub(text, secrets)
 
     def close(self) -> None:
         if self._loop is not None:

@@ -175,13 +175,13 @@ class Processor:
         return self._persist(lane, [setback]) if failure.dependency is not None else self._park(lane, setback)
 
     def _park(self, lane: Lane, setback: Setback) -> list[Intent]:
-        first = setback.failure.__cause__ if setback.failure.tried == 0 else None
+        first = setback.failure.shown_cause if setback.failure.tried == 0 else None
         log.warning("parked after attempt %d: %s", setback.attempt, setback.failure, exc_info=first)
         while True:
             try:
                 return self._persist(lane, [setback])
             except HandlerFailure as failure:
-                log.warning("and then, after attempt %d: %s", failure.tried + 1, failure, exc_info=failure.__cause__)
+                log.warning("and then, after attempt %d: %s", failure.tried + 1, failure, exc_info=failure.shown_cause)
                 another = Setback(failure, failure.spent(failure.tried + 1))
                 setback = replace(setback, others=(*setback.others, another))
 

@@ -9,7 +9,8 @@ import orjson
 
 from saga.contracts.saga import Saga
 from saga.contracts.schema import full_name, resolve
-from saga.documents.example import MASK, example, is_sensitive
+from saga.contracts.sensitive import MASK, is_sensitive
+from saga.documents.example import example
 from saga.documents.html.address import Address, tag
 from saga.documents.html.editions import editions
 from saga.documents.html.markup import Content, Markup, element, joined

@@ -1,0 +1,191 @@
+"""What the registry's answers, or their absence, mean to a service; on a registry of a few lines that fails as it is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from saga import DefinitionError, Saga, assembly
+from saga.contracts.avro import AvroCodec
+from saga.contracts.registry import Registry
+from saga.errors import DecodeError, RegistryUnavailable, SchemaNotFound
+from saga.settings import Settings
+from tests.sources import ROOT
+
+CHECKOUT = Saga.load(ROOT / "schemas" / "checkout")
+EVENT = "checkout.OutOfStock"
+SHORT = {"order_id": "o1", "sku": "pen", "wanted": 2, "available": 1}
+
+
+class Fake:
+    """Answers every look-up with `status`; what is asked is kept in `asked` with the `Authorization` it came with."""
+
+    def __init__(self) -> None:
+        fake = self
+        self.status, self.asked, self.schemas = 200, list[tuple[str, str | None]](), dict[int, Any]()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.answer()
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.answer()
+
+            def answer(self) -> None:
+                fake.asked.append((self.path, self.headers["Authorization"]))
+                status, body = fake.answer(self.path)
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Not on the screen of a test."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def answer(self, path: str) -> tuple[int, Any]:
+        if self.status != 200:
+            return self.status, {"error_code": self.status, "message": "as it was told"}
+        if path.startswith("/schemas/ids/"):
+            number = int(path.partition("?")[0].rpartition("/")[2])
+            known = self.schemas.get(number)
+            return (200, {"schema": json.dumps(known)}) if known else (404, {"error_code": 40403, "message": "none"})
+        return 200, {"subject": "x", "id": 7, "version": 1, "schema": "{}"}
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    fake = Fake()
+    thread = Thread(target=fake.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield fake
+    finally:
+        fake.server.shutdown()
+        thread.join()
+        fake.server.server_close()
+
+
+def codec(fake: Fake, cache: Path | None = None) -> AvroCodec:
+    return AvroCodec(CHECKOUT, Registry(fake.url, cache=cache, client={"max.retries": 0}))
+
+
+def test_a_schema_that_the_registry_does_not_know_is_told_from_a_registry_that_fails(fake: Fake) -> None:
+    fake.status = 404
+    with pytest.raises(SchemaNotFound, match=r"does not know .*; run: saga schemas register"):
+        codec(fake).warm()
+
+    for fake.status in (500, 502, 503):
+        with pytest.raises(RegistryUnavailable, match="failed at"):
+            codec(fake).warm()
+
+
+def test_with_its_cache_a_service_starts_and_runs_while_the_registry_fails(fake: Fake, tmp_path: Path) -> None:
+    codec(fake, tmp_path).warm()
+    fake.status, asked = 500, len(fake.asked)
+
+    running = codec(fake, tmp_path)
+    running.warm()
+
+    assert running.decode(EVENT, running.encode(EVENT, SHORT)) == SHORT
+    assert len(fake.asked) == asked
+
+
+def test_an_unknown_id_in_the_midst_of_work_is_unreadable_only_once_the_registry_says_so(fake: Fake) -> None:
+    running = codec(fake)
+    payload = b"\0" + (8).to_bytes(4, "big") + running.encode(EVENT, SHORT)[5:]
+
+    fake.status = 503
+    with pytest.raises(RegistryUnavailable):
+        running.decode(EVENT, payload)
+    fake.status = 200
+    with pytest.raises(DecodeError, match="was written with schema 8, which the registry does not know"):
+        running.decode(EVENT, payload)
+
+    fake.schemas[8] = CHECKOUT.contract(EVENT)
+    assert running.decode(EVENT, payload) == SHORT
+
+
+def test_nothing_registers_by_itself(fake: Fake) -> None:
+    """The look-ups of a service that starts, encodes and decodes: none of them makes a version."""
+    running = codec(fake)
+    running.warm()
+    running.decode(EVENT, running.encode(EVENT, SHORT))
+
+    assert fake.asked
+    assert [path for path, _ in fake.asked if path.partition("?")[0].endswith("/versions")] == []
+
+
+def test_lists_are_asked_for_anew_and_remembered_for_when_the_registry_is_away(fake: Fake, tmp_path: Path) -> None:
+    fake.answer = lambda path: (fake.status, ["a-v1", "b"])  # type: ignore[method-assign]
+    registry = Registry(fake.url, cache=tmp_path, client={"max.retries": 0})
+    assert registry.subjects("-v1") == ["a-v1"]
+
+    fake.answer = lambda path: (fake.status, ["a-v1", "c-v1"])  # type: ignore[method-assign]
+    assert registry.subjects("-v1") == ["a-v1", "c-v1"]
+
+    fake.answer = lambda path: (500, {"error_code": 500, "message": "away"})  # type: ignore[method-assign]
+    assert Registry(fake.url, cache=tmp_path, client={"max.retries": 0}).subjects("-v1") == ["a-v1", "c-v1"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [({"registry_user": "ada:s3cret"}, "Basic YWRhOnMzY3JldA=="), ({"registry_token": "t0ken"}, "Bearer t0ken"), ({}, None)],
+)
+def test_we_prove_who_we_are(
+    fake: Fake, setting: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    registry = assembly.registry_needed(Settings.load(registry=fake.url, **setting))
+
+    registry.id_of("subject", CHECKOUT.contract(EVENT))
+
+    assert fake.asked[0][1] == expected
+
+
+def test_who_is_not_let_in_is_told_what_to_set(fake: Fake) -> None:
+    for fake.status in (401, 403):
+        with pytest.raises(RegistryUnavailable, match=r"does not let us in .* set SAGA_REGISTRY_USER, SAGA_REGISTRY_TOKEN"):
+            codec(fake).warm()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"registry_user": "ada:s3cret", "registry_token": "s3cret"}, "expected one of them"),
+        ({"registry_user": "s3cret"}, "expected user:password"),
+        ({"registry_key": "key.pem"}, "without SAGA_REGISTRY_CERTIFICATE"),
+        ({"registry_ca": "missing.pem"}, r"SAGA_REGISTRY_CA: there is no file missing\.pem"),
+        ({"registry": "http://ada:s3cret@host/"}, "set SAGA_REGISTRY_USER=user:password instead"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_without_showing_a_secret(
+    settings: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(DefinitionError, match=told) as refusal:
+        assembly.registry(Settings.load(**{"registry": "http://host", **settings}))
+
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_settings_never_show_a_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = repr(Settings.load(registry_user="ada:s3cret")) + repr(Settings.load(registry_token="s3cret"))
+
+    assert "s3cret" not in shown
