@@ -15,7 +15,9 @@ from saga.cli.check import check, diagram
 from saga.cli.db import db
 from saga.cli.docs import docs
 from saga.cli.doctor import doctor
+from saga.cli.drain import drain
 from saga.cli.health import health
+from saga.cli.importing import import_records
 from saga.cli.intervene import abort, resolve, skip
 from saga.cli.list import list_workflows
 from saga.cli.parked import parked
@@ -85,6 +87,8 @@ app.command()(retry)
 app.command()(skip)
 app.command()(resolve)
 app.command()(abort)
+app.command()(drain)
+app.command("import")(import_records)
 app.command()(doctor)
 app.command()(health)
 app.command()(check)

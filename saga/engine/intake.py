@@ -80,7 +80,7 @@ class Intake:
         if concern is Concern.UNKNOWN:
             raise DecodeError(
                 f"record {topic}/{partition}@{offset} is of another saga or version; this participant knows "
-                f"{self.versions.name!r} of version {', '.join(str(saga.version) for saga in self.versions)}. "
+                f"{self.versions.name!r} of version {', '.join(map(str, self.versions.numbers))}. "
                 f"Deploy one that knows it."
             )
         if concern is Concern.HANDLE:

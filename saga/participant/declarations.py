@@ -216,11 +216,11 @@ class Declarations:
 
     @property
     def _is_alone(self) -> bool:
-        return len([*self.versions]) == 1
+        return len(self.versions.numbers) == 1
 
     def _version(self, number: int | None) -> Saga:
         if number is not None and number not in self.versions:
-            known = ", ".join(str(saga.version) for saga in self.versions)
+            known = ", ".join(map(str, self.versions.numbers))
             raise DefinitionError(f"{self.name!r} knows saga {self.saga.name!r} of version {known}; found {number}")
         return self.saga if number is None else self.versions.saga_of(number)
 

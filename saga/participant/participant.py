@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from saga.clock import Clock, SystemClock
 from saga.contracts import ids
@@ -21,7 +21,7 @@ from saga.participant.ledger import Ledger
 from saga.participant.note import Notes
 from saga.participant.versions import Versions
 from saga.protocol.decide import Close, Refuse, decide
-from saga.protocol.gates import gates
+from saga.protocol.gates import gates, variant
 from saga.store.port import Transaction, Unit, Workflow
 
 if TYPE_CHECKING:
@@ -100,6 +100,40 @@ class Participant(Declarations):
         ledger.finish(workflow, root, name, payload)
         self._settle(ledger, workflow)
         return workflow_id
+
+    def adopt(
+        self,
+        workflow_id: str,
+        step: str,
+        event: str,
+        fields: Mapping[str, Any],
+        tx: Transaction,
+        *,
+        version: int | None = None,
+        gates: Iterable[str] = (),
+    ) -> bool:
+        """State, in the caller's transaction, that a step was done with this event before the saga was there.
+
+        No handler runs; should the workflow unwind, the step's compensation gets the event. The participants of later steps
+        adopt first, the initiator last, since its event sets the workflow going. `fields` are the whole event's, `gates` the
+        open ones, for all participants alike. Answers False, and changes nothing, if this store knows of the step already.
+        Raises DefinitionError for what is no outcome of an own step, ContractError for what does not fit the contract.
+        """
+        saga, opened = self._version(version), written_gates(gates)
+        owned, name = self._owned(step, saga), saga.event(event)
+        if name not in owned.emits:
+            raise DefinitionError(f"step {step!r} is not done with {name}; expected {' or '.join(owned.emits)}")
+        ledger = self._ledger(tx)
+        workflow = ledger.load([workflow_id]).get(workflow_id)
+        if workflow is not None and (workflow.closed or step in workflow.fences):
+            return False
+        payload = self.versions.codec(saga.version).encode(name, fields)
+        if workflow is None:
+            variant(saga, frozenset(gates))  # refuses those that the saga does not have
+            workflow = ledger.open(workflow_id, saga, lane_of(workflow_id, self._partitions(tx)), gates=opened or None)
+        ledger.finish(workflow, owned, name, payload)
+        self._settle(ledger, workflow)
+        return True
 
     def abort(self, workflow_id: str, tx: Transaction, *, reason: str, by: str | None = None) -> None:
         """Wish, in the caller's transaction, that the workflow unwinds; the pivot's owner decides whether it came in time.

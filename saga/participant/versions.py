@@ -40,7 +40,12 @@ class Versions:
 
     def __iter__(self) -> Iterator[Saga]:
         """The sagas, all gates open, the oldest version first."""
-        return iter(self._sagas[number] for number in sorted(self._sagas))
+        return iter(self._sagas[number] for number in self.numbers)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The versions, the oldest first."""
+        return sorted(self._sagas)
 
     def __contains__(self, version: object) -> bool:
         return version in self._sagas

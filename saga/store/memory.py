@@ -19,7 +19,7 @@ from typing import Any
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import StepStatus
-from saga.store.port import Changes, Fence, Lane, Listed, OutboxRow, Published, Search, Transaction, Waiting, Workflow
+from saga.store.port import Changes, Fence, Lane, Left, Listed, OutboxRow, Published, Search, Transaction, Waiting, Workflow
 
 _BUSY = {StepStatus.RUNNING, StepStatus.COMPENSATING}
 
@@ -309,6 +309,16 @@ class MemoryStore:
     def author(self, saga: str) -> str | None:
         with self._reading():
             return self._tables.authors.get(saga)
+
+    def left(self, saga: str, version: int) -> Left:
+        with self._reading():
+            mine = [w.id for (name, _), w in self._tables.workflows.items() if name == saga and w.version == version]
+            found = [self._glance(saga, id_) for id_ in mine]
+            unpublished = sum(row.offset is None for id_ in mine for row in self._tables.rows(saga, id_))
+        opened = [w for w in found if not w.closed]
+        parked = [w for w in opened if any(f.error is not None for f in w.fences.values())]
+        timed = [w for w in opened if w.deadline or any(f.due or f.expires for f in w.fences.values())]
+        return Left(len(opened), len(parked), len(timed), unpublished)
 
     def _glance(self, saga: str, workflow_id: str) -> Workflow:
         workflow = self._tables.workflow(saga, workflow_id)

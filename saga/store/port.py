@@ -366,6 +366,17 @@ class Listed(NamedTuple):
     moved: datetime
 
 
+class Left(NamedTuple):
+    """What of one version of a saga has not ended here: numbers of open workflows, of those of them that are parked, of those
+    with a timer set, and of events that are not published yet.
+    """
+
+    open: int
+    parked: int
+    timers: int
+    unpublished: int
+
+
 class Archive(Protocol):
     """Reading for people: what `saga show` and `saga list` print. Never locks, never writes."""
 
@@ -375,6 +386,10 @@ class Archive(Protocol):
 
     def lanes(self) -> list[Lane]:
         """All lanes of this database by saga and number; `clean` is how they are now."""
+        ...
+
+    def left(self, saga: str, version: int) -> Left:
+        """What of this version has not ended here."""
         ...
 
     def outstanding(self, before: datetime, limit: int) -> list[OutboxRow]:

@@ -29,7 +29,7 @@ from saga.errors import (
     StoreError,
 )
 from saga.store.joining import kind, unwrap
-from saga.store.port import Lane, Listed, OutboxRow, Search, Transaction, Workflow
+from saga.store.port import Lane, Left, Listed, OutboxRow, Search, Transaction, Workflow
 from saga.store.postgres_pipeline import AT_ONCE
 from saga.store.postgres_rows import iso, lane_of_row, outbox_row
 from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds
@@ -195,6 +195,10 @@ class PostgresStore:
         with self.unit() as unit:
             rows = unit.pipeline.rows("author", saga=saga)
             return rows[0][0] if rows else None
+
+    def left(self, saga: str, version: int) -> Left:
+        with self.unit() as unit:
+            return Left(*unit.pipeline.rows("left", saga=saga, version=version)[0])
 
     def close(self) -> None:
         """Close all threads' connections; open transactions are rolled back."""

@@ -19,7 +19,7 @@ from typing import Any
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict, StoreError
 from saga.store.joining import kind, unwrap
-from saga.store.port import Lane, Listed, OutboxRow, Search, Transaction, Workflow
+from saga.store.port import Lane, Left, Listed, OutboxRow, Search, Transaction, Workflow
 from saga.store.sqlite_tables import SqliteTables, connect, engine_statements
 from saga.store.sqlite_unit import SqliteUnit, iso, lane_of_row, outbox_row
 
@@ -152,6 +152,10 @@ class SqliteStore:
         with self._begun("BEGIN") as unit:
             row = unit.query("author", saga).fetchone()
             return row[0] if row else None
+
+    def left(self, saga: str, version: int) -> Left:
+        with self._begun("BEGIN") as unit:
+            return Left(*next(iter(unit.query("left", saga, version).fetchall())))
 
     def close(self) -> None:
         """Close all threads' connections and give the file up; open transactions are rolled back."""

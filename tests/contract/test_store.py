@@ -16,6 +16,7 @@ from saga.store.port import (
     Changes,
     Fence,
     Intervention,
+    Left,
     OutboxRow,
     Published,
     Received,
@@ -758,6 +759,29 @@ def test_a_workflow_is_found_in_every_saga_that_knows_it(store: ArchivedStore) -
         ("returns", workflow("w1", closed=NOW), []),
     ]
     assert list(store.find("w9")) == []
+
+
+def test_what_is_left_of_a_version_is_counted(store: ArchivedStore) -> None:
+    save(
+        store,
+        changes_of(
+            workflow("parked", fences={"reserve": fence(error="no")}),
+            workflow("waiting", fences={"reserve": fence(due=NOW, error="no"), "label": fence("label", error="no")}),
+            workflow("timed", deadline=LATER),
+            workflow("timing", fences={"reserve": fence(expires=NOW), "label": fence("label")}),
+            workflow("new", version=2),
+            outbox=[outbox("timed", 1), outbox("timed", 2), outbox("new", 1)],
+        ),
+    )
+    save(store, Changes(closed=[workflow("ended", closed=NOW, deadline=LATER)], outbox=[outbox("ended", 1)]))
+    save(store, changes_of(workflow("other")), saga="returns")
+
+    with store.unit() as unit:
+        unit.mark([Published("checkout", "timed", 1, 7)])
+
+    assert store.left("checkout", 1) == Left(open=4, parked=2, timers=3, unpublished=2)
+    assert store.left("checkout", 2) == Left(open=1, parked=0, timers=0, unpublished=1)
+    assert store.left("checkout", 3) == Left(open=0, parked=0, timers=0, unpublished=0)
 
 
 def listed(store: ArchivedStore, limit: int = 10, *, longest_waiting: bool = False, **wanted: Any) -> list[str]:

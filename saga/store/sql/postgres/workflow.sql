@@ -89,6 +89,20 @@ WHERE %(idle_since)s::timestamptz IS NULL OR moved <= %(idle_since)s::timestampt
 ORDER BY CASE WHEN %(longest_waiting)s::boolean THEN moved END, opened DESC, workflow_id, saga
 LIMIT %(limit)s;
 
+-- name: left
+SELECT count(*),
+       coalesce(sum(CASE WHEN EXISTS (
+           SELECT 1 FROM saga_fence AS f WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NOT NULL
+       ) THEN 1 ELSE 0 END), 0),
+       coalesce(sum(CASE WHEN w.deadline IS NOT NULL OR EXISTS (
+           SELECT 1 FROM saga_fence AS f
+           WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND (f.due IS NOT NULL OR f.expires IS NOT NULL)
+       ) THEN 1 ELSE 0 END), 0),
+       (SELECT count(*) FROM saga_outbox AS o JOIN saga_workflow AS v ON v.workflow_id = o.aggregateid AND v.saga = o.saga
+        WHERE o.saga = %(saga)s AND o.published IS NULL AND v.version = %(version)s)
+FROM saga_workflow AS w
+WHERE w.saga = %(saga)s AND w.version = %(version)s AND w.closed IS NULL;
+
 -- name: open_workflow
 INSERT INTO saga_workflow
     (saga, workflow_id, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps,

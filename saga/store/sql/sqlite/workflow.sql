@@ -72,6 +72,20 @@ SELECT * FROM (
 WHERE ?5 IS NULL OR moved <= ?5
 ORDER BY CASE WHEN ?6 THEN moved END, opened DESC, workflow_id, saga LIMIT ?7;
 
+-- name: left
+SELECT count(*),
+       coalesce(sum(CASE WHEN EXISTS (
+           SELECT 1 FROM saga_fence AS f WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NOT NULL
+       ) THEN 1 ELSE 0 END), 0),
+       coalesce(sum(CASE WHEN w.deadline IS NOT NULL OR EXISTS (
+           SELECT 1 FROM saga_fence AS f
+           WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND (f.due IS NOT NULL OR f.expires IS NOT NULL)
+       ) THEN 1 ELSE 0 END), 0),
+       (SELECT count(*) FROM saga_outbox AS o JOIN saga_workflow AS v ON v.workflow_id = o.aggregateid AND v.saga = o.saga
+        WHERE o.saga = ?1 AND o.published IS NULL AND v.version = ?2)
+FROM saga_workflow AS w
+WHERE w.saga = ?1 AND w.version = ?2 AND w.closed IS NULL;
+
 -- name: save_workflow
 INSERT OR REPLACE INTO saga_workflow
     (workflow_id, saga, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps,

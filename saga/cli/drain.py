@@ -1,0 +1,41 @@
+"""`saga drain`: whether the last workflow of an old version has ended, so that the code for it may go."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from saga import assembly
+from saga.cli import arguments, output
+from saga.settings import Settings
+
+
+def drain(
+    saga: Annotated[str, typer.Argument(metavar="SAGA", help="Name of the saga.")],
+    version: Annotated[int, typer.Option("--version", metavar="N", help="The version that is to go.")],
+    database: arguments.DatabaseUrl = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Count what of a version of a saga has not ended in this database; exits 1 while there is something.
+
+    The version may go once this is 0 for every participant, and nobody starts it any more. Reads only.
+    """
+    settings = Settings.load(database=database)
+    store = assembly.store(settings)
+    try:
+        left = store.left(saga, version)
+    finally:
+        store.close()
+    empty, place = not (left.open or left.unpublished), assembly.database_name(settings)
+    if as_json:
+        output.json({"database": place, "saga": saga, "version": version, "drained": empty, **left._asdict()})
+    elif empty:
+        output.line(f"{saga} v{version} is drained in {place}", style="green")
+    else:
+        output.table(
+            ["open", "parked", "with a timer", "unpublished"], [[*map(str, left)]], title=f"{saga} v{version} in {place}"
+        )
+        output.progress(f"see: saga list --saga {saga} --version {version}")
+    if not empty:
+        raise typer.Exit(1)

@@ -1,0 +1,95 @@
+"""Workflows that begin in the middle: what was done before the saga was there is stated, and the saga goes on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from saga import ContractError, DefinitionError
+from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.testing.harness import Harness
+from tests.travel import Script, effects, harness
+
+ALL = ("agency", "hotels", "airline", "bank")
+Travel = Callable[..., Harness]
+
+
+@pytest.fixture
+def travel() -> Iterator[Travel]:
+    """Makes fleets that are closed at the end of the test."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(harness(*arguments, **options))
+
+
+def adopt(fleet: Harness, participant: str, step: str, event: str, **more: Any) -> bool:
+    fields = {"trip": "rome", **({"room": "12"} if event == "HotelBooked" else {})}
+    with fleet.transaction(participant) as tx:
+        return fleet.participants[participant].adopt("legacy", step, event, fields, tx, **more)
+
+
+def outcome(fleet: Harness) -> set[WorkflowStatus | None]:
+    found = (fleet.workflow(name, "legacy") for name in ALL)
+    return {end.status if end and end.closed else None for end in found}
+
+
+def test_an_adopted_workflow_goes_on_from_where_the_business_stands(travel: Travel) -> None:
+    fleet = travel(Script())
+
+    adopt(fleet, "hotels", "hotel", "HotelBooked")
+    fleet.settle()
+    adopt(fleet, "agency", "book", "TripBooked")
+    fleet.settle()
+
+    assert outcome(fleet) == {WorkflowStatus.COMPLETED}
+    assert [step for _, step, _ in effects(fleet)] == ["confirm", "flight", "pay"]
+
+
+def test_what_was_adopted_is_undone_by_its_compensation_with_the_event_that_was_given(travel: Travel) -> None:
+    fleet = travel(Script(failing={("flight", "rome")}))
+
+    adopt(fleet, "hotels", "hotel", "HotelBooked")
+    adopt(fleet, "agency", "book", "TripBooked")
+    fleet.settle()
+
+    assert outcome(fleet) == {WorkflowStatus.COMPENSATED}
+    assert ("legacy", "hotel", "compensation") in effects(fleet)
+    assert fleet.steps("legacy")["hotel"] is StepStatus.COMPENSATED
+
+
+def test_what_is_known_is_left_alone(travel: Travel) -> None:
+    fleet = travel(Script())
+    adopt(fleet, "agency", "book", "TripBooked")
+    fleet.settle()
+
+    assert not adopt(fleet, "agency", "book", "TripBooked")
+    assert not adopt(fleet, "hotels", "hotel", "HotelBooked")
+    fleet.settle()
+
+    assert effects(fleet).count(("legacy", "hotel", "action")) == 1
+
+
+def test_what_is_no_outcome_of_an_own_step_is_refused(travel: Travel) -> None:
+    fleet = travel(Script())
+
+    with pytest.raises(DefinitionError, match=r"step 'hotel' is not done with travel.HotelFull; expected travel.HotelBooked"):
+        adopt(fleet, "hotels", "hotel", "HotelFull")
+    with pytest.raises(DefinitionError, match=r"'hotels' has no step 'flight' .+ it belongs to 'airline'"):
+        adopt(fleet, "hotels", "flight", "FlightBooked")
+    with pytest.raises(DefinitionError, match="has no gate 'insurance'"):
+        adopt(fleet, "hotels", "hotel", "HotelBooked", gates=["insurance"])
+    with fleet.transaction("hotels") as tx, pytest.raises(ContractError):
+        fleet.participants["hotels"].adopt("legacy", "hotel", "HotelBooked", {"trip": 7}, tx)
+
+
+def test_gates_are_those_that_are_given(travel: Travel) -> None:
+    fleet = travel(Script(), versions=(2,), gate="insurance")
+
+    adopt(fleet, "hotels", "hotel", "HotelBooked", gates=["insurance"])
+    adopt(fleet, "agency", "book", "TripBooked", gates=["insurance"])
+    fleet.settle()
+
+    assert outcome(fleet) == {WorkflowStatus.COMPLETED}
+    assert ("legacy", "insure", "action") in effects(fleet)

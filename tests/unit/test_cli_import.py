@@ -1,0 +1,115 @@
+"""`saga import` and `saga drain`."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pytest
+
+from saga.cli.records import rows
+from saga.errors import DefinitionError
+from saga.protocol.facts import StepStatus
+from saga.store.sqlite import SqliteStore
+from tests.commands import Commands, Said
+
+ORDER = {"order_id": "o", "units": 2, "country": "Spain"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with closing(SqliteStore(tmp_path / "stock.db", migrate=True)) as store:
+        store.release(store.claim("checkout", 0, 4))
+    return tmp_path
+
+
+def imported(folder: Path, file: str, *more: str) -> Said:
+    command = ("import", "services.stock.app:stock", "reserve", file, "--id", "order_id", *more)
+    return Commands(folder)(*command, SAGA_DATABASE="sqlite:///stock.db")
+
+
+def written(folder: Path, *orders: object, name: str = "orders.jsonl") -> str:
+    (folder / name).write_bytes(b"\n".join(order if isinstance(order, bytes) else orjson.dumps(order) for order in orders))
+    return name
+
+
+def known(folder: Path, *ids: str) -> dict[str, StepStatus]:
+    with closing(SqliteStore(folder / "stock.db")) as store, store.unit() as unit:
+        return {id_: workflow.fences["reserve"].status for id_, workflow in unit.load("checkout", ids).items()}
+
+
+def test_records_become_workflows_in_which_the_step_is_done(folder: Path) -> None:
+    file = written(folder, ORDER | {"order_id": "o-1"}, ORDER | {"order_id": "o-2", "units": "3"})
+
+    said = imported(folder, file)
+
+    assert (said.code, said.out) == (0, "2 imported into checkout as reserve done, 0 known already, 0 refused\n")
+    assert known(folder, "o-1", "o-2") == {"o-1": StepStatus.DONE, "o-2": StepStatus.DONE}
+    with closing(SqliteStore(folder / "stock.db")) as store:
+        lanes = [row for lane in range(4) for row in store.pending("checkout", lane, 10)]
+        assert sorted((row.workflow_id, row.type) for row in lanes) == [
+            ("o-1", "checkout.StockReserved"), ("o-2", "checkout.StockReserved"),
+        ]  # fmt: skip
+
+
+def test_a_file_may_be_given_again_with_more_in_it(folder: Path) -> None:
+    imported(folder, written(folder, ORDER | {"order_id": "o-1"}))
+
+    said = imported(folder, written(folder, ORDER | {"order_id": "o-1"}, ORDER | {"order_id": "o-2"}), "--json")
+
+    assert (said.code, said.json["imported"], said.json["known"]) == (0, 1, 1)
+
+
+def test_what_is_wrong_is_told_by_its_line_and_the_rest_is_imported(folder: Path) -> None:
+    file = written(folder, ORDER | {"order_id": "o-1"}, b"{", ORDER | {"units": "many"}, {"units": 1}, b"[]")
+
+    said = imported(folder, file)
+
+    assert said.code == 1
+    assert said.out.startswith("1 imported into checkout as reserve done, 0 known already, 4 refused\n  line 2: no JSON")
+    assert "line 3: units: found 'many'; expected long" in said.out
+    assert "line 4: found None as order_id; expected the id of a workflow" in said.out
+    assert "line 5: found list; expected an object" in said.out
+    assert known(folder, "o-1") == {"o-1": StepStatus.DONE}
+
+
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(folder: Path) -> None:
+    said = imported(folder, written(folder, ORDER | {"order_id": "o-1"}), "--dry-run")
+
+    assert (said.code, said.out[:25]) == (0, "1 would be imported into ")
+    assert known(folder, "o-1") == {}
+
+
+def test_comma_separated_values_do_as_well(folder: Path) -> None:
+    (folder / "orders.csv").write_text("order_id,units,country\no-1,2,Spain\no-2,3\n")
+
+    said = imported(folder, "orders.csv")
+
+    assert said.code == 1
+    assert "line 3: expected 3 values, as in the first line" in said.out
+    assert known(folder, "o-1") == {"o-1": StepStatus.DONE}
+
+
+def test_what_cannot_be_imported_is_refused_with_the_way_on(folder: Path) -> None:
+    file = written(folder, ORDER)
+    command = Commands(folder)
+
+    assert (
+        "its steps are reserve"
+        in command("import", "services.stock.app:stock", "ship", file, SAGA_DATABASE="sqlite:///stock.db").err
+    )
+    assert "knows no version 9; it knows 1" in imported(folder, file, "--saga-version", "9").err
+    with pytest.raises(DefinitionError, match=r"expected .jsonl or .csv"):
+        next(rows(folder / "orders.xml"))
+
+
+def test_a_version_is_drained_when_nothing_of_it_is_left(folder: Path) -> None:
+    imported(folder, written(folder, ORDER | {"order_id": "o-1"}))
+    drain = Commands(folder)
+
+    busy = drain("drain", "checkout", "--version", "1", "--json", SAGA_DATABASE="sqlite:///stock.db")
+    empty = drain("drain", "checkout", "--version", "2", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert (busy.code, busy.json["drained"], busy.json["open"], busy.json["unpublished"]) == (1, False, 1, 1)
+    assert (empty.code, empty.out) == (0, "checkout v2 is drained in sqlite:///stock.db\n")
