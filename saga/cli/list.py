@@ -12,7 +12,8 @@ from saga.cli import arguments, output
 from saga.clock import SystemClock
 from saga.protocol.facts import WorkflowStatus
 from saga.settings import Settings
-from saga.store.port import Fence, Listed, Search
+from saga.store.archive import Listed, Search
+from saga.store.port import Fence
 
 
 def list_workflows(

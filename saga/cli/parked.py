@@ -11,7 +11,8 @@ from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.fingerprint import fingerprint
 from saga.settings import Settings
-from saga.store.port import Fence, Listed, Search
+from saga.store.archive import Listed, Search
+from saga.store.port import Fence
 
 MOST = 10_000
 

@@ -12,7 +12,7 @@ from saga.cli.parked import MOST, causes
 from saga.errors import DefinitionError
 from saga.participant.operator import is_parked, waits_for_the_world
 from saga.protocol.facts import WorkflowStatus
-from saga.store.port import Listed, Search
+from saga.store.archive import Listed, Search
 
 if TYPE_CHECKING:
     from saga.store.postgres import PostgresStore

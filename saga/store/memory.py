@@ -19,7 +19,8 @@ from typing import Any
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import StepStatus
-from saga.store.port import Changes, Fence, Lane, Left, Listed, OutboxRow, Published, Search, Transaction, Waiting, Workflow
+from saga.store.archive import Left, Listed, Search
+from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Transaction, Waiting, Workflow
 
 _BUSY = {StepStatus.RUNNING, StepStatus.COMPENSATING}
 

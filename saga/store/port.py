@@ -14,7 +14,7 @@ Every adapter passes the conformance suite in `tests/contract/test_store.py`. Th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -337,69 +337,3 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """Which workflows a person asks for; what is None does not matter.
-
-    `parked`: only those whose handlers are suspended here, the stuck ones included. `idle_since`: only open ones in which
-    nothing has gone on here since then (see `Listed.moved`).
-    """
-
-    saga: str | None = None
-    version: int | None = None
-    status: WorkflowStatus | None = None
-    parked: bool = False
-    idle_since: datetime | None = None
-    with_exceptions: bool = False
-
-
-class Listed(NamedTuple):
-    """A workflow as a list shows it: with its fences, without its inbox and what is unpublished.
-
-    `moved` is when something last went on here: a fact came in, or a step moved other than by failing again.
-    """
-
-    saga: str
-    workflow: Workflow
-    moved: datetime
-
-
-class Left(NamedTuple):
-    """What of one version of a saga has not ended here: numbers of open workflows, of those of them that are parked, of those
-    with a timer set, and of events that are not published yet.
-    """
-
-    open: int
-    parked: int
-    timers: int
-    unpublished: int
-
-
-class Archive(Protocol):
-    """Reading for people: what `saga show` and `saga list` print. Never locks, never writes."""
-
-    def find(self, workflow_id: str) -> Iterable[tuple[str, Workflow, list[OutboxRow]]]:
-        """(saga, workflow, outbox rows) of every saga that has a workflow of this id."""
-        ...
-
-    def lanes(self) -> list[Lane]:
-        """All lanes of this database by saga and number; `clean` is how they are now."""
-        ...
-
-    def left(self, saga: str, version: int) -> Left:
-        """What of this version has not ended here."""
-        ...
-
-    def outstanding(self, before: datetime, limit: int) -> list[OutboxRow]:
-        """Outbox rows written before then, the oldest first; without their payload."""
-        ...
-
-    def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
-        """The workflows that fit, the latest opened first, or those in which nothing has gone on for longest."""
-        ...
-
-    def author(self, saga: str) -> str | None:
-        """The participant whose database this is, as its worker said at the last `claim`; None before that."""
-        ...

@@ -28,8 +28,9 @@ from saga.errors import (
     StoreConflict,
     StoreError,
 )
+from saga.store.archive import Left, Listed, Search
 from saga.store.joining import kind, unwrap
-from saga.store.port import Lane, Left, Listed, OutboxRow, Search, Transaction, Workflow
+from saga.store.port import Lane, OutboxRow, Transaction, Workflow
 from saga.store.postgres_pipeline import AT_ONCE
 from saga.store.postgres_rows import iso, lane_of_row, outbox_row
 from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds

@@ -15,7 +15,8 @@ import psycopg
 
 from saga.clock import Clock
 from saga.errors import LaneFenced, StoreConflict, StoreError
-from saga.store.port import Changes, Lane, Listed, OutboxRow, Published, Search, Waiting, Workflow
+from saga.store.archive import Listed, Search
+from saga.store.port import Changes, Lane, OutboxRow, Published, Waiting, Workflow
 from saga.store.postgres_pipeline import Answer, Pipeline
 from saga.store.postgres_rows import (
     fence_columns,

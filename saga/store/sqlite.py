@@ -18,8 +18,9 @@ from typing import Any
 
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict, StoreError
+from saga.store.archive import Left, Listed, Search
 from saga.store.joining import kind, unwrap
-from saga.store.port import Lane, Left, Listed, OutboxRow, Search, Transaction, Workflow
+from saga.store.port import Lane, OutboxRow, Transaction, Workflow
 from saga.store.sqlite_tables import SqliteTables, connect, engine_statements
 from saga.store.sqlite_unit import SqliteUnit, iso, lane_of_row, outbox_row
 

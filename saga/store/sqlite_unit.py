@@ -17,8 +17,9 @@ import orjson
 from saga.clock import Clock
 from saga.errors import LaneFenced, LifecycleError, StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
+from saga.store.archive import Listed, Search
 from saga.store.json_columns import exceptions_of, exceptions_text, interventions_of, interventions_text
-from saga.store.port import Changes, Fence, Lane, Listed, OutboxRow, Published, Received, Search, Waiting, Workflow
+from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Received, Waiting, Workflow
 from saga.store.sqlite_tables import engine_statements, store_error
 from saga.store.statements import statements
 

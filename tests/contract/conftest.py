@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import psycopg
 import pytest
 
+from saga.store.archive import Archive
 from saga.store.memory import MemoryStore
-from saga.store.port import Archive, Store
+from saga.store.port import Store
 from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
 from servers import fresh_database

@@ -12,20 +12,8 @@ import pytest
 
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import (
-    Changes,
-    Fence,
-    Intervention,
-    Left,
-    OutboxRow,
-    Published,
-    Received,
-    Search,
-    Transaction,
-    Unit,
-    Waiting,
-    Workflow,
-)
+from saga.store.archive import Left, Search
+from saga.store.port import Changes, Fence, Intervention, OutboxRow, Published, Received, Transaction, Unit, Waiting, Workflow
 from tests.contract.conftest import ArchivedStore, Database
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 
 from saga import Event, Retry
 from saga.protocol.facts import StepStatus, WorkflowStatus
-from saga.store.port import Search
+from saga.store.archive import Search
 from saga.testing.harness import Harness
 from tests.travel import FlightFreed, FlightFull, HotelFreed, Script, TripBooked, harness
 
