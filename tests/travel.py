@@ -89,6 +89,7 @@ def saga(
     external: bool = False,
     on_error: str = "park",
     on_stuck: str = "wait",
+    unwind: str | None = None,
     gate: str | None = None,
 ) -> Saga:
     """The saga; with `external`, the hotel is booked outside of the transaction. The next two are the hotel's as well.
@@ -115,7 +116,7 @@ def saga(
             "type": "record",
             "name": "Travel",
             "namespace": "travel",
-            "saga": {"name": name, "version": version, "deadline": "PT10M", "owner": "agency"},
+            "saga": {"name": name, "version": version, "deadline": "PT10M", "owner": "agency", **_given(unwind=unwind)},
             "fields": [
                 _step("book", by="agency", emits=["TripBooked"], compensated="TripCancelled"),
                 _step(

@@ -14,15 +14,15 @@ from saga.contracts.sensitive import redact
 from saga.errors import DecodeError
 from saga.participant.dependency import awaited
 from saga.participant.operator import is_parked
+from saga.protocol.awaiting import awaited, told
 from saga.protocol.definition import Step
-from saga.protocol.facts import REPORTS, FactStatus, StepStatus, WorkflowStatus
+from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Fence, OutboxRow, Received, Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
 
 UNPUBLISHED_PATIENCE = timedelta(seconds=30)
-_UNDONE = frozenset({StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.COMPENSATED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,7 @@ class StepAccount:
     refused: bool
     error: str | None
     due: datetime | None
+    expires: datetime | None
     changed: datetime | None
 
 
@@ -98,6 +99,7 @@ class Account:
     opened: datetime
     closed: datetime | None
     deadline: datetime | None
+    unwind_by: datetime | None
     lane: int
     error: str | None
     traceparent: str | None
@@ -130,6 +132,7 @@ def account(
         opened=workflow.opened,
         closed=workflow.closed,
         deadline=workflow.deadline,
+        unwind_by=workflow.unwind_by,
         lane=workflow.lane,
         error=workflow.error,
         traceparent=workflow.traceparent,
@@ -219,11 +222,12 @@ def _awaits(workflow: Workflow, participant: str | None, contracts: Saga | None)
 
 def _from_here(workflow: Workflow) -> Iterator[str]:
     for fence in workflow.fences.values():
+        until = f", until {_clock(fence.expires)}" if fence.expires else ""
         match fence.status:
             case StepStatus.RUNNING if fence.pending:
-                yield f"step {fence.step}: its outcome, which the service gives with `resolve` (the handler returned Pending)"
+                yield f"step {fence.step}: its outcome, which the service gives with `resolve` (it returned Pending){until}"
             case StepStatus.RUNNING:
-                yield f"step {fence.step}: the answer to the call that is in hand"
+                yield f"step {fence.step}: the answer to the call that is in hand{until}"
             case StepStatus.COMPENSATING if not fence.pending:
                 yield f"step {fence.step}: the end of its compensation"
 
@@ -238,11 +242,8 @@ def _from_others(step: Step, workflow: Workflow, saga: Saga) -> Iterator[str]:
         if missing:
             said = (f"{_short(event)} ({_owner(saga, saga.emitter[event])})" for event in sorted(missing))
             yield f"step {step.name}: {', '.join(said)}"
-    elif unwinding and fence is not None and (fence.status is StepStatus.DONE or fence.pending):
-        reported = {fact.step for fact in workflow.facts if fact.status in REPORTS}
-        reported.update(f.step for f in workflow.fences.values() if f.status in _UNDONE)
-        if missing := saga.awaited_reports[step.name] - reported:
-            yield f"undoing step {step.name}: reports of {', '.join(_owner(saga, name) for name in sorted(missing))}"
+    elif unwinding and (reports := awaited(saga, step.by, workflow.facts, workflow.fences).get(step.name)):
+        yield f"undoing step {step.name}: reports of {told(saga, reports, workflow.facts)}"
 
 
 def _the_end(workflow: Workflow, saga: Saga) -> str:
@@ -274,6 +275,7 @@ def _step(fence: Fence, codec: AvroCodec | None) -> StepAccount:
         refused=fence.refused,
         error=fence.error,
         due=fence.due,
+        expires=fence.expires,
         changed=fence.changed,
     )
 

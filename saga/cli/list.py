@@ -67,6 +67,8 @@ def _data(one: Listed) -> dict[str, Any]:
         "opened": workflow.opened,
         "closed": workflow.closed,
         "deadline": workflow.deadline,
+        "unwind_by": workflow.unwind_by,
+        "error": workflow.error,
         "moved": one.moved,
         "parked": [
             {"step": f.step, "status": f.status, "attempt": f.attempt, "due": f.due, "error": f.error} for f in _parked(one)
@@ -77,7 +79,10 @@ def _data(one: Listed) -> dict[str, Any]:
 def _row(one: Listed, now: datetime) -> list[str]:
     workflow = one.workflow
     waits = "" if workflow.closed else output.duration(now - one.moved)
-    parked = "; ".join(f"{fence.step}, {_until(fence)}" for fence in _parked(one))
+    said = [f"{fence.step}, {_until(fence)}" for fence in _parked(one)]
+    if workflow.error and not workflow.closed:
+        said.append(workflow.error)
+    parked = "; ".join(said)
     status = f"{workflow.status} with exceptions" if workflow.exceptions else workflow.status
     return [workflow.id, f"{one.saga} v{workflow.version}", status, output.moment(workflow.opened), waits, parked]
 

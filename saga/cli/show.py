@@ -102,7 +102,7 @@ def _headline(one: Account, now: datetime) -> str:
 
 
 def _times(one: Account) -> str:
-    times = (("opened", one.opened), ("closed", one.closed), ("deadline", one.deadline))
+    times = (("opened", one.opened), ("closed", one.closed), ("deadline", one.deadline), ("unwound by", one.unwind_by))
     return ", ".join(f"{word} {output.moment(when)}" for word, when in times if when)
 
 

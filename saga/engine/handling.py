@@ -168,7 +168,8 @@ class Handling:
         intents: list[Intent] = []
         saga = ledger.saga(workflow)
         while not workflow.closed:
-            acts, workflow.status = self.decisions(saga, workflow)
+            acts, status = self.decisions(saga, workflow)
+            ledger.stand(workflow, status)
             if (act := next_act(acts, workflow)) is None:
                 break
             match act:

@@ -1,7 +1,7 @@
 """What happens when time is up: for a step without an outcome, and for the whole workflow.
 
 A timeout decides nothing by itself. It is a wish to unwind, stated by whoever waited, and the owner of the pivot decides
-whether it came in time; after a pivot it is only an alarm.
+whether it came in time; after a pivot it is only an alarm, and so is an unwinding that lasts too long.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 
 from saga.participant.ledger import Ledger
+from saga.protocol.awaiting import awaited, told
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Workflow
 
@@ -30,11 +31,29 @@ def expire(ledger: Ledger, workflow: Workflow) -> None:
         workflow.error = f"the deadline passed at {workflow.deadline:%F %T %Z}"
         ledger.touch(workflow)
         reasons.append(workflow.error)
+    _watch_the_unwinding(ledger, workflow)
     if not reasons:
         return
     log.warning("workflow %s: %s", workflow.id, "; ".join(reasons))
     if workflow.status is not WorkflowStatus.FAILED and not _is_past_pivot(ledger, workflow):
         ledger.abort(workflow, "; ".join(reasons))
+
+
+def _watch_the_unwinding(ledger: Ledger, workflow: Workflow) -> None:
+    """An unwinding that lasts too long is an alarm, raised once by the initiator, and decides nothing."""
+    if workflow.unwind_by is None or workflow.unwind_by > ledger.now:
+        return
+    workflow.unwind_by = None
+    ledger.touch(workflow)
+    if workflow.status is not WorkflowStatus.FAILED:
+        return
+    saga = ledger.saga(workflow)
+    waits = awaited(saga, ledger.participant, workflow.facts, workflow.fences)
+    others = frozenset[str]().union(*waits.values())
+    whom = told(saga, others, workflow.facts) or f"here: {', '.join(waits) or 'its end'}"
+    alarm = f"unwinding has lasted for more than {saga.unwind}; awaited: {whom}"
+    workflow.error = f"{workflow.error}; {alarm}" if workflow.error else alarm
+    log.error("workflow %s: %s", workflow.id, alarm)
 
 
 def _overdue(ledger: Ledger, workflow: Workflow, step: str) -> str:

@@ -110,6 +110,15 @@ class Ledger:
         """The workflow's own row is to be written."""
         self._touched[workflow.id] = workflow
 
+    def stand(self, workflow: Workflow, status: WorkflowStatus) -> None:
+        """How the workflow stands now; when the initiator learns that it unwinds, the time for that begins."""
+        if status is WorkflowStatus.FAILED and workflow.status is not WorkflowStatus.FAILED:
+            saga = self.saga(workflow)
+            if saga.unwind is not None and saga.initiator == self.participant:
+                workflow.unwind_by = self.now + saga.unwind
+                self.touch(workflow)
+        workflow.status = status
+
     def move(self, workflow: Workflow, step: str, status: StepStatus, **changes: Any) -> Fence:
         """Set a step's fence; `changes` are further fields of `Fence`."""
         fence = workflow.fences.get(step)

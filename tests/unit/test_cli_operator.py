@@ -118,6 +118,22 @@ def test_workflows_with_exceptions_are_told_apart(saga: Saga, tmp_path: Path) ->
     assert headline == "checkout v1 w1: COMPENSATED WITH EXCEPTIONS (reserve) after 0 s"
 
 
+def test_an_alarm_of_an_open_workflow_is_listed_and_shown(saga: Saga, tmp_path: Path) -> None:
+    alarm = "unwinding has lasted for more than 1:00:00; awaited: reserve by stock"
+    late = Workflow(id="w1", version=1, lane=0, opened=OPENED, status=WorkflowStatus.FAILED, error=alarm)
+    due = Workflow(id="w2", version=1, lane=0, opened=OPENED, status=WorkflowStatus.FAILED, unwind_by=DUE)
+    known(tmp_path)
+    with database(tmp_path) as store, store.unit() as unit:
+        unit.save("checkout", Changes(workflows=[late, due]))
+
+    rows = saga("list").out.splitlines()
+    shown = [saga("show", id_).out for id_ in ("w1", "w2")]
+
+    assert rows[1].endswith(alarm)
+    assert f"  ! {alarm}\n" in shown[0]
+    assert "unwound by 2099-01-01 00:00:00Z" in shown[1]
+
+
 def test_a_list_as_data_names_the_errors(saga: Saga, tmp_path: Path) -> None:
     known(tmp_path, w1=action())
 

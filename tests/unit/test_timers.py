@@ -7,10 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from saga import Refused
+from saga import Refused, Retry
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
-from tests.travel import FlightBooked, Script, TripBooked, effects, harness
+from tests.travel import FlightBooked, HotelFreed, Script, TripBooked, effects, harness
 
 ALL = ("agency", "hotels", "airline", "bank")
 DEADLINE, TIMEOUT = 600, 60
@@ -123,6 +123,65 @@ def test_an_answer_of_the_world_that_comes_in_time_ends_the_wait(travel: Travel)
 
     assert ends(fleet, workflow) == {WorkflowStatus.COMPLETED}
     assert aborts(fleet) == 0
+
+
+def stuck_trip(travel: Travel) -> tuple[Harness, str]:
+    """A trip that unwinds, and of which the hotel cannot be undone; an hour is given for that."""
+    script = Script(failing={("pay", "rome")}, raising={("free_hotel", "rome"): 10**6})
+    fleet = travel(script, retry=Retry(attempts=2, quick=2), unwind="PT1H")
+    workflow = fleet.start(TripBooked(trip="rome"), workflow_id="w1")
+    fleet.settle()
+    return fleet, workflow
+
+
+def stated(fleet: Harness) -> int:
+    return sum(any(name == "ce_status" for name, _ in record.headers) for log in fleet.broker.logs.values() for record in log)
+
+
+def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == "saga.timers" and r.levelname == "ERROR"]
+
+
+def test_an_unwinding_that_lasts_too_long_is_an_alarm_that_names_who_is_awaited_and_decides_nothing(
+    travel: Travel, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet, workflow = stuck_trip(travel)
+
+    fleet.advance(3599)
+    assert alarms(caplog) == []
+    before = stated(fleet)
+    fleet.advance(1)
+    fleet.crash("agency")
+    fleet.advance(7200)
+
+    awaited = "unwinding has lasted for more than 1:00:00; awaited: hotel by hotels, which is stuck"
+    agency = fleet.workflow("agency", workflow)
+    assert alarms(caplog) == [f"workflow w1: {awaited}"]
+    assert agency is not None
+    assert agency.error is not None
+    assert agency.error.endswith(awaited)
+    assert (ends(fleet, workflow), stated(fleet)) == ({None}, before)
+
+
+def test_an_unwinding_that_ends_in_time_raises_no_alarm(travel: Travel, caplog: pytest.LogCaptureFixture) -> None:
+    fleet, workflow = stuck_trip(travel)
+
+    fleet.advance(3599)
+    with fleet.transaction("hotels") as tx:
+        fleet.participants["hotels"].resolve(workflow, "hotel", HotelFreed(trip="rome"), tx, by="alice")
+    fleet.settle()
+    fleet.advance(7200)
+
+    assert ends(fleet, workflow) == {WorkflowStatus.COMPENSATED}
+    assert alarms(caplog) == []
+
+
+def test_only_the_initiator_watches_the_unwinding(travel: Travel) -> None:
+    fleet, workflow = stuck_trip(travel)
+
+    found = {name: fleet.workflow(name, workflow) for name in ALL}
+
+    assert [name for name, known in found.items() if known and known.unwind_by] == ["agency"]
 
 
 def test_a_parked_step_times_out_into_a_tombstone(travel: Travel) -> None:
