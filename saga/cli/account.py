@@ -14,7 +14,7 @@ from saga.contracts.sensitive import redact
 from saga.errors import DecodeError
 from saga.participant.dependency import awaited
 from saga.participant.operator import is_parked
-from saga.protocol.awaiting import awaited, told
+from saga.protocol import awaiting
 from saga.protocol.definition import Step
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Fence, OutboxRow, Received, Workflow
@@ -242,8 +242,8 @@ def _from_others(step: Step, workflow: Workflow, saga: Saga) -> Iterator[str]:
         if missing:
             said = (f"{_short(event)} ({_owner(saga, saga.emitter[event])})" for event in sorted(missing))
             yield f"step {step.name}: {', '.join(said)}"
-    elif unwinding and (reports := awaited(saga, step.by, workflow.facts, workflow.fences).get(step.name)):
-        yield f"undoing step {step.name}: reports of {told(saga, reports, workflow.facts)}"
+    elif unwinding and (reports := awaiting.awaited(saga, step.by, workflow.facts, workflow.fences).get(step.name)):
+        yield f"undoing step {step.name}: reports of {awaiting.told(saga, reports, workflow.facts)}"
 
 
 def _the_end(workflow: Workflow, saga: Saga) -> str:
