@@ -16,6 +16,7 @@ from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
 from saga.contracts.registry import Registry
 from saga.contracts.schema import Schema, fingerprint, hazards
 from saga.contracts.sensitive import has_sensitive
+from saga.contracts.upcast import Upcasters
 from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound
 
 MAX_EVENT_BYTES = 900_000
@@ -50,11 +51,19 @@ class AvroCodec:
     With a `registry` (by default the one in which the saga was found) ids are those registered there, without one 31 bits of
     each schema's fingerprint, which every process computes alike.
     `max_bytes` bounds what `encode` makes and what `decode` accepts, acknowledgments apart, which nobody would have to blame;
-    it must stay below the topics' `max.message.bytes`.
+    it must stay below the topics' `max.message.bytes`. `upcasters` raise old events to those that are asked for.
     """
 
-    def __init__(self, saga: Contracts, registry: Registry | None = None, *, max_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(
+        self,
+        saga: Contracts,
+        registry: Registry | None = None,
+        *,
+        max_bytes: int = MAX_EVENT_BYTES,
+        upcasters: Upcasters | None = None,
+    ) -> None:
         self.saga, self.registry, self.max_bytes = saga, registry or saga.registry, max_bytes
+        self.upcasters = upcasters or Upcasters()
         self._writers: dict[str, tuple[bytes, Parsed]] = {}
         self._others: dict[int, Parsed] = {}
 
@@ -84,13 +93,32 @@ class AvroCodec:
             raise DecodeError(f"event {name} is {len(payload)} bytes; at most {self.max_bytes} are decoded")
         prefix, schema = self._writer(name)
         writer = schema if payload.startswith(prefix) else self._other(name, payload[:5])
+        if writer is not schema and isinstance(writer, dict) and self.upcasters.leads(writer["name"], name):
+            return self._raised(writer["name"], name, payload, writer)
+        return self._read(name, payload, writer, schema)
+
+    def _read(self, name: str, payload: bytes, writer: Parsed, reader: Parsed) -> dict[str, Any]:
         try:
-            record = fastavro.schemaless_reader(BytesIO(payload[5:]), writer, None if writer is schema else schema)
+            record = fastavro.schemaless_reader(BytesIO(payload[5:]), writer, None if writer is reader else reader)
         except (ValueError, EOFError, IndexError, TypeError, KeyError, UnicodeDecodeError, OverflowError) as error:
             told = f"event {name} cannot be read: {type(error).__name__}: {self._told(name, error)}"
             raise DecodeError(told) from self._cause(name, error)
         assert isinstance(record, dict)
         return record
+
+    def _raised(self, old: str, new: str, payload: bytes, writer: Parsed) -> dict[str, Any]:
+        """The old event, by its own contract where the saga still has it, as the new one, which must fit its own."""
+        known = self._known(old)
+        fields = self.upcasters.raised(old, new, self._read(old, payload, writer, writer if known is None else known[1]))
+        if not fastavro.validation.validate(fields, self._writer(new)[1], raise_errors=False, strict=True):
+            raise DecodeError(f"event {old} was raised to {new}, and does not fit that contract; correct its upcaster")
+        return fields
+
+    def _known(self, name: str) -> tuple[bytes, Parsed] | None:
+        try:
+            return self._writer(name)
+        except (KeyError, SchemaNotFound):
+            return None
 
     def _told(self, name: str, error: Exception) -> str:
         """The Avro library shows the value that does not fit; a contract with sensitive fields keeps it quiet."""
@@ -100,7 +128,10 @@ class AvroCodec:
         return None if self._is_quiet(name) else error
 
     def _is_quiet(self, name: str) -> bool:
-        return has_sensitive(self.saga.contract(name))
+        try:
+            return has_sensitive(self.saga.contract(name))
+        except KeyError:  # an old event of which the saga knows the name alone
+            return True
 
     def _writer(self, name: str) -> tuple[bytes, Parsed]:
         """First bytes and schema of a type."""
@@ -115,7 +146,10 @@ class AvroCodec:
         return fingerprint(schema) if self.registry is None else self.registry.id_of(self.saga.subject(name), schema)
 
     def _other(self, name: str, prefix: bytes) -> Parsed:
-        """The schema of another version of this type, with which a record was written."""
+        """The schema of another version of this type, or of one that is raised to it, with which a record was written."""
+        for old in self.upcasters.olds:
+            if self.upcasters.leads(old, name) and (known := self._known(old)) is not None and known[0] == prefix:
+                return known[1]
         if self.registry is None or len(prefix) < 5 or prefix[0] != 0:
             raise DecodeError(
                 f"event {name} begins with {prefix.hex() or 'nothing'}; expected 00 and the schema id "
