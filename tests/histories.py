@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from saga.replay.entry import Entry, entry
 from saga.replay.history import History
+from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Record
-from tests.travel import Script, TripBooked, harness
+from tests.travel import CREATE_EFFECTS, Script, TripBooked, fleet
 
 
-def lived(**options: object) -> Harness:
+def lived(*, began: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> Harness:
     """Trips that end in every way: `smooth` completes, `full` and `poor` are undone, `open` waits."""
     script = Script(failing={("hotel", "full"), ("pay", "poor")}, waiting={"open"})
-    running = harness(script, **options)  # type: ignore[arg-type]
+    running = Harness(*fleet(script), clock=ManualClock(began))
+    for name in running.stores:
+        with running.transaction(name) as tx:
+            tx.execute(CREATE_EFFECTS)
     for trip in ("smooth", "full", "poor", "open"):
         running.start(TripBooked(trip=trip), workflow_id=trip)
     running.settle()

@@ -21,12 +21,14 @@ from saga.cli.importing import import_records
 from saga.cli.intervene import abort, resolve, skip
 from saga.cli.list import list_workflows
 from saga.cli.parked import parked
+from saga.cli.record import record
 from saga.cli.retry import retry
 from saga.cli.run import run
 from saga.cli.schemas import schemas
 from saga.cli.show import show
 from saga.cli.state import tell_state
 from saga.cli.topics import topics
+from saga.cli.trace import trace
 from saga.errors import DefinitionError, SagaError
 
 EPILOG = """\b
@@ -82,6 +84,8 @@ app.command()(run)
 app.command("list")(list_workflows)
 app.command()(show)
 app.command("state")(tell_state)
+app.command()(trace)
+app.command()(record)
 app.command()(parked)
 app.command()(retry)
 app.command()(skip)

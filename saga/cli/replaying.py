@@ -36,16 +36,23 @@ EVERY = 1.0
 SHOWN = 10
 
 
-def contracts(settings: Settings, name: str, folders: Sequence[Path] | None, versions: Sequence[int] | None) -> Contracts:
-    """The versions of the saga: from the folders given, else from the registry, else from the folder of the settings."""
+def contracts(
+    settings: Settings, name: str | None, folders: Sequence[Path] | None, versions: Sequence[int] | None
+) -> Contracts:
+    """The versions of the saga: from the folders given, else from the registry, else from the folder of the settings.
+
+    Without a `name`, the saga of the folder.
+    """
     registry = assembly.registry(settings)
     if folders or (registry is None and settings.schemas):
         found = [Saga.load(folder) for folder in folders or filter(None, [settings.schemas])]
-        if foreign := sorted({saga.name for saga in found} - {name}):
+        if foreign := sorted({saga.name for saga in found} - {name or found[0].name}):
             raise DefinitionError(
                 f"found the contracts of saga {', '.join(foreign)}; expected {name!r}. Correct the name, or --schemas."
             )
-    elif registry is not None:
+    elif registry is not None and name is None:
+        raise DefinitionError("which saga? a registry knows many; add --saga NAME")
+    elif registry is not None and name is not None:
         found = [Saga.from_registry(registry, name, version=version) for version in versions or [1]]
     else:
         raise DefinitionError("no contracts are at hand; add --schemas DIR or --registry URL, or set SAGA_SCHEMAS")

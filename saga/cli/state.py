@@ -51,7 +51,7 @@ def tell_state(
     if as_json:
         output.json({"written": written, "statuses": telling.statuses, "not_whole": telling.findings.count})
     else:
-        counts = ", ".join(f"{count} {status}" for status, count in telling.statuses.items()) or "none"
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(telling.statuses.items())) or "none"
         output.line(f"{written}: {sum(telling.statuses.values())} workflows of {name} v{telling.saga.version} ({counts})")
 
 
@@ -94,6 +94,7 @@ class _Telling:
             output.json({**data, "workflows": [*map(_data, shown)], "not_whole": self.marked})
             return
         steps = [step.name for step in self.saga.steps]
+        shown.sort(key=lambda one: (one.opened, one.id))
         rows = [[one.id, _status(one), output.moment(one.opened), *(_cell(one, name) for name in steps)] for one in shown]
         output.table(["workflow", "status", "opened", *steps], rows)
         if (rest := sum(self.statuses.values()) - len(shown)) > 0:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from saga.contracts.message import Message
 from saga.contracts.saga import Saga
-from saga.protocol.facts import FactStatus
+from saga.protocol.facts import REPORTS, FactStatus
 from saga.replay.entry import Entry
 
 
@@ -75,9 +75,13 @@ class History:
             return False
         return not self.gaps() and not self.orphans()
 
-    def ordered(self) -> list[Entry]:
-        """Causes before effects, each source in its own order, and what is independent by time."""
-        return list(_ordered(list(self.entries.values())))
+    def ordered(self, saga: Saga | None = None) -> list[Entry]:
+        """Causes before effects, each source in its own order, and what is independent by time.
+
+        An event names one cause; with the `saga`, all events of a trigger come before what they trigger, and what built on a
+        step is undone before it.
+        """
+        return list(_ordered(list(self.entries.values()), saga))
 
 
 def is_foreign(saga: Saga, entry: Entry) -> bool:
@@ -90,9 +94,9 @@ def _ends(saga: Saga, entry: Entry) -> bool:
     return fact in ((saga.sink.name, FactStatus.DONE.value), (saga.root.name, FactStatus.COMPENSATED.value))
 
 
-def _ordered(entries: Sequence[Entry]) -> Iterator[Entry]:
+def _ordered(entries: Sequence[Entry], saga: Saga | None) -> Iterator[Entry]:
     by_id = {entry.id: entry for entry in entries}
-    before = {entry.id: {entry.cause} & by_id.keys() for entry in entries}
+    before = {entry.id: {entry.cause, *needed(entry, entries, saga)} & by_id.keys() for entry in entries}
     for own in _by_source(entries):
         for earlier, later in pairwise(own):
             before[later.id].add(earlier.id)
@@ -111,6 +115,19 @@ def _ordered(entries: Sequence[Entry]) -> Iterator[Entry]:
             if not before[id]:
                 heappush(ready, _rank(by_id[id]))
     yield from sorted(by_id.values(), key=_rank)  # forged causes may run in a circle
+
+
+def needed(entry: Entry, entries: Sequence[Entry], saga: Saga | None) -> set[str]:
+    """What must have been there for this fact to come about, by the definition."""
+    if saga is None or entry.step not in saga:
+        return set()
+    own, found = saga[entry.step], set()
+    if entry.status in (FactStatus.DONE, FactStatus.FAILED, FactStatus.COMPENSATED):
+        found = {one.id for one in entries if one.status == FactStatus.DONE and one.type in own.consumes}
+    if entry.status == FactStatus.COMPENSATED:
+        awaited = saga.awaited_reports[entry.step]
+        found |= {one.id for one in entries if one.step in awaited and one.status in REPORTS}
+    return found
 
 
 def _by_source(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

@@ -31,10 +31,16 @@ class Harness:
     `broker`, `stores` (by participant) and `clock` may be looked into and tampered with.
     """
 
-    def __init__(self, *participants: Participant, partitions: int = 2, chance: Callable[[], float] = lambda: 0.5) -> None:
+    def __init__(
+        self,
+        *participants: Participant,
+        partitions: int = 2,
+        chance: Callable[[], float] = lambda: 0.5,
+        clock: ManualClock | None = None,
+    ) -> None:
         self.participants = {participant.name: participant for participant in participants}
         self.saga = participants[0].saga
-        self.clock, self.partitions, self.chance = ManualClock(), partitions, chance
+        self.clock, self.partitions, self.chance = clock or ManualClock(), partitions, chance
         self.broker = MemoryBroker(saga_topics(self.saga.name), partitions=partitions)
         self.stores = {name: MemoryStore(self.clock) for name in self.participants}
         self.loops: dict[str, Loop] = {}

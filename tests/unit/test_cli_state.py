@@ -6,11 +6,9 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import fastavro
-import orjson
 import pytest
 
 from saga import assembly
@@ -18,7 +16,6 @@ from saga.testing.harness import Harness
 from saga.transport.port import Partition
 from tests.commands import Commands
 from tests.histories import lived
-from tests.travel import saga as travel
 
 
 @pytest.fixture
@@ -26,17 +23,6 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     with lived() as running:
         monkeypatch.setattr(assembly, "broker", lambda settings: running.broker)
         yield running
-
-
-@pytest.fixture
-def saga(tmp_path: Path) -> Commands:
-    """Commands beside a folder `contracts` of the travel saga."""
-    folder = tmp_path / "contracts"
-    folder.mkdir()
-    contracts = travel()
-    for schema in (contracts.own, *(s for name, s in contracts.types.items() if not name.startswith("saga."))):
-        (folder / f"{schema['name']}.avsc").write_bytes(orjson.dumps(schema))
-    return Commands(tmp_path)
 
 
 def lose(fleet: Harness, type_: str) -> None:
@@ -49,8 +35,8 @@ def lose(fleet: Harness, type_: str) -> None:
                 return
 
 
-def test_the_terminal_shows_where_each_step_of_each_workflow_stands(fleet: Harness, saga: Commands) -> None:
-    said = saga("state", "travel", "--schemas", "contracts")
+def test_the_terminal_shows_where_each_step_of_each_workflow_stands(fleet: Harness, contracts: Commands) -> None:
+    said = contracts("state", "travel", "--schemas", "contracts")
 
     assert said.code == 0, said.err
     rows = {row.split()[0]: row.split() for row in said.out.splitlines()}
@@ -60,8 +46,8 @@ def test_the_terminal_shows_where_each_step_of_each_workflow_stands(fleet: Harne
     assert rows["poor"][1] == "compensated"
 
 
-def test_one_workflow_is_told_as_json_with_its_events(fleet: Harness, saga: Commands) -> None:
-    said = saga("state", "travel", "--schemas", "contracts", "--workflow", "poor", "--json")
+def test_one_workflow_is_told_as_json_with_its_events(fleet: Harness, contracts: Commands) -> None:
+    said = contracts("state", "travel", "--schemas", "contracts", "--workflow", "poor", "--json")
 
     [one] = said.json["workflows"]
     assert said.json["statuses"] == {"compensated": 1}
@@ -69,23 +55,23 @@ def test_one_workflow_is_told_as_json_with_its_events(fleet: Harness, saga: Comm
     assert one["pay"] == {"type": "travel.TripDeclined", "trip": "poor"}
 
 
-def test_an_avro_file_holds_all_of_them(fleet: Harness, saga: Commands) -> None:
-    said = saga("state", "travel", "--schemas", "contracts", "-o", "travel.avro")
+def test_an_avro_file_holds_all_of_them(fleet: Harness, contracts: Commands) -> None:
+    said = contracts("state", "travel", "--schemas", "contracts", "-o", "travel.avro")
 
     assert said.out.startswith("travel.avro: 4 workflows of travel v1 (")
-    with (saga.folder / "travel.avro").open("rb") as opened:
+    with (contracts.folder / "travel.avro").open("rb") as opened:
         found: list[Any] = [*fastavro.reader(opened)]
     assert {one["workflow"]["id"] for one in found} == {"smooth", "full", "poor", "open"}
 
 
-def test_a_table_has_a_row_for_each_workflow_and_is_replaced_on_request_only(fleet: Harness, saga: Commands) -> None:
-    first = saga("state", "travel", "--schemas", "contracts", "--to", "sqlite:///analysis.db")
-    again = saga("state", "travel", "--schemas", "contracts", "--to", "sqlite:///analysis.db")
-    replaced = saga("state", "travel", "--schemas", "contracts", "--to", "sqlite:///analysis.db", "--replace")
+def test_a_table_has_a_row_for_each_workflow_and_is_replaced_on_request_only(fleet: Harness, contracts: Commands) -> None:
+    first = contracts("state", "travel", "--schemas", "contracts", "--to", "sqlite:///analysis.db")
+    again = contracts("state", "travel", "--schemas", "contracts", "--to", "sqlite:///analysis.db")
+    replaced = contracts("state", "travel", "--schemas", "contracts", "--to", "sqlite:///analysis.db", "--replace")
 
     assert (first.code, again.code, replaced.code) == (0, 2, 0)
     assert "add --replace to drop it" in again.err
-    with closing(sqlite3.connect(saga.folder / "analysis.db")) as connection:
+    with closing(sqlite3.connect(contracts.folder / "analysis.db")) as connection:
         rows = connection.execute(
             "SELECT id, status, pay_status, pay_event, json_extract(pay, '$.trip'), holes FROM travel_v1 ORDER BY id"
         ).fetchall()
@@ -97,39 +83,39 @@ def test_a_table_has_a_row_for_each_workflow_and_is_replaced_on_request_only(fle
     ]
 
 
-def test_what_is_not_whole_is_refused_and_nothing_is_written(fleet: Harness, saga: Commands) -> None:
+def test_what_is_not_whole_is_refused_and_nothing_is_written(fleet: Harness, contracts: Commands) -> None:
     lose(fleet, "FlightBooked")
 
-    as_file = saga("state", "travel", "--schemas", "contracts", "-o", "travel.avro")
-    as_table = saga("state", "travel", "--schemas", "contracts", "--to", "sqlite:///analysis.db")
+    as_file = contracts("state", "travel", "--schemas", "contracts", "-o", "travel.avro")
+    as_table = contracts("state", "travel", "--schemas", "contracts", "--to", "sqlite:///analysis.db")
 
     assert (as_file.code, as_table.code) == (1, 1)
     assert "  smooth: step pay is done, but FlightBooked, which triggers it, is missing\n" in as_file.err
     assert "1 workflow is not whole, nothing was written; add --partial to take what is there" in as_file.err
-    assert not (saga.folder / "travel.avro").exists()
-    with closing(sqlite3.connect(saga.folder / "analysis.db")) as connection:
+    assert not (contracts.folder / "travel.avro").exists()
+    with closing(sqlite3.connect(contracts.folder / "analysis.db")) as connection:
         assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
 
-def test_a_partial_result_is_marked_wherever_it_goes(fleet: Harness, saga: Commands) -> None:
+def test_a_partial_result_is_marked_wherever_it_goes(fleet: Harness, contracts: Commands) -> None:
     lose(fleet, "FlightBooked")
 
-    as_file = saga("state", "travel", "--schemas", "contracts", "-o", "travel.avro", "--partial")
-    as_table = saga("state", "travel", "--schemas", "contracts", "--to", "sqlite:///analysis.db", "--partial")
-    shown = saga("state", "travel", "--schemas", "contracts", "--partial")
+    as_file = contracts("state", "travel", "--schemas", "contracts", "-o", "travel.avro", "--partial")
+    as_table = contracts("state", "travel", "--schemas", "contracts", "--to", "sqlite:///analysis.db", "--partial")
+    shown = contracts("state", "travel", "--schemas", "contracts", "--partial")
 
     assert (as_file.code, as_table.code, shown.code) == (0, 0, 0)
-    assert [*json.loads((saga.folder / "travel.avro.holes.json").read_text())] == ["smooth"]
-    with closing(sqlite3.connect(saga.folder / "analysis.db")) as connection:
+    assert [*json.loads((contracts.folder / "travel.avro.holes.json").read_text())] == ["smooth"]
+    with closing(sqlite3.connect(contracts.folder / "analysis.db")) as connection:
         marked = connection.execute("SELECT id FROM travel_v1 WHERE holes IS NOT NULL").fetchall()
     assert marked == [("smooth",)]
     assert "completed, not whole" in shown.out
 
 
-def test_the_terminal_is_told_nothing_partial_unasked(fleet: Harness, saga: Commands) -> None:
+def test_the_terminal_is_told_nothing_partial_unasked(fleet: Harness, contracts: Commands) -> None:
     lose(fleet, "FlightBooked")
 
-    said = saga("state", "travel", "--schemas", "contracts")
+    said = contracts("state", "travel", "--schemas", "contracts")
 
     assert (said.code, said.out) == (1, "")
 
@@ -144,18 +130,18 @@ def test_the_terminal_is_told_nothing_partial_unasked(fleet: Harness, saga: Comm
         (["travel", "--schemas", "contracts", "--from", "none.avro"], "there is no file none.avro"),
     ],
 )
-def test_wrong_use_says_what_to_do(fleet: Harness, saga: Commands, arguments: list[str], expected: str) -> None:
-    said = saga("state", *arguments)
+def test_wrong_use_says_what_to_do(fleet: Harness, contracts: Commands, arguments: list[str], expected: str) -> None:
+    said = contracts("state", *arguments)
 
     assert said.code in {1, 2}
     assert expected in " ".join(said.err.replace("│", " ").split())
 
 
-def test_topics_that_do_not_exist_are_named(saga: Commands, fleet: Harness) -> None:
+def test_topics_that_do_not_exist_are_named(contracts: Commands, fleet: Harness) -> None:
     del fleet.broker.logs[Partition("travel.events", 0)]
     fleet.broker._counts.pop("travel.events")
 
-    said = saga("state", "travel", "--schemas", "contracts")
+    said = contracts("state", "travel", "--schemas", "contracts")
 
     assert said.code == 1
     assert "waiting for topic travel.events" in said.err

@@ -1,0 +1,141 @@
+"""`saga trace`: one workflow told over all services, whatever became of it and whatever is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from saga import assembly
+from saga.replay import drawing
+from saga.replay.contracts import Contracts
+from saga.replay.timeline import timeline
+from saga.testing.harness import Harness
+from tests.commands import Commands
+from tests.histories import history, lived, records
+from tests.travel import Script, TripBooked, harness
+from tests.travel import saga as travel
+
+TRAVEL = Contracts([travel()])
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+    with lived() as running:
+        monkeypatch.setattr(assembly, "broker", lambda settings: running.broker)
+        yield running
+
+
+def told(fleet: Harness, workflow: str) -> list[str]:
+    """Without the times, which are all alike."""
+    found = timeline(TRAVEL, history(records(fleet.broker), workflow))
+    return [line[11:] for line in drawing.tree(found)]
+
+
+def test_a_workflow_is_a_tree_of_causes(fleet: Harness) -> None:
+    assert told(fleet, "poor") == [
+        "agency   book done: TripBooked  (#1)",
+        "airline  ├─ flight done: FlightBooked  (#1)",
+        "bank     │  └─ pay failed: TripDeclined  (#1)",
+        "airline  │     ├─ flight undone: FlightFreed  (#2)",
+        "agency   │     │  └─ book undone: TripCancelled  (#2)",
+        "hotels   │     └─ hotel undone: HotelFreed  (#2)",
+        "hotels   └─ hotel done: HotelBooked  (#1)",
+    ]
+
+
+def test_the_head_says_how_it_ended_and_the_command_needs_the_contracts_alone(fleet: Harness, contracts: Commands) -> None:
+    said = contracts("trace", "smooth", "--schemas", "contracts")
+
+    assert said.code == 0, said.err
+    assert said.out.startswith("travel v1 smooth: COMPLETED after 0.000 s, 5 facts of 4 services\n\n  ")
+
+
+def test_who_is_awaited_and_until_when_is_asked_of_the_protocol(fleet: Harness) -> None:
+    found = timeline(TRAVEL, history(records(fleet.broker), "open"))
+
+    began = fleet.clock.now()
+    assert [(one.participant, one.what, one.until) for one in found.awaited] == [
+        ("airline", "the outcome of flight", began + timedelta(minutes=1))
+    ]
+
+
+def test_an_abort_and_its_refusal_are_told_in_words() -> None:
+    with harness(Script()) as fleet:
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        for name in ("agency", "hotels", "airline", "bank", "bank"):
+            fleet.turn(name)
+        fleet.abort("rome", by="hotels", reason="a strike")
+        fleet.settle()
+
+        words = " / ".join(told(fleet, "rome"))
+
+    assert "wish to unwind by hotels: a strike" in words
+    assert "refused to unwind: pay is done, there is no way back" in words
+
+
+def test_a_stuck_step_names_the_operator_that_is_awaited() -> None:
+    with harness(Script(raising={("free_hotel", "rome"): 100}, failing={("pay", "rome")})) as fleet:
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        fleet.settle()
+        for _ in range(40):
+            fleet.advance(3600)
+
+        found = timeline(TRAVEL, history(records(fleet.broker), "rome"))
+
+    assert ("hotels", "an operator, for step hotel") in [(one.participant, one.what) for one in found.awaited]
+    assert any("hotel is stuck and waits for an operator: " in moment.words for moment in found.moments)
+
+
+def test_a_gap_is_told_before_all_else(fleet: Harness, contracts: Commands) -> None:
+    log = next(log for log in fleet.broker.logs.values() for r in log if r.key == b"smooth" and b"TripBooked" in headers(r))
+    log.remove(next(r for r in log if r.key == b"smooth" and b"TripBooked" in headers(r)))
+
+    said = contracts("trace", "smooth", "--schemas", "contracts")
+
+    assert said.code == 0
+    assert "  ! not whole: event #1 of agency is missing\n" in said.out
+    assert "of an event that is missing" in said.out
+
+
+def headers(record: object) -> bytes:
+    return b" ".join(value or b"" for _, value in record.headers)  # type: ignore[attr-defined]
+
+
+def test_a_status_and_a_record_of_a_later_library_are_shown(fleet: Harness, contracts: Commands) -> None:
+    for log in fleet.broker.logs.values():
+        for n, r in enumerate(log):
+            if r.key == b"smooth" and b"TripConfirmed" in headers(r):
+                new = {**dict(r.headers), "ce_status": b"applauded", "ce_type": b"saga.Applauded"}
+                log[n] = r._replace(headers=[*new.items()])
+
+    said = contracts("trace", "smooth", "--schemas", "contracts")
+
+    assert said.code == 0
+    assert "confirm applauded: Applauded" in said.out
+
+
+def test_a_sequence_diagram_has_an_arrow_to_everybody_who_must_hear(fleet: Harness, contracts: Commands) -> None:
+    said = contracts("trace", "poor", "--schemas", "contracts", "--mermaid")
+
+    lines = said.out.splitlines()
+    assert lines[:2] == ["sequenceDiagram", "  participant agency as agency"]
+    assert "  agency->>airline: book done: TripBooked" in lines
+    assert "  hotels->>bank: hotel done: HotelBooked" in lines
+    assert "  bank-->>agency: pay failed: TripDeclined" in lines
+
+
+def test_json_holds_every_moment_with_its_fields(fleet: Harness, contracts: Commands) -> None:
+    said = contracts("trace", "poor", "--schemas", "contracts", "--json").json
+
+    assert said["state"]["status"] == "compensated"
+    assert said["moments"][0]["fields"] == {"trip": "poor"}
+    assert said["holes"] == []
+
+
+def test_an_unknown_workflow_is_not_found(fleet: Harness, contracts: Commands) -> None:
+    said = contracts("trace", "nobody", "--schemas", "contracts")
+
+    assert (said.code, said.out) == (1, "")
+    assert "the topics of saga 'travel' hold nothing about workflow 'nobody'; check the id" in said.err
