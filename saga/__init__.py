@@ -36,6 +36,7 @@ from saga.participant.gates import EnvironmentGates, Gates, OpenFeatureGates
 from saga.participant.handler import ExternalCall, Pending
 from saga.participant.participant import Participant
 from saga.participant.retry import Retry
+from saga.replay.projection import Projection, ProjectionTransaction
 from saga.store.port import Transaction
 
 __all__ = [
@@ -56,6 +57,8 @@ __all__ = [
     "Parked",
     "Participant",
     "Pending",
+    "Projection",
+    "ProjectionTransaction",
     "Refused",
     "Retry",
     "Saga",

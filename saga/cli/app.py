@@ -21,6 +21,7 @@ from saga.cli.importing import import_records
 from saga.cli.intervene import abort, resolve, skip
 from saga.cli.list import list_workflows
 from saga.cli.parked import parked
+from saga.cli.project import project
 from saga.cli.record import record
 from saga.cli.retry import retry
 from saga.cli.run import run
@@ -86,6 +87,7 @@ app.command()(show)
 app.command("state")(tell_state)
 app.command()(trace)
 app.command()(record)
+app.command()(project)
 app.command()(parked)
 app.command()(retry)
 app.command()(skip)

@@ -9,7 +9,7 @@ import sys
 import traceback
 from datetime import timedelta
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -45,6 +45,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before many are touched.")]
 Target = Annotated[str, typer.Argument(metavar="MODULE:PARTICIPANT", help="E.g. services.stock.app:stock")]
 
+Named = TypeVar("Named")
 SPAN = TypeAdapter(timedelta)
 
 
@@ -71,17 +72,23 @@ def person(by: str | None) -> str:
 
 def participant(target: str) -> Participant:
     """The participant that `module:name` says, looked for in the working directory as well."""
+    return named(target, Participant)
+
+
+def named(target: str, kind: type[Named]) -> Named:
+    """What `module:name` says, which must be of this kind, looked for in the working directory as well."""
     name, colon, attribute = target.partition(":")
     if not (name and colon and attribute):
-        raise DefinitionError(f"found {target!r}; expected module:participant, e.g. services.stock.app:stock")
+        example = "services.stock.app:stock" if kind is Participant else "reports:orders_by_day"
+        raise DefinitionError(f"found {target!r}; expected module:{kind.__name__.lower()}, e.g. {example}")
     module = _module(name)
     found = getattr(module, attribute, None)
-    if isinstance(found, Participant):
+    if isinstance(found, kind):
         return found
     what = f"{attribute!r} there is of type {type(found).__name__}" if found is not None else f"it has no {attribute!r}"
-    others = ", ".join(f"{name}:{key}" for key, value in vars(module).items() if isinstance(value, Participant))
+    others = ", ".join(f"{name}:{key}" for key, value in vars(module).items() if isinstance(value, kind))
     raise DefinitionError(
-        f"module {name!r} was loaded from {module.__file__}, but {what}; expected a saga.Participant. "
+        f"module {name!r} was loaded from {module.__file__}, but {what}; expected a saga.{kind.__name__}. "
         f"{f'It has: {others}' if others else 'Create one there, or name another module.'}"
     )
 

@@ -32,6 +32,10 @@ class Contracts:
         """The saga's."""
         return self.latest.name
 
+    def use(self, registry: Registry) -> None:
+        """Ask this registry for schemas of other ids, before anything is read."""
+        self.registry = registry
+
     def codec(self, version: int) -> AvroCodec:
         """Reads the events of a version that is at hand."""
         from saga.contracts.avro import AvroCodec

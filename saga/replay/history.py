@@ -81,7 +81,7 @@ class History:
         An event names one cause; with the `saga`, all events of a trigger come before what they trigger, and what built on a
         step is undone before it.
         """
-        return list(_ordered(list(self.entries.values()), saga))
+        return in_causal_order([*self.entries.values()], saga)
 
 
 def is_foreign(saga: Saga, entry: Entry) -> bool:
@@ -92,6 +92,12 @@ def is_foreign(saga: Saga, entry: Entry) -> bool:
 def _ends(saga: Saga, entry: Entry) -> bool:
     fact = (entry.step, entry.status)
     return fact in ((saga.sink.name, FactStatus.DONE.value), (saga.root.name, FactStatus.COMPENSATED.value))
+
+
+def in_causal_order(entries: Sequence[Entry], saga: Saga | None = None) -> list[Entry]:
+    """As `History.ordered`, of records of any workflows, each of which is there once more for each time that it came."""
+    first = {entry.id: entry for entry in reversed(entries)}
+    return [*_ordered([*reversed(first.values())], saga)]
 
 
 def _ordered(entries: Sequence[Entry], saga: Saga | None) -> Iterator[Entry]:
@@ -133,7 +139,7 @@ def needed(entry: Entry, entries: Sequence[Entry], saga: Saga | None) -> set[str
 def _by_source(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     found = defaultdict(list)
     for entry in entries:
-        found[entry.source].append(entry)
+        found[entry.workflow, entry.source].append(entry)
     for own in found.values():
         yield sorted(own, key=lambda entry: (entry.sequence, entry.time))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from saga.contracts.saga import Saga
-from saga.protocol.facts import FactStatus
+from saga.protocol.facts import REPORTS, FactStatus
 from saga.replay.contracts import Contracts
 from saga.replay.history import History, is_foreign
 
@@ -22,6 +22,9 @@ def holes(history: History, contracts: Contracts) -> tuple[Hole, ...]:
     """Every sign that the records of this workflow are not whole, or cannot all be understood."""
     saga = contracts.of(history)
     return (*_versions(history, contracts), *_unreadable(history), *_gaps(history), *_orphans(history), *_untold(history, saga))
+
+
+_RAN = frozenset({FactStatus.DONE, FactStatus.FAILED})
 
 
 def _versions(history: History, contracts: Contracts) -> Iterator[Hole]:
@@ -59,10 +62,16 @@ def _untold(history: History, saga: Saga | None) -> Iterator[Hole]:
     done = {fact.event for fact in facts if fact.status is FactStatus.DONE}
     if not history.late and not any(fact.step == saga.root.name and fact.status is FactStatus.DONE for fact in facts):
         yield Hole("start", f"its first event, {' or '.join(map(_short, saga.root.emits))}, is missing")
+    reported = {fact.step for fact in facts if fact.status in REPORTS or fact.status is FactStatus.STUCK}
     for fact in facts:
-        if fact.status is FactStatus.DONE and (on := saga[fact.step].on) and not any(join <= done for join in on):
+        on = saga[fact.step].on if fact.step else ()
+        if fact.status in _RAN and on and not any(join <= done for join in on):
             wanted = " or ".join(" and ".join(sorted(map(_short, join - done))) for join in on)
-            yield Hole("trigger", f"step {fact.step} is done, but {wanted}, which triggers it, is missing")
+            yield Hole("trigger", f"step {fact.step} is {fact.status}, but {wanted}, which triggers it, is missing")
+        if fact.status is FactStatus.COMPENSATED and (silent := saga.awaited_reports[fact.step] - reported):
+            yield Hole(
+                "report", f"step {fact.step} is undone, but the word of {', '.join(sorted(silent))} before it is missing"
+            )
 
 
 def notices(history: History, saga: Saga | None) -> list[str]:

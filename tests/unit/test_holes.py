@@ -63,6 +63,15 @@ def test_all_events_of_a_participant_gone_are_found_by_what_they_brought_about(w
     assert "step pay is done, but FlightBooked, which triggers it, is missing" in told(left)["smooth"]
 
 
+def test_a_participant_gone_from_an_unwinding_is_found_by_what_waited_for_its_word(whole: Sequence[Record]) -> None:
+    left = without(whole, lambda h: (h["ce_subject"], h["ce_source"]) == (b"poor", b"hotels"))
+
+    assert told(left)["poor"][-2:] == [
+        "step pay is failed, but HotelBooked, which triggers it, is missing",
+        "step book is undone, but the word of hotel before it is missing",
+    ]
+
+
 def test_a_version_that_is_not_at_hand_is_named(whole: Sequence[Record]) -> None:
     newer = [changed(r, ce_sagaversion=b"7") if r.key == b"poor" else r for r in whole]
 

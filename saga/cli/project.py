@@ -1,0 +1,61 @@
+"""`saga project`: fill a projection from a saga's topics, beside whatever else runs."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from saga import assembly
+from saga.cli import arguments, output
+from saga.replay.projection import Projection
+from saga.replay.projector import Projector
+from saga.settings import Settings
+
+PAUSE = 0.5
+
+
+def project(
+    target: Annotated[str, typer.Argument(metavar="MODULE:PROJECTION", help="E.g. reports:orders_by_day")],
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="From the beginning, beside the live tables, then in their place.")
+    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop when everything that is there now is folded.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Fold what is there of workflows that are not whole.")] = False,
+    database: arguments.DatabaseUrl = None,
+    broker: arguments.BrokerServers = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Fill a projection until SIGTERM or Ctrl-C, each event exactly once. Joins no group and publishes nothing."""
+    settings = Settings.load(database=database, broker=broker)
+    projection = arguments.named(target, Projection)
+    if (registry := assembly.registry(settings)) is not None:
+        projection.contracts.use(registry)
+    store = assembly.store(settings)
+    try:
+        projector = Projector(projection, store, assembly.broker(settings), partial=partial)
+        count = projector.rebuild() if rebuild else 0
+        if not rebuild:
+            projector.start()
+        count += projector.catch_up()
+        if as_json:
+            data = {"projection": projection.name, "version": projection.version, "partial": projector.is_partial}
+            output.json({**data, "records": count})
+        else:
+            partly = ", of a history that was not asked to be whole" * projector.is_partial
+            output.line(f"{projection.name} v{projection.version}: {count} records, up to date{partly}")
+        if not once:
+            _follow(projector)
+        projector.close()
+    finally:
+        store.close()
+
+
+def _follow(projector: Projector) -> None:
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    while not stopping.wait(PAUSE):
+        projector.catch_up()

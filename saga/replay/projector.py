@@ -1,0 +1,206 @@
+"""What fills a projection: events and the offsets behind them in one transaction, so that each is folded exactly once.
+
+The offsets are those of lanes named after the projection: whoever claims them fences the owner before, and the last statement
+of each transaction fails for an owner that was fenced.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from heapq import merge
+from itertools import islice
+
+from saga.contracts.topics import fact_topics
+from saga.errors import CommitUnknown, DefinitionError, LaneFenced, LaneStopped, SagaError, StoreConflict
+from saga.replay.entry import Entry, entry
+from saga.replay.gathering import histories
+from saga.replay.history import in_causal_order, is_foreign
+from saga.replay.holes import holes
+from saga.replay.projection import REBUILD, Projection, ProjectionTransaction
+from saga.replay.seen import Seen
+from saga.replay.source import TopicSource
+from saga.store.port import Lane, Store, Unit
+from saga.transport.port import Broker, Partition
+
+log = logging.getLogger("saga.projector")
+
+BATCH = 500
+CONFLICTS = 10
+_VERSION, _PARTIAL, _SEEN = "version", "partial", "@seen"
+
+
+class Projector:
+    """Fills one projection in `store` from the topics at `broker`; belongs to one thread.
+
+    With `partial`, workflows that are not whole are folded as far as they go; else the first build refuses them.
+    """
+
+    def __init__(
+        self, projection: Projection, store: Store, broker: Broker, *, partial: bool = False, batch: int = BATCH
+    ) -> None:
+        projection.check()
+        self.projection, self.store, self.broker, self.partial, self.batch = projection, store, broker, partial, batch
+        self.contracts = projection.contracts
+        self.source = TopicSource(broker, self.contracts.name)
+        self.lanes: dict[int, Lane] = {}
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the tables were begun on a history that was not asked to be whole."""
+        return any(lane.offsets.get(_PARTIAL) for lane in self.lanes.values())
+
+    def start(self) -> None:
+        """Become the owner; makes the tables where there are none. Raises DefinitionError for tables of another version."""
+        self.lanes = self._claimed("")
+        found = {lane.offsets.get(_VERSION, 0) for lane in self.lanes.values()}
+        if found == {0}:
+            self._refuse_holes()
+            self._begin(self.lanes, rebuild=False)
+        elif found != {self.projection.version}:
+            raise DefinitionError(
+                f"the tables of projection {self.projection.name!r} are of version {max(found)}, the code is of version "
+                f"{self.projection.version}; run: saga project MODULE:PROJECTION --rebuild, or deploy the code that fits"
+            )
+
+    def catch_up(self) -> int:
+        """Fold everything that is on the topics now; answers how many records were read."""
+        return self._fold(self.lanes, rebuild=False)
+
+    def rebuild(self) -> int:
+        """Fold everything from the beginning into tables beside the live ones, then let these take their place at once.
+
+        Whoever fills the live ones meanwhile goes on until that moment, and is fenced by it. Answers how many were read.
+        """
+        self._refuse_holes()
+        beside = self._claimed(":rebuild")
+        self._begin(beside, rebuild=True)
+        count = self._fold(beside, rebuild=True)
+        self._swap(beside)
+        return count
+
+    def close(self) -> None:
+        """Give the lanes up."""
+        for lane in self.lanes.values():
+            self.store.release(lane)
+
+    def _names(self, *, rebuild: bool) -> dict[str, str]:
+        """Of the projection's tables, and of the one that remembers what was folded."""
+        seen = f"projection_{self.projection.name.replace('-', '_')}_seen"
+        return {**self.projection.names(rebuild=rebuild), _SEEN: f"{seen}{REBUILD * rebuild}"}
+
+    def _claimed(self, suffix: str) -> dict[int, Lane]:
+        name = f"projection:{self.projection.name}{suffix}"
+        return {number: self.store.claim(name, number, self.source.count) for number in self.source.lanes()}
+
+    def _refuse_holes(self) -> None:
+        if self.partial:
+            return
+        for history in histories(self.source, self.contracts):
+            if not history.late and (missing := holes(history, self.contracts)):
+                raise SagaError(
+                    f"workflow {history.workflow} is not whole, and maybe others: {missing[0].text}. Nothing was folded; "
+                    f"look with `saga state {self.contracts.name}`, and add --partial to fold what is there"
+                )
+        if self.source.aged:
+            log.warning("older records have aged out or were deleted: %s", "; ".join(self.source.aged))
+
+    def _begin(self, lanes: Mapping[int, Lane], *, rebuild: bool) -> None:
+        """Empty tables and the very beginning, in one transaction."""
+        names = self._names(rebuild=rebuild)
+        with self.store.unit() as unit:
+            for table in names.values():
+                unit.execute(f"DROP TABLE IF EXISTS {table}")
+            Seen.create(unit, names[_SEEN])
+            assert self.projection.creation is not None
+            self.projection.creation(ProjectionTransaction(unit, names))
+            marks = {_VERSION: self.projection.version, **({_PARTIAL: 1} if self.partial else {})}
+            self._move(unit, lanes, {number: marks for number in lanes})
+
+    def _swap(self, beside: Mapping[int, Lane]) -> None:
+        live = self._claimed("")
+        with self.store.unit() as unit:
+            for name, built in self._names(rebuild=True).items():
+                table = self._names(rebuild=False)[name]
+                unit.execute(f"DROP TABLE IF EXISTS {table}")
+                unit.execute(f"ALTER TABLE {built} RENAME TO {table}")
+            self._move(unit, live, {number: beside[number].offsets for number in live})
+            self._move(unit, beside, {number: {} for number in beside})
+        self.lanes = live
+
+    def _move(self, unit: Unit, lanes: Mapping[int, Lane], offsets: Mapping[int, Mapping[str, int]]) -> None:
+        for number, lane in lanes.items():
+            lane.offsets, lane.batch = dict(offsets[number]), lane.batch + 1
+            unit.advance(lane)
+
+    def _fold(self, lanes: Mapping[int, Lane], *, rebuild: bool) -> int:
+        count = 0
+        for number, lane in lanes.items():
+            records = self._ahead(number, lane)
+            while batch := [*islice(records, self.batch)]:
+                self._commit(lane, batch, self._names(rebuild=rebuild))
+                count += len(batch)
+        return count
+
+    def _ahead(self, number: int, lane: Lane) -> Iterator[Entry]:
+        """What the lane has not folded yet, read as `TopicSource` reads: causes before effects."""
+        first, last = fact_topics(self.contracts.name)
+        after = self.broker.read({Partition(last, number): lane.offsets.get(last)})
+        before = self.broker.read({Partition(first, number): lane.offsets.get(first)})
+        return merge(map(entry, before), map(entry, after), key=lambda one: one.time)
+
+    def _commit(self, lane: Lane, batch: Sequence[Entry], names: Mapping[str, str]) -> None:
+        """One transaction, or if it fails one for each record up to the one that is to blame."""
+        try:
+            self._patiently(lane, batch, names, eager=False)
+        except LaneFenced:
+            raise
+        except Exception as error:
+            for one in batch:
+                try:
+                    self._patiently(lane, [one], names, eager=True)
+                except (LaneFenced, StoreConflict):
+                    raise
+                except Exception as blamed:
+                    why = f"record {one.place}, workflow {one.workflow}: {type(blamed).__name__}: {blamed}"
+                    raise LaneStopped(lane.saga, lane.number, why) from error
+
+    def _patiently(self, lane: Lane, batch: Sequence[Entry], names: Mapping[str, str], *, eager: bool) -> None:
+        for attempt in range(CONFLICTS):
+            ahead = replace(lane, batch=lane.batch + 1, offsets={**lane.offsets, **_after(batch)})
+            try:
+                with self.store.unit(eager=eager) as unit:
+                    tx = ProjectionTransaction(unit, names)
+                    seen = Seen(unit, names[_SEEN], batch)
+                    for one in in_causal_order(batch):
+                        if seen.is_news(one):
+                            self._apply(one, tx)
+                    seen.write()
+                    unit.advance(ahead)
+            except StoreConflict:
+                if attempt == CONFLICTS - 1:
+                    raise
+                continue
+            except CommitUnknown:
+                if self.store.committed(ahead):
+                    break
+                raise
+            break
+        lane.offsets, lane.batch = ahead.offsets, ahead.batch
+
+    def _apply(self, one: Entry, tx: ProjectionTransaction) -> None:
+        folds = self.projection.folds.get(one.type, ())
+        saga = self.contracts.sagas.get(one.version)
+        if not folds or (saga is not None and is_foreign(saga, one)):
+            return
+        if saga is None:
+            raise DefinitionError(f"it is of saga version {one.version}; give the projection its contracts")
+        fields = self.contracts.codec(one.version).decode(one.type, one.record.value or b"")
+        tx.workflow_id = one.workflow
+        for function, view in folds:
+            function(view.model_validate(fields), tx)
+
+
+def _after(batch: Sequence[Entry]) -> dict[str, int]:
+    return {one.record.topic: one.record.offset + 1 for one in batch}

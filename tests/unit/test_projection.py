@@ -1,0 +1,199 @@
+"""Read models: each event exactly once, in tables of the service's own, rebuilt beside the live ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saga import Event, Projection, ProjectionTransaction
+from saga.errors import DefinitionError, LaneFenced, LaneStopped, SagaError
+from saga.replay.projector import Projector
+from saga.store.memory import MemoryStore
+from saga.store.port import Store
+from saga.store.sqlite import SqliteStore
+from saga.testing.harness import Harness
+from tests.histories import lived
+from tests.travel import TripBooked, TripCancelled
+from tests.travel import saga as travel
+
+
+def trips(version: int = 1, *, trouble: Callable[[str], None] = lambda trip: None) -> Projection:
+    """How often each trip was booked and cancelled, so that what is folded twice is seen."""
+    projection = Projection("trips", travel(), tables=["trips"], version=version)
+
+    @projection.create
+    def create(tx: ProjectionTransaction) -> None:
+        tx.execute(f"CREATE TABLE {tx.table('trips')} (trip TEXT PRIMARY KEY, booked INTEGER, cancelled INTEGER)")
+
+    @projection.on(TripBooked)
+    def book(event: TripBooked, tx: ProjectionTransaction) -> None:
+        trouble(event.trip)
+        table = tx.table("trips")
+        tx.execute(
+            f"INSERT INTO {table} VALUES ('{event.trip}', 1, 0) ON CONFLICT (trip) DO UPDATE SET booked = {table}.booked + 1"
+        )
+
+    @projection.on(TripCancelled)
+    def cancel(event: TripCancelled, tx: ProjectionTransaction) -> None:
+        assert tx.workflow_id == event.trip
+        tx.execute(f"UPDATE {tx.table('trips')} SET cancelled = cancelled + 1 WHERE trip = '{event.trip}'")
+
+    return projection
+
+
+@pytest.fixture
+def fleet() -> Iterator[Harness]:
+    with lived() as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    opened: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "reports.db", migrate=True)
+    with closing(opened):
+        yield opened
+
+
+def rows(store: Store, table: str = "trips") -> list[tuple[Any, ...]]:
+    with store.transaction() as tx:
+        return [tuple(row) for row in tx.execute(f"SELECT * FROM {table} ORDER BY trip").fetchall()]
+
+
+WHOLE = [("full", 1, 1), ("open", 1, 0), ("poor", 1, 1), ("smooth", 1, 0)]
+
+
+def test_each_event_is_folded_once_however_often_the_projector_starts(fleet: Harness, store: Store) -> None:
+    for _ in range(3):
+        projector = Projector(trips(), store, fleet.broker)
+        projector.start()
+        projector.catch_up()
+        projector.close()
+
+    assert rows(store) == WHOLE
+
+
+def test_what_comes_later_is_folded_later_and_what_was_published_again_is_not(fleet: Harness, store: Store) -> None:
+    projector = Projector(trips(), store, fleet.broker, batch=2)
+    projector.start()
+    first = projector.catch_up()
+    fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+    fleet.settle()
+    for log in fleet.facts():
+        log.extend([record._replace(offset=len(log) + n) for n, record in enumerate(log)])
+
+    again = projector.catch_up()
+
+    assert again > first
+    assert rows(store) == sorted([*WHOLE, ("rome", 1, 0)])
+    assert projector.catch_up() == 0
+
+
+def test_a_fold_that_fails_stops_at_its_record_and_goes_on_there_once_it_is_mended(fleet: Harness, store: Store) -> None:
+    def trouble(trip: str) -> None:
+        if trip == "poor":
+            raise ValueError("no poor people please")
+
+    failing = Projector(trips(trouble=trouble), store, fleet.broker)
+    failing.start()
+
+    with pytest.raises(LaneStopped, match=r"record travel.events/\d@\d+, workflow poor: ValueError: no poor people please"):
+        failing.catch_up()
+    mended = Projector(trips(), store, fleet.broker)
+    mended.start()
+    mended.catch_up()
+
+    assert rows(store) == WHOLE
+
+
+def test_a_second_owner_fences_the_first(fleet: Harness, store: Store) -> None:
+    first, second = Projector(trips(), store, fleet.broker), Projector(trips(), store, fleet.broker)
+    first.start()
+    second.start()
+
+    with pytest.raises(LaneFenced):
+        first.catch_up()
+    second.catch_up()
+
+    assert rows(store) == WHOLE
+
+
+def test_tables_are_rebuilt_beside_the_live_ones_and_take_their_place_at_once(fleet: Harness, store: Store) -> None:
+    live = Projector(trips(), store, fleet.broker)
+    live.start()
+    live.catch_up()
+    with store.transaction() as tx:
+        tx.execute("UPDATE trips SET booked = 99")
+    seen_meanwhile: list[Any] = []
+    watching = trips(trouble=lambda trip: seen_meanwhile.append(trip))
+
+    rebuilding = Projector(watching, store, fleet.broker)
+    rebuilding.rebuild()
+
+    assert rows(store) == WHOLE
+    fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+    fleet.settle()
+    with pytest.raises(LaneFenced):
+        live.catch_up()
+    rebuilding.catch_up()
+    assert rows(store) == sorted([*WHOLE, ("rome", 1, 0)])
+    with pytest.raises(Exception, match="no such table"), store.transaction() as tx:
+        tx.execute("SELECT * FROM trips_rebuild")
+
+
+def test_another_version_is_refused_until_the_tables_are_rebuilt(fleet: Harness, store: Store) -> None:
+    old = Projector(trips(), store, fleet.broker)
+    old.start()
+    old.close()
+
+    with pytest.raises(DefinitionError, match="tables of projection 'trips' are of version 1, the code is of version 2"):
+        Projector(trips(version=2), store, fleet.broker).start()
+    Projector(trips(version=2), store, fleet.broker).rebuild()
+    again = Projector(trips(version=2), store, fleet.broker)
+    again.start()
+
+    assert again.catch_up() == 0
+    assert rows(store) == WHOLE
+    with pytest.raises(DefinitionError, match="are of version 2, the code is of version 1"):
+        Projector(trips(), store, fleet.broker).start()
+
+
+def test_a_history_that_is_not_whole_is_refused_and_marked_where_it_is_wanted(fleet: Harness, store: Store) -> None:
+    for log in fleet.facts():
+        left = [r for r in log if r.key != b"poor" or b"hotels" not in dict(r.headers).values()]
+        log[:] = [record._replace(offset=n) for n, record in enumerate(left)]
+
+    with pytest.raises(SagaError, match="workflow poor is not whole, and maybe others"):
+        Projector(trips(), store, fleet.broker).start()
+    partial = Projector(trips(), store, fleet.broker, partial=True)
+    partial.start()
+    partial.catch_up()
+
+    assert partial.is_partial
+    assert rows(store) == WHOLE
+
+
+class Unheard(Event):
+    trip: str
+
+
+class WeatherBooked(Event, name="TripBooked"):
+    weather: str
+
+
+def test_what_could_not_work_is_refused_where_it_is_declared() -> None:
+    projection = Projection("trips", travel(), tables=["trips"])
+
+    with pytest.raises(DefinitionError, match="has no event 'Unheard'"):
+        projection.on(Unheard)(lambda event, tx: None)
+    with pytest.raises(DefinitionError, match="weather"):
+        projection.on(WeatherBooked)(lambda event, tx: None)
+    with pytest.raises(DefinitionError, match=r"has no function that creates its tables \(.create\)"):
+        projection.check()
+    with pytest.raises(DefinitionError, match="expected a name like 'orders-by-day'"):
+        Projection("Trips!", travel(), tables=["trips"])
+    with pytest.raises(DefinitionError, match="at least one table like 'orders_by_day'"):
+        Projection("trips", travel(), tables=["trips; DROP"])
