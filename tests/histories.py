@@ -15,10 +15,10 @@ from saga.transport.port import Record
 from tests.travel import CREATE_EFFECTS, Script, TripBooked, fleet
 
 
-def lived(*, began: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> Harness:
+def lived(*, began: datetime = datetime(2030, 1, 1, tzinfo=UTC), name: str = "travel") -> Harness:
     """Trips that end in every way: `smooth` completes, `full` and `poor` are undone, `open` waits."""
     script = Script(failing={("hotel", "full"), ("pay", "poor")}, waiting={"open"})
-    running = Harness(*fleet(script), clock=ManualClock(began))
+    running = Harness(*fleet(script, name=name), clock=ManualClock(began))
     for name in running.stores:
         with running.transaction(name) as tx:
             tx.execute(CREATE_EFFECTS)

@@ -21,9 +21,9 @@ from tests.travel import TripBooked, TripCancelled
 from tests.travel import saga as travel
 
 
-def trips(version: int = 1, *, trouble: Callable[[str], None] = lambda trip: None) -> Projection:
+def trips(version: int = 1, *, name: str = "travel", trouble: Callable[[str], None] = lambda trip: None) -> Projection:
     """How often each trip was booked and cancelled, so that what is folded twice is seen."""
-    projection = Projection("trips", travel(), tables=["trips"], version=version)
+    projection = Projection("trips", travel(name=name), tables=["trips"], version=version)
 
     @projection.create
     def create(tx: ProjectionTransaction) -> None:

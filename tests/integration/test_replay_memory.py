@@ -1,0 +1,49 @@
+"""Memory while many events are read: it depends on how many workflows are open, not on how many there were."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.sources import ROOT
+
+EVENTS = 100_000
+
+READING = """
+import resource
+import sys
+from tests.histories import ListSource, lived, records
+from tests.travel import saga
+from saga.replay.contracts import Contracts
+from saga.replay.gathering import histories
+from saga.replay.state import state
+
+travel, events = Contracts([saga()]), int(sys.argv[1])
+with lived() as fleet:
+    smooth = [record for record in records(fleet.broker) if record.key == b"smooth"]
+
+def copies():
+    for n in range(events // len(smooth)):
+        name = b"w%d" % n
+        for record in smooth:
+            headers = [(k, name + v if k in ("ce_id", "ce_causationid") else name if k == "ce_subject" else v)
+                       for k, v in record.headers]
+            yield record._replace(key=name, headers=headers)
+
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+told = sum(state(travel, one).closed is not None for one in histories(ListSource(copies()), travel))
+print(told, before // 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_closed_workflows_are_forgotten() -> None:
+    command = [sys.executable, "-c", READING, str(EVENTS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=True)
+
+    told, _, peak = map(int, done.stdout.split())
+    assert told == EVENTS // 5
+    assert peak < 300, f"{peak} MB"
