@@ -5,15 +5,17 @@ The adapters are loaded where they are made, so that a process loads only those 
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from saga.clock import Clock, SystemClock
 from saga.engine.worker import Worker
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, StoreError
 from saga.observe.webhook import Webhook
 from saga.participant.participant import Participant
 from saga.settings import Settings
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
     from saga.store.postgres import PostgresStore
     from saga.store.sqlite import SqliteStore
 
+log = logging.getLogger("saga.run")
+
+DATABASE_PAUSE = 1.0
+
+Answer = TypeVar("Answer")
+
 
 def store(settings: Settings) -> SqliteStore | PostgresStore:
     """The opened store, which reads for people too; refuses a database that does not exist or has other tables."""
@@ -36,6 +44,19 @@ def store(settings: Settings) -> SqliteStore | PostgresStore:
     from saga.store.sqlite import SqliteStore
 
     return SqliteStore(_existing(settings))
+
+
+def patiently(ask: Callable[[], Answer], clock: Clock | None = None) -> Answer:
+    """What `ask` answers, once the database does: one that is away at the start is waited for like one that goes away later."""
+    told = ""
+    while True:
+        try:
+            return ask()
+        except StoreError as error:
+            if str(error) != told:
+                log.warning("waiting for the database: %s", error)
+            told = str(error)
+        (clock or SystemClock()).sleep(DATABASE_PAUSE)
 
 
 def tables(settings: Settings, *, create: bool = False) -> Tables:

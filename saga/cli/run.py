@@ -49,9 +49,9 @@ def run(
     participant = arguments.participant(target)
     assembly.broker(settings)
     if upgrade:
-        for name in assembly.tables(settings, create=True).upgrade():
+        for name in assembly.patiently(lambda: assembly.tables(settings, create=True).upgrade()):
             log.info("applied migration %s", name)
-    store = assembly.store(settings)
+    store = assembly.patiently(lambda: assembly.store(settings))
     try:
         worker = assembly.worker(participant, settings, store)
         tame_collector()

@@ -15,7 +15,7 @@ class Pulse:
     def __init__(self, name: str, clock: Clock) -> None:
         self.name, self.clock = name, clock
         self.at = clock.monotonic()
-        self.waiting: str | None = None
+        self.waiting: str | None = "has not turned yet"
 
     def beat(self, waiting: str | None = None) -> None:
         """Say that the thread goes on, and what it waits for if it does."""

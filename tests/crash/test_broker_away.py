@@ -6,12 +6,14 @@ import signal
 from itertools import islice
 from pathlib import Path
 
+import httpx
 import pytest
 
 from demo import sample
 from demo.embedded import BROKER
 from demo.feed import Feed
 from demo.fleet import Fleet
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -32,8 +34,11 @@ def test_orders_answers_202_while_the_broker_is_away(tmp_path: Path) -> None:
         fleet.wait_dead("orders")
         fleet.start("orders")
         Feed(fleet.url, fleet.books).send([second])  # sent again until it is up, and answers 202
+        until(lambda: "broker: " in httpx.get(f"{fleet.url}/saga/readyz").text, seconds=60, what="health to say so")
+        livez, readyz = (httpx.get(f"{fleet.url}/saga/{page}").status_code for page in ("livez", "readyz"))
     finally:
         fleet.stop()
 
+    assert (livez, readyz) == (200, 503)
     assert fleet.books.rows("orders", "SELECT status FROM orders") == [("placed",), ("placed",)]
     assert fleet.books.rows("orders", PENDING) == [(2,)]

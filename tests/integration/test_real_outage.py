@@ -16,6 +16,7 @@ import pytest
 from saga import Participant, Worker
 from saga.contracts.registry import Registry
 from saga.contracts.topics import fact_topics, saga_topics
+from saga.engine.health import State
 from saga.errors import RegistryUnavailable
 from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
@@ -72,8 +73,10 @@ def test_what_is_begun_while_the_broker_is_away_goes_out_in_order_when_it_is_bac
 
             own_kafka.crash()
             _begin(agency, store, "away", 20)
+            until(lambda: _is_degraded(worker, "broker"), seconds=30, what="health to say that the broker is away")
             own_kafka.start()
             until(lambda: not _pending(store), seconds=30, what="what was begun meanwhile to be published")
+            until(lambda: worker.health().ready, seconds=30, what="health to say that all is well")
             own_kafka.crash()
             told = monotonic()
         assert monotonic() - told < GRACE
@@ -81,10 +84,12 @@ def test_what_is_begun_while_the_broker_is_away_goes_out_in_order_when_it_is_bac
         with Worker(agency, store=store, broker=broker).running() as worker:
             until(lambda: "waiting for the broker" in caplog.text, what="the worker to say what it waits for")
             _begin(agency, store, "waiting", 20)
+            until(lambda: _is_degraded(worker, "broker"), what="health to say what is awaited")
             own_kafka.start()
             until(lambda: not _pending(store), seconds=30, what="everything to be published")
             assert len(worker.standing().lanes) == LANES
             assert not worker.standing().stopped
+            until(lambda: worker.health().ready, seconds=30, what="health to say that all is well")
 
     records = [*broker.read({Partition(topic, n): None for topic in fact_topics("outage") for n in range(LANES)})]
     published = first_published_in_order(records)
@@ -106,11 +111,14 @@ def test_a_rebalance_while_the_database_is_away_costs_no_worker(
         own_postgres.crash()
         stack.enter_context(second.running())
         until(lambda: "cannot be taken" in caplog.text, what="a claim that fails")
+        until(lambda: all(_is_degraded(w, "store") for w in (first, second)), seconds=30, what="health to say so")
+        assert "cannot be taken" in str(second.health().reasons)
         own_postgres.start()
 
         until(lambda: [len(w.standing().lanes) for w in (first, second)] == [LANES // 2] * 2, what="both to share the lanes")
         _begin(participants[0], stores[0], "afterwards", 20)
         until(lambda: not _pending(stores[0]), what="everything to be published")
+        until(lambda: first.health().ready and second.health().ready, seconds=30, what="health to say that all is well")
         assert "were left as they are, their next owner will tidy up" in caplog.text
 
 
@@ -123,11 +131,19 @@ def test_a_worker_waits_for_its_registry_and_goes_on_by_itself(
         with worker.running():
             until(lambda: "waiting for the registry" in caplog.text, what="the worker to say what it waits for")
             assert worker.standing().lanes == ()
+            assert _is_degraded(worker, "registry")
+            assert "waiting for the registry" in str(worker.health().reasons)
 
             door.open()
             until(lambda: len(worker.standing().lanes) == LANES, what="the lanes")
             _begin(agency, store, "later", 5)
             until(lambda: not _pending(store), what="what was begun to be published")
+            until(lambda: worker.health().ready, seconds=30, what="health to say that all is well")
+
+            door.close()
+            until(lambda: _is_degraded(worker, "registry"), seconds=30, what="health to say that the registry is away")
+            _begin(agency, store, "meanwhile", 5)
+            until(lambda: not _pending(store), what="what was begun meanwhile to be published")
 
 
 def test_with_what_it_learnt_before_a_worker_needs_no_registry(kafka: str, registry: str, tmp_path: Path) -> None:
@@ -205,6 +221,12 @@ def _begin(agency: Participant, store: PostgresStore | SqliteStore, when: str, c
             agency.start(TripBooked(trip=when), tx, workflow_id=f"{when} {number}")
         with store.transaction() as tx:
             agency.abort(f"{when} {number}", tx, reason="the customer has called")
+
+
+def _is_degraded(worker: Worker, what: str) -> bool:
+    """Whether health says so of this part, and that the worker is alive all the same."""
+    health = worker.health()
+    return health.alive and any(part.name == what and part.state is State.DEGRADED for part in health.parts)
 
 
 def _pending(store: PostgresStore | SqliteStore) -> int:

@@ -8,13 +8,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 
 from saga import Worker, assembly
 from saga.contracts.topics import saga_topics
+from saga.errors import DefinitionError, StoreError
 from saga.protocol.facts import StepStatus
 from saga.store.sqlite import SqliteStore
+from saga.testing.clock import ManualClock
 from saga.transport.embedded import EmbeddedBroker
 from saga.transport.kafka import KafkaBroker
 from saga.transport.memory import MemoryBroker
@@ -120,6 +123,52 @@ def test_a_bug_is_logged_with_its_traceback_and_ends_in_one_line(
     logged = [orjson.loads(line) for line in lines]
     assert "applied migration 001_tables" in [line["message"] for line in logged]
     assert "ZeroDivisionError: no such luck" in logged[-1]["traceback"]
+
+
+def test_a_database_that_is_away_at_the_start_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    clock, tries = ManualClock(), iter([StoreError("refused"), StoreError("refused"), StoreError("starting up")])
+
+    def ask() -> str:
+        if (error := next(tries, None)) is not None:
+            raise error
+        return "the store"
+
+    assert assembly.patiently(ask, clock) == "the store"
+    assert clock.monotonic() == 3.0
+    assert [record.message for record in caplog.records] == [
+        "waiting for the database: refused",
+        "waiting for the database: starting up",
+    ]
+
+
+def test_a_setting_that_is_wrong_is_not_waited_for() -> None:
+    def ask() -> str:
+        raise DefinitionError("no such scheme")
+
+    with pytest.raises(DefinitionError):
+        assembly.patiently(ask)
+
+
+def test_health_is_answered_on_the_port_that_is_named_and_a_wrong_one_is_refused(
+    saga: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(assembly, "broker", lambda settings: MemoryBroker(saga_topics("travel"), partitions=4))
+    heard: list[int] = []
+
+    def work(worker: Worker) -> None:
+        [address] = [record.split()[-1] for record in logged if "health is answered on" in record]
+        heard.append(httpx.get(f"{address}/livez").status_code)
+
+    logged: list[str] = []
+    monkeypatch.setattr("saga.cli.run.log.info", lambda text, *arguments: logged.append(text % arguments))
+    monkeypatch.setattr(Worker, "run", work)
+
+    said = saga("run", "travel_service:bank", "--upgrade", "--database", "sqlite:///bank.db", "--health", "127.0.0.1:0")
+    wrong = saga("run", "travel_service:bank", "--database", "sqlite:///bank.db", "--health", "everywhere")
+
+    assert (said.code, heard) == (0, [200])
+    assert wrong.code == 2
+    assert "found 'everywhere' to answer health on; expected host:port" in wrong.err
 
 
 @pytest.mark.slow

@@ -149,12 +149,15 @@ def test_others_add_what_they_have_to_tell(broker: FlakyBroker, store: FlakyStor
 def test_a_thread_that_turns_no_more_is_dead_with_the_handler_it_is_in() -> None:
     clock = ManualClock()
     pulse = Pulse("thread 0", clock)
+    before = pulse.part(None)
+    pulse.beat()
 
     seen = []
     for seconds in (1.0, SLOW, STALLED):
         clock.advance(seconds)
         seen.append(pulse.part("handler pay for workflow w1"))
 
+    assert before == Part("thread 0", State.DEGRADED, "has not turned yet")
     assert [p.state for p in seen] == [State.READY, State.DEGRADED, State.DEAD]
     assert seen[1].text == "has not turned for 31 s, in handler pay for workflow w1"
 
