@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
@@ -11,7 +11,9 @@ import pytest
 from saga import Retry
 from saga.engine.bounds import Bounds
 from saga.engine.health import State
+from saga.engine.relay import Relay
 from saga.protocol.facts import WorkflowStatus
+from saga.store.port import OutboxRow
 from saga.testing.harness import Harness
 from saga.transport.port import Outbound
 from tests.travel import Script, TripBooked, effects, harness
@@ -120,3 +122,27 @@ def test_a_handlers_outbox_does_not_grow_beyond_its_bound_while_nothing_can_be_p
 
 def is_by_hotels(outbound: Outbound) -> bool:
     return dict(outbound.headers).get("ce_source") == "hotels"
+
+
+def test_what_is_on_its_way_to_kafka_is_bounded_and_the_outbox_keeps_the_rest(
+    travel: Travel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    send = Relay._send
+
+    def noted(relay: Relay, rows: Sequence[OutboxRow]) -> None:
+        send(relay, rows)
+        seen.append(len(relay._in_flight))
+
+    monkeypatch.setattr(Relay, "_send", noted)
+    monkeypatch.setattr("saga.engine.relay.MAX_IN_FLIGHT", 6)
+    monkeypatch.setattr("saga.engine.relay.SCAN_ROWS", 3)
+    fleet = travel(Script())
+    for number in range(50):
+        fleet.start(TripBooked(trip="rome"), workflow_id=f"w{number}")
+    while fleet.turn("agency"):
+        pass
+    fleet.settle()  # the hotels find all of them at once
+
+    assert 0 < max(seen) <= 6
+    assert {fleet.workflow("hotels", f"w{n}").status for n in range(50)} == {WorkflowStatus.COMPLETED}  # type: ignore[union-attr]
