@@ -16,6 +16,7 @@ from saga.errors import DefinitionError
 from saga.evolution.change import Verdict
 from saga.evolution.diff import diff as compared
 from saga.evolution.history import History
+from saga.evolution.lint import lint
 from saga.evolution.past import Findings, against_history
 from saga.evolution.plan import registered_version
 from saga.settings import Settings
@@ -36,22 +37,24 @@ def check(
 ) -> None:
     """Hold the contracts to every version that was ever committed to git; asks no registry.
 
-    Exits 1 if an event does not go together with one of its versions, 3 if the saga needs a new version.
+    Also says what in them will hurt later. Exits 1 if an event does not go together with one of its versions, or is no valid
+    Avro to others, 3 if the saga needs a new version.
     """
     saga = Saga.load(folder)
     output.progress(f"reading the history of {folder}")
     findings = against_history(saga, History(folder), since)
-    verdict = findings.verdict
+    verdict, remarks = findings.verdict, lint(saga)
     if as_json:
-        output.json(
-            {"verdict": verdict, "revisions": findings.revisions, "versions": findings.versions, "conflicts": _told(findings)}
-        )
+        counts = {"revisions": findings.revisions, "versions": findings.versions}
+        output.json({"verdict": verdict, **counts, "conflicts": _told(findings), "remarks": remarks})
     else:
+        for remark in remarks:
+            output.line(f"{'wrong' if remark.grave else 'advice'}: {remark.place}: {remark.text}")
         if findings.conflicts:
             rows = [[str(c.change.verdict), str(c.change), str(c.revision)] for c in findings.conflicts]
             output.table(["verdict", "change", "since"], rows)
         output.line(_summary(saga, findings), style=_STYLES[verdict])
-    raise typer.Exit(_CODES[verdict])
+    raise typer.Exit(1 if any(remark.grave for remark in remarks) else _CODES[verdict])
 
 
 def diff(

@@ -192,3 +192,14 @@ def test_what_was_never_committed_has_nothing_to_go_together_with(saga: Commands
 
     assert said.code == 0
     assert "the folder was never committed" in said.out
+
+
+def test_what_will_hurt_later_is_told_and_what_is_wrong_fails(saga: Commands, contracts: Path) -> None:
+    fields(contracts / "Placed.avsc", NOTE | {"type": {"type": "string", "logicalType": "colour"}})
+    advice = saga("schemas", "check", "contracts")
+    fields(contracts / "Placed.avsc", NOTE | {"default": 7})
+    wrong = saga("schemas", "check", "contracts")
+
+    assert (advice.code, wrong.code) == (0, 1)
+    assert "advice: Placed.note: no library knows the logical type colour; all read a plain string" in advice.out
+    assert "wrong: Placed.note: the default 7 does not fit its type" in wrong.out
