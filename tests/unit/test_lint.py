@@ -1,70 +1,64 @@
-"""What contracts are told before they hurt."""
+"""The texts that a contract owes its readers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from saga import Saga
-from saga.evolution.lint import Remark, lint
-from tests.sources import ROOT
-from tests.unit.test_python import DEFAULTS, of
+from saga.documents.lint import Finding, lint
+from tests.commands import schemas
+from tests.documented import CHECKOUT, returns
 
 
-def deep(levels: int) -> Any:
-    return {"type": "array", "items": deep(levels - 1)} if levels else "string"
+def test_the_checkout_and_the_example_say_everything() -> None:
+    assert lint(Saga.load(CHECKOUT)) == []
+    assert lint(returns()) == []
 
 
-CASES: Mapping[str, tuple[dict[str, Any], str]] = {
-    "a default of another type": ({"name": "a", "type": "int", "default": "1"}, 'the default "1" does not fit'),
-    "a default of the second branch": ({"name": "a", "type": ["null", "int"], "default": 1}, "the default 1 does not fit"),
-    "an int beyond 32 bits": ({"name": "a", "type": "int", "default": 2**31}, "does not fit"),
-    "a symbol that is none": ({"name": "a", "type": "shop.Size", "default": "XL"}, 'the default "XL" does not fit'),
-    "a record that lacks a field": ({"name": "a", "type": "shop.Line", "default": {}}, "the default {} does not fit"),
-    "an unknown logical type": (
-        {"name": "a", "type": {"type": "string", "logicalType": "colour"}},
-        "no library knows the logical type colour; all read a plain string",
-    ),
-    "a logical type of another type": (
-        {"name": "a", "type": {"type": "string", "logicalType": "date"}},
-        "date is no logical type of string but of int; others ignore it",
-    ),
-    "too deep": ({"name": "a", "type": deep(20)}, "it is 21 types deep, and is decoded as deep as that; flatten it"),
-    "too large": ({"name": "a", "type": "string", "doc": "x" * 70_000}, "every service holds it in memory; split the event"),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_each_is_told_with_what_to_do(name: str) -> None:
-    field, told = CASES[name]
-
-    remarks = [remark for remark in lint(of(field)) if remark.place.startswith("Sold")]
-
-    assert len(remarks) == 1
-    assert told in remarks[0].text
-
-
-def test_names_that_differ_in_capitals_only_are_told() -> None:
-    [remark] = [r for r in lint(of({"name": "id", "type": "int"}, {"name": "ID", "type": "int"})) if r.place == "Sold.ID"]
-
-    assert remark.text.startswith("it differs from id in capitals only")
-
-
-def test_an_enum_without_a_default_can_never_grow() -> None:
-    [remark] = lint(of({"name": "a", "type": "shop.Size"}))
-
-    assert remark == Remark(
-        "Size", 'the enum has no "default": a symbol can never be added, since old readers would not know it'
+def test_a_contract_without_texts_is_told_every_one() -> None:
+    bare = Saga.of(
+        *schemas(
+            {"name": "begin", "by": "a", "emits": ["Begun"], "compensated": "Unbegun"},
+            {"name": "end", "by": "b", "on": ["Begun"], "emits": ["Ended"], "fails": "NotEnded", "timeout": "PT1M"},
+        )
     )
 
+    assert lint(bare) == [
+        Finding("Checkout", 'no "doc"; say what the saga is for'),
+        Finding("Checkout", '"deadline" without "deadline_doc"; say what it means for the customer when the deadline passes'),
+        Finding("Checkout.begin", 'no "doc"; say when the step succeeds'),
+        Finding("Checkout.end", 'no "doc"; say when the step succeeds'),
+        Finding("Checkout.end", '"timeout" without "timeout_doc"; say what is known, and what is not, when the timeout passes'),
+        Finding("checkout.Begun", 'no "doc"; say what happened'),
+        Finding("checkout.Unbegun", 'no "doc"; say what happened'),
+        Finding("checkout.Ended", 'no "doc"; say what happened'),
+        Finding("checkout.NotEnded", 'no "doc"; say when step end fails, and what is then unchanged'),
+    ]
 
-def test_defaults_that_fit_are_not_mentioned() -> None:
-    fields = [{"name": f"f{n}", "type": type_, "default": value} for n, (type_, value, _) in enumerate(DEFAULTS)]
 
-    assert [remark.place for remark in lint(of(*fields))] == ["Size"]
+def _blank(saga: dict[str, Any]) -> None:
+    saga["doc"] = "  "
 
 
-def test_the_contracts_of_the_checkout_need_no_remark() -> None:
-    assert lint(Saga.load(ROOT / "schemas" / "checkout")) == []
+def _idle_text(saga: dict[str, Any]) -> None:
+    del saga["saga"]["deadline"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (_blank, 'no "doc"; say what the saga is for'),
+        (_idle_text, '"deadline_doc" explains a "deadline" that is not there; remove it'),
+    ],
+)
+def test_texts_that_say_nothing_do_not_count(change: Callable[[dict[str, Any]], None], text: str) -> None:
+    whole = returns()
+    own = {**whole.own, "saga": {**whole.own["saga"]}}
+    change(own)
+
+    found = lint(Saga.of(own, *(whole.types[name] for name in whole.types if name.startswith("returns."))))
+
+    assert [finding.text for finding in found] == [text]
