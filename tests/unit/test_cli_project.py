@@ -1,0 +1,85 @@
+"""`saga project`: a read model of one's own is filled, rebuilt, and refused with a next step."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from saga import assembly
+from saga.store.sqlite_tables import SqliteTables
+from saga.testing.harness import Harness
+from tests.commands import Commands, Said
+from tests.histories import lived
+
+REPORTS = """
+from saga import Event, Projection, Saga
+
+trips = Projection("trips", Saga.load("contracts"), tables=["trips"], version={version})
+number = 7
+
+class TripBooked(Event):
+    trip: str
+
+@trips.create
+def create(tx):
+    tx.execute(f"CREATE TABLE {{tx.table('trips')}} (trip TEXT)")
+
+@trips.on(TripBooked)
+def book(event, tx):
+    tx.execute(f"INSERT INTO {{tx.table('trips')}} VALUES (?)", (event.trip,))
+"""
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+    with lived() as running:
+        monkeypatch.setattr(assembly, "broker", lambda settings: running.broker)
+        yield running
+
+
+def project(contracts: Commands, *options: str, version: int = 1, name: str = "trips") -> Said:
+    """The command, with the code of this version of the projection; each module is imported once."""
+    module = f"reports_{contracts.folder.name[-12:]}_{version}"
+    (contracts.folder / f"{module}.py").write_text(REPORTS.format(version=version))
+    SqliteTables(contracts.folder / "reports.db").upgrade()
+    try:
+        return contracts("project", f"{module}:{name}", "--database", "sqlite:///reports.db", "--once", *options)
+    finally:
+        sys.modules.pop(module, None)
+
+
+def booked(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / "reports.db")) as connection:
+        return [trip for (trip,) in connection.execute("SELECT trip FROM trips ORDER BY trip")]
+
+
+def test_tables_are_filled_and_filled_no_further(fleet: Harness, contracts: Commands) -> None:
+    first, again = project(contracts), project(contracts, "--json")
+
+    assert first.code == 0, first.err
+    assert first.out.startswith("trips v1: ")
+    assert again.json == {"projection": "trips", "version": 1, "partial": False, "records": 0}
+    assert booked(contracts.folder) == ["full", "open", "poor", "smooth"]
+
+
+def test_code_of_another_version_is_told_to_rebuild_and_does(fleet: Harness, contracts: Commands) -> None:
+    project(contracts)
+
+    refused, rebuilt = project(contracts, version=2), project(contracts, "--rebuild", version=2)
+
+    assert refused.code == 2
+    assert "are of version 1, the code is of version 2; run: saga project MODULE:PROJECTION --rebuild" in refused.err
+    assert rebuilt.code == 0
+    assert booked(contracts.folder) == ["full", "open", "poor", "smooth"]
+
+
+def test_what_is_no_projection_is_refused_with_those_that_there_are(fleet: Harness, contracts: Commands) -> None:
+    said = project(contracts, name="number")
+
+    assert said.code == 2
+    assert "'number' there is of type int; expected a saga.Projection. It has: reports_" in " ".join(said.err.split())
