@@ -12,6 +12,8 @@ import orjson
 import typer
 
 from saga.cli import arguments, output, replaying
+from saga.contracts.saga import Saga
+from saga.contracts.sensitive import redact
 from saga.errors import DefinitionError
 from saga.protocol.facts import StepStatus
 from saga.replay.contracts import Contracts
@@ -91,7 +93,7 @@ class _Telling:
                 shown.append(one)
         if as_json:
             data = {"saga": self.saga.name, "version": self.saga.version, "statuses": self.statuses}
-            output.json({**data, "workflows": [*map(_data, shown)], "not_whole": self.marked})
+            output.json({**data, "workflows": [_data(self.saga, one) for one in shown], "not_whole": self.marked})
             return
         steps = [step.name for step in self.saga.steps]
         shown.sort(key=lambda one: (one.opened, one.id))
@@ -111,9 +113,12 @@ def _cell(one: State, step: str) -> str:
     return "" if stands is StepStatus.IDLE else stands.value
 
 
-def _data(one: State) -> dict[str, Any]:
+def _data(saga: Saga, one: State) -> dict[str, Any]:
+    """For a screen: what contracts call sensitive is hidden, unlike in an export."""
     record = one.record()
-    events = {step: event and {"type": event[0], **event[1]} for step, event in one.events.items()}
+    events = {
+        step: event and {"type": event[0], **redact(saga.contract(event[0]), event[1])} for step, event in one.events.items()
+    }
     return {**record, **events, "holes": [hole.text for hole in one.holes]}
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from saga.contracts.message import Message
 from saga.contracts.saga import Saga
+from saga.contracts.sensitive import redact
 from saga.errors import ContractError
 from saga.protocol.decide import Compensate, Refuse, Run, Skip, decide
 from saga.protocol.facts import FactStatus, StepStatus, audience
@@ -23,8 +24,8 @@ from saga.replay.state import State, state, step_statuses
 class Moment:
     """One record of a workflow, told.
 
-    `words` says it in a sentence, `fields` are those of the event where it can be read. `depth` counts the causes before it;
-    `heard_by` are the participants that must handle it.
+    `words` says it in a sentence, `fields` are those of the event where it can be read, sensitive ones hidden. `depth` counts
+    the causes before it; `heard_by` are the participants that must handle it.
     """
 
     id: str
@@ -109,8 +110,9 @@ def _fields(contracts: Contracts, entry: Entry) -> dict[str, Any] | None:
     version = entry.version if entry.version in contracts.sagas else contracts.latest.version
     if entry.type not in contracts.sagas[version].types:
         return None
+    schema = contracts.sagas[version].contract(entry.type)
     try:
-        return contracts.codec(version).decode(entry.type, entry.record.value or b"")
+        return cast("dict[str, Any]", redact(schema, contracts.codec(version).decode(entry.type, entry.record.value or b"")))
     except ContractError:
         return None
 

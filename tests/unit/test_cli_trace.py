@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from saga import assembly
+from saga import Saga, assembly
 from saga.replay import drawing
 from saga.replay.contracts import Contracts
 from saga.replay.timeline import timeline
@@ -139,3 +140,20 @@ def test_an_unknown_workflow_is_not_found(fleet: Harness, contracts: Commands) -
 
     assert (said.code, said.out) == (1, "")
     assert "the topics of saga 'travel' hold nothing about workflow 'nobody'; check the id" in said.err
+
+
+def test_what_contracts_call_sensitive_is_hidden_on_every_screen(fleet: Harness, contracts: Commands) -> None:
+    booked = contracts.folder / "contracts" / "TripBooked.avsc"
+    booked.write_text(booked.read_text().replace('"type":"string"', '"type":"string","sensitive":true'))
+    tagged = Contracts([Saga.load(contracts.folder / "contracts")])
+    found = history(records(fleet.broker), "poor")
+    for id_, entry in found.entries.items():
+        if entry.type == "travel.TripBooked":
+            payload = tagged.codec(1).encode(entry.type, {"trip": "poor"})
+            found.entries[id_] = replace(entry, record=entry.record._replace(value=payload))
+
+    told = timeline(tagged, found)
+
+    assert told.moments[0].type == "travel.TripBooked"
+    assert told.moments[0].fields is not None
+    assert "poor" not in told.moments[0].fields.values()
