@@ -91,6 +91,8 @@ def broker(settings: Settings, *, timeout: float = 10.0) -> Broker:
 
 def worker(participant: Participant, settings: Settings, store: Store) -> Worker:
     """A worker on this store with all else that the settings say, bounds included; opens nothing yet."""
+    if settings.max_event_bytes is not None:
+        participant.limit(settings.max_event_bytes)
     participant.max_backlog = settings.max_backlog or participant.max_backlog
     participant.max_parked = settings.max_parked or participant.max_parked
     if settings.webhook is not None:

@@ -6,6 +6,7 @@ SagaError
 ├── ContractError              bytes, headers or an event disagree with the saga's schemas
 │   ├── EncodeError               an event cannot be written as its contract says
 │   ├── DecodeError               bytes cannot be read as their contract says
+│   │   └── UnknownSchema            the registry does not know (yet) with which schema they were written
 │   ├── EventTooLarge             an event would not fit into one Kafka record
 │   └── SchemaNotFound            the registry answers that it has no such schema
 ├── RegistryUnavailable        the schema registry does not answer, and the cache does not know
@@ -61,6 +62,10 @@ class DecodeError(ContractError):
     """Bytes cannot be read as their contract says."""
 
 
+class UnknownSchema(DecodeError):
+    """The registry does not know with which schema bytes were written; it may be behind, so that trying again can help."""
+
+
 class EventTooLarge(ContractError):
     """An event would not fit into one Kafka record; raised before anything is committed."""
 
@@ -68,8 +73,8 @@ class EventTooLarge(ContractError):
         self.event, self.size, self.limit = event, size, limit
         super().__init__(
             f"event {event} is {size} bytes encoded, the limit is {limit}: it could never be published. "
-            f"Put the bulk elsewhere and send a reference, or raise max_event_bytes together with the "
-            f"topics' max.message.bytes."
+            f"Put the bulk elsewhere and send a reference, or raise SAGA_MAX_EVENT_BYTES (or the participant's "
+            f"max_event_bytes) in every service, together with the topics' max.message.bytes."
         )
 
 

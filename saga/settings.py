@@ -54,7 +54,8 @@ class Settings(BaseSettings):
     `broker`: bootstrap servers, `host:port`, separated by commas. `database`: `sqlite:///relative.db`,
     `sqlite:////absolute.db` or `postgresql://user@host:5432/database`. `lanes="all"` takes all partitions without a group,
     for a participant that runs as exactly one process. `embedded`: the broker is an EmbeddedBroker of another process.
-    `threads` and `batch` are the worker's. `max_backlog` and `max_parked` take the place of the participant's own.
+    `threads` and `batch` are the worker's. `max_backlog`, `max_parked` and `max_event_bytes` take the place of the
+    participant's own.
     `kafka`: further librdkafka settings, as a JSON object or one by one (`SAGA_KAFKA__linger.ms`). `registry`: address of the
     schema registry, `registry_...`: how we prove who we are there and whom we believe; `cache`: folder in which what it said
     is kept.
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     batch: int = Field(default=500, ge=1)
     max_backlog: int | None = Field(default=None, ge=1)
     max_parked: int | None = Field(default=None, ge=1)
+    max_event_bytes: int | None = Field(default=None, ge=1)
     kafka: Mapping[str, Annotated[SecretStr, BeforeValidator(_client_value)]] = {}
     registry: str | None = None
     registry_user: SecretStr | None = None

@@ -13,6 +13,7 @@ from saga.cli import output
 from saga.cli.broker import broker
 from saga.cli.check import check, diagram
 from saga.cli.db import db
+from saga.cli.dead_letters import dead_letters
 from saga.cli.docs import docs
 from saga.cli.doctor import doctor
 from saga.cli.drain import drain
@@ -40,8 +41,8 @@ Exit codes:
   3  the saga needs a new version (`saga schemas check|diff`)
 
 Settings come from SAGA_... in the environment, then from .env: SAGA_BROKER, SAGA_DATABASE, SAGA_SCHEMAS, SAGA_THREADS,
-SAGA_BATCH, SAGA_MAX_BACKLOG, SAGA_MAX_PARKED, SAGA_LANES, SAGA_GROUP_PROTOCOL, SAGA_EMBEDDED, SAGA_REGISTRY, SAGA_CACHE,
-SAGA_KAFKA (JSON), SAGA_HEALTH, SAGA_WEBHOOK, SAGA_LOG_LEVEL."""
+SAGA_BATCH, SAGA_MAX_BACKLOG, SAGA_MAX_PARKED, SAGA_MAX_EVENT_BYTES, SAGA_LANES, SAGA_GROUP_PROTOCOL, SAGA_EMBEDDED,
+SAGA_REGISTRY, SAGA_CACHE, SAGA_KAFKA (JSON), SAGA_HEALTH, SAGA_WEBHOOK, SAGA_LOG_LEVEL."""
 
 
 class _Saga(TyperGroup):
@@ -101,6 +102,7 @@ app.command()(check)
 app.command()(broker)
 app.command()(diagram)
 app.command()(docs)
+app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(topics, name="topics")
 app.add_typer(schemas, name="schemas")
 app.add_typer(db, name="db")

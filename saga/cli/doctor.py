@@ -17,10 +17,12 @@ from saga.contracts.topics import saga_topics
 from saga.errors import SagaError
 from saga.evolution.plan import subjects
 from saga.settings import Settings
+from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState
 
 Made = TypeVar("Made")
 
 PATIENCE = 5.0
+MOST_LETTERS = 1000
 _OLDEST = (3, 11)
 
 
@@ -157,10 +159,29 @@ class _Examination:
             self.recorded = recorded
             if finding.level == "fail":
                 yield finding
+        yield from self._dead_letters(settings)
 
     def _versions(self, settings: Settings) -> tuple[int, int]:
         tables = assembly.tables(settings)
         return tables.version(), tables.latest()
+
+    def _dead_letters(self, settings: Settings) -> Iterator[Finding]:
+        """Those on which nobody has decided, but for those that wait for a deployment and say so."""
+        fix = "stop whoever keeps a transaction open"
+        found, finding = _tried("dead letters", "none", lambda: self._waiting(settings), fix=fix)
+        if not found:
+            yield finding
+            return
+        count = f"{len(found)}{' or more' if len(found) == MOST_LETTERS else ''}"
+        yield Finding("dead letters", "warn", f"{count} records could not be taken in", "see: saga dead-letters list")
+
+    def _waiting(self, settings: Settings) -> list[DeadLetter]:
+        store = assembly.store(settings)
+        try:
+            with store.unit() as unit:
+                return unit.letters(LetterSearch(state=LetterState.WAITING), MOST_LETTERS)
+        finally:
+            store.close()
 
     def _record(self, settings: Settings, saga: str) -> int | None:
         store = assembly.store(settings)

@@ -16,6 +16,7 @@ from saga.clock import SystemClock
 from saga.contracts.saga import Saga
 from saga.protocol.facts import WorkflowStatus
 from saga.settings import Settings
+from saga.store.dead_letter import DeadLetter, LetterSearch
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
@@ -39,18 +40,31 @@ def show(
     settings = Settings.load(database=database, schemas=schemas)
     contracts = Saga.load(settings.schemas) if settings.schemas else None
     now, place = SystemClock().now(), assembly.database_name(settings)
-    found = _accounts(settings, workflow_id, now, contracts)
-    if not found:
+    found, letters = _accounts(settings, workflow_id, now, contracts), _letters(settings, workflow_id)
+    if not found and not letters:
         output.error(
             f"no workflow {workflow_id!r} in {place}: a service knows only the workflows that reached it. "
             f"Look in another service's database with --database URL, or check the id."
         )
         raise typer.Exit(1)
     if as_json:
-        output.json({"database": place, "workflows": found})
+        output.json({"database": place, "workflows": found, "dead_letters": [str(letter.place) for letter in letters]})
         return
     for one in found:
         _tell(one, place, now, contracts)
+    for letter in letters:
+        output.line(f"dead letter {letter.place}, {letter.state} ({letter.reason}): {letter.error}", style="bold red")
+        output.line(f"  > saga dead-letters show {letter.place}")
+
+
+def _letters(settings: Settings, workflow_id: str) -> list[DeadLetter]:
+    """Records of this workflow that could not be taken in."""
+    store = assembly.store(settings)
+    try:
+        with store.unit() as unit:
+            return unit.letters(LetterSearch(workflow_id=workflow_id), 100)
+    finally:
+        store.close()
 
 
 def _accounts(settings: Settings, workflow_id: str, now: datetime, contracts: Saga | None) -> list[Account]:

@@ -5,7 +5,7 @@ The sole importer of fastavro. Bytes are made before the commit, so what can nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -17,11 +17,12 @@ from saga.contracts.registry import Registry
 from saga.contracts.schema import Schema, fingerprint, hazards
 from saga.contracts.sensitive import has_sensitive
 from saga.contracts.upcast import Upcasters
-from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound
+from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound, UnknownSchema
 
 MAX_EVENT_BYTES = 900_000
 
 _INT32 = "saga-int32"
+_MAX_DECIMAL = 1024
 
 
 def _in_range(value: Any, *_: object) -> Any:
@@ -29,6 +30,20 @@ def _in_range(value: Any, *_: object) -> Any:
         raise ValueError(f"{value} is beyond the 32 bits of an int; let the contract say long")
     return value
 
+
+def _of_bounded_length(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Read a decimal of a kilobyte at most: one of a megabyte keeps a processor busy for minutes."""
+
+    def bounded(data: bytes, *more: Any) -> Any:
+        if len(data) > _MAX_DECIMAL:
+            raise ValueError(f"found a decimal of {len(data)} bytes; at most {_MAX_DECIMAL} are read")
+        return read(data, *more)
+
+    return bounded
+
+
+for _kind in ("bytes-decimal", "fixed-decimal"):
+    fastavro.read.LOGICAL_READERS[_kind] = _of_bounded_length(fastavro.read.LOGICAL_READERS[_kind])
 
 # fastavro writes such a value as the long that it is, which no other Avro library reads back.
 fastavro.write.LOGICAL_WRITERS[f"int-{_INT32}"] = _in_range
@@ -50,8 +65,9 @@ class AvroCodec:
 
     With a `registry` (by default the one in which the saga was found) ids are those registered there, without one 31 bits of
     each schema's fingerprint, which every process computes alike.
-    `max_bytes` bounds what `encode` makes and what `decode` accepts, acknowledgments apart, which nobody would have to blame;
-    it must stay below the topics' `max.message.bytes`. `upcasters` raise old events to those that are asked for.
+    `max_bytes` (900 kB if it is not said) bounds what `encode` makes and what `decode` accepts, acknowledgments apart, which
+    nobody would have to blame; it must stay below the topics' `max.message.bytes`. `upcasters` raise old events to those that
+    are asked for.
     """
 
     def __init__(
@@ -59,10 +75,10 @@ class AvroCodec:
         saga: Contracts,
         registry: Registry | None = None,
         *,
-        max_bytes: int = MAX_EVENT_BYTES,
+        max_bytes: int | None = None,
         upcasters: Upcasters | None = None,
     ) -> None:
-        self.saga, self.registry, self.max_bytes = saga, registry or saga.registry, max_bytes
+        self.saga, self.registry, self.max_bytes = saga, registry or saga.registry, max_bytes or MAX_EVENT_BYTES
         self.upcasters = upcasters or Upcasters()
         self._writers: dict[str, tuple[bytes, Parsed]] = {}
         self._others: dict[int, Parsed] = {}
@@ -88,7 +104,11 @@ class AvroCodec:
         return buffer.getvalue()
 
     def decode(self, name: str, payload: bytes) -> dict[str, Any]:
-        """Read a record that must be of the type `name`; raises DecodeError."""
+        """Read a record that must be of the type `name`, to its last byte.
+
+        Raises DecodeError, which is UnknownSchema if the registry does not know (yet) with which schema it was written, and
+        RegistryUnavailable.
+        """
         if len(payload) > self.max_bytes and name != ACKNOWLEDGED:
             raise DecodeError(f"event {name} is {len(payload)} bytes; at most {self.max_bytes} are decoded")
         prefix, schema = self._writer(name)
@@ -98,12 +118,22 @@ class AvroCodec:
         return self._read(name, payload, writer, schema)
 
     def _read(self, name: str, payload: bytes, writer: Parsed, reader: Parsed) -> dict[str, Any]:
+        """By the writer's schema first: fastavro skips what a reader leaves out without a look at the end of the bytes."""
+        record = self._read_by(name, payload, writer)
+        return record if reader is writer else self._read_by(name, payload, writer, reader)
+
+    def _read_by(self, name: str, payload: bytes, writer: Parsed, reader: Parsed | None = None) -> dict[str, Any]:
+        body = BytesIO(payload)
+        body.seek(5)
         try:
-            record = fastavro.schemaless_reader(BytesIO(payload[5:]), writer, None if writer is reader else reader)
-        except (ValueError, EOFError, IndexError, TypeError, KeyError, UnicodeDecodeError, OverflowError) as error:
+            record = fastavro.schemaless_reader(body, writer, reader)
+        except Exception as error:  # foreign bytes, perhaps by a foreign schema: whatever the library makes of them
             told = f"event {name} cannot be read: {type(error).__name__}: {self._told(name, error)}"
             raise DecodeError(told) from self._cause(name, error)
-        assert isinstance(record, dict)
+        if not isinstance(record, dict):
+            raise DecodeError(f"event {name} cannot be read: it is a {type(record).__name__}, expected a record")
+        if rest := len(payload) - body.tell():
+            raise DecodeError(f"event {name} cannot be read: {rest} bytes are left over")
         return record
 
     def _raised(self, old: str, new: str, payload: bytes, writer: Parsed) -> dict[str, Any]:
@@ -157,15 +187,27 @@ class AvroCodec:
                 f"share the folder or the registry"
             )
         id = int.from_bytes(prefix[1:], "big")
+        if id >= 2**31:
+            raise DecodeError(f"event {name} was written with schema {id}, beyond all that a registry gives out")
         if id not in self._others:
             try:
                 schema = self.registry.schema_of(id)
             except SchemaNotFound as error:
-                raise DecodeError(f"event {name} was written with schema {id}, which the registry does not know") from error
-            if (hazard := next(hazards(schema), None)) is not None:
-                raise DecodeError(f"event {name} was written with schema {id}, in which {hazard}: it is not decoded")
-            self._others[id] = fastavro.parse_schema(schema)
+                raise UnknownSchema(f"event {name} was written with schema {id}, which the registry does not know") from error
+            self._others[id] = _parsed(f"event {name} was written with schema {id}", schema)
         return self._others[id]
+
+
+def _parsed(what: str, schema: Any) -> Parsed:
+    """A schema from outside, if it makes sense and does no harm."""
+    try:
+        if (hazard := next(hazards(schema), None)) is not None:
+            raise DecodeError(f"{what}, in which {hazard}: it is not decoded")
+        return fastavro.parse_schema(schema)
+    except DecodeError:
+        raise
+    except Exception as error:
+        raise DecodeError(f"{what}, which makes no sense: {type(error).__name__}: {error}") from error
 
 
 def _guarded(schema: Any) -> Any:

@@ -7,7 +7,7 @@ Source: CloudEvents specification 1.0.2 and its Kafka protocol binding; W3C Trac
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha1
 from typing import NamedTuple
@@ -21,6 +21,8 @@ from saga.protocol.facts import Fact, FactStatus, stated
 Headers = list[tuple[str, str]]
 """What is written; UTF-8 on the wire."""
 CONTENT_TYPE = "application/avro"
+MAX_ID_BYTES = 512
+"""Of an event's or a workflow's id: databases index them."""
 
 _NAMESPACE = UUID("6f1a53c5-7b0c-5f2e-9a4e-2d1f3b6c8e90").bytes
 
@@ -156,10 +158,10 @@ def from_headers(raw: RawHeaders, value: bytes, *, topic: str = "", partition: i
         deadline = raw.get("ce_deadline")
         return Message(
             kind_of(raw),
-            _text(raw["ce_id"]),
-            _text(raw["ce_subject"]),
+            _id(raw["ce_id"]),
+            _id(raw["ce_subject"]),
             _when(raw["ce_time"]),
-            int(_text(raw["ce_sequence"])),
+            _number(raw["ce_sequence"], 63),
             _optional(raw.get("ce_causationid")),
             _when(deadline) if deadline else None,
             _optional(raw.get("traceparent")),
@@ -200,10 +202,10 @@ def _kind(
         _text(type),
         _text(source),
         _text(saga),
-        int(_text(version)),
+        _number(version, 31),
         _optional(step) or "",
         FactStatus(_text(status)),
-        int(_text(attempt)) if attempt else 1,
+        _number(attempt, 31) if attempt else 1,
         _optional(gates) or "",
     )
 
@@ -236,7 +238,10 @@ def _when(raw: bytes | None) -> datetime:
     moment = datetime.fromisoformat(_text(raw))
     if moment.tzinfo is None:
         raise ValueError(f"the moment {moment.isoformat()!r} has no offset from UTC")
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"the moment {moment.isoformat()!r} is outside of the calendar") from error
 
 
 def _names(raw: bytes | None) -> frozenset[str]:
@@ -246,8 +251,24 @@ def _names(raw: bytes | None) -> frozenset[str]:
 def _text(raw: bytes | None) -> str:
     if raw is None:
         raise ValueError("an attribute is null")
+    if b"\0" in raw:
+        raise ValueError("an attribute holds a NUL, which no database takes for text")
     return raw.decode()
 
 
 def _optional(raw: bytes | None) -> str | None:
-    return raw.decode() if raw else None
+    return _text(raw) if raw else None
+
+
+def _id(raw: bytes | None) -> str:
+    text = _text(raw)
+    if not 0 < len(raw or b"") <= MAX_ID_BYTES:
+        raise ValueError(f"an id has {len(raw or b'')} bytes; expected 1 to {MAX_ID_BYTES}")
+    return text
+
+
+def _number(raw: bytes | None, bits: int) -> int:
+    number = int(_text(raw))
+    if not 0 < number < 2**bits:
+        raise ValueError(f"found the number {number}; expected 1 to 2^{bits} - 1")
+    return number

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from saga.contracts.schema import Schema, fingerprint
-from saga.errors import DefinitionError, RegistryUnavailable, SchemaNotFound
+from saga.errors import DecodeError, DefinitionError, RegistryUnavailable, SchemaNotFound
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -61,12 +61,16 @@ class Registry:
         return self._remembered(f"{subject}.{fingerprint(schema):08x}.id", lambda: self._look_up(subject, schema))
 
     def schema_of(self, id: int) -> Schema:
-        """The schema with this id; raises SchemaNotFound if there is none."""
+        """The schema with this id; raises SchemaNotFound if there is none, DecodeError for one that is not Avro."""
 
         def ask() -> Schema:
             with self._asking(f"schema {id}"):
-                found: Schema = orjson.loads(self._client.get_schema(id).schema_str or "null")
-                return found
+                answer = self._client.get_schema(id)
+            try:
+                found: Schema = orjson.loads(answer.schema_str or "null")
+            except orjson.JSONDecodeError as error:
+                raise DecodeError(f"schema {id} of {self.url} is of type {answer.schema_type}; expected AVRO") from error
+            return found
 
         return self._remembered(f"{id}.avsc", ask)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -13,6 +13,8 @@ Schema = dict[str, Any]
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 _NAMED = frozenset({"record", "enum", "fixed", "error"})
 _COLLECTIONS = frozenset({"array", "map"})
+MAX_DEPTH = 64
+MAX_PARTS = 100_000
 
 
 def full_name(schema: Mapping[str, Any], namespace: str) -> str:
@@ -99,37 +101,98 @@ def _outlined(schema: Any, namespace: str, types: dict[str, Schema]) -> Any:
 
 
 def hazards(schema: Schema) -> Iterator[str]:
-    """What in a self-contained schema lets a few bytes exhaust a decoder's stack (the process dies) or its memory."""
+    """What in a self-contained schema lets a few bytes exhaust a decoder's stack (the process dies), its memory or its time.
+
+    Each looks only at what those before it have found harmless.
+    """
+    if _is_deeper(schema, MAX_DEPTH):
+        yield f"types are written more than {MAX_DEPTH} deep in each other"
+        return
     types = outline(schema)
-    recursive = [name for name in types if name in _reachable(name, types)]
-    yield from (f"type {name} contains itself" for name in recursive)
-    if not recursive:
-        for name, type_ in types.items():
-            arrays = (part["items"] for part in _parts(type_) if isinstance(part, dict) and part.get("type") == "array")
-            if any(_weightless(items, types) for items in arrays):
-                yield f"type {name} has an array of items that take no bytes"
+    if looped := _looped(types):
+        yield from (f"type {name} contains itself" for name in looped if name in _reachable(name, looped))
+    else:
+        yield from _expansion(types) or _weightless_items(types)
 
 
-def _reachable(name: str, types: Mapping[str, Schema]) -> set[str]:
-    """The named types that a type contains, however deep."""
+def _looped(types: Mapping[str, Schema]) -> dict[str, set[str]]:
+    """What is left of "names another type" once all is taken away that leads into no circle: nothing, if there is none."""
+    names = {name: {part for part in _parts(type_) if isinstance(part, str) and part in types} for name, type_ in types.items()}
+    users: dict[str, list[str]] = {name: [] for name in types}
+    for name, used in names.items():
+        for other in used:
+            users[other].append(name)
+    done = [name for name, used in names.items() if not used]
+    for name in done:  # grows meanwhile
+        for user in users[name]:
+            names[user].discard(name)
+            if not names[user]:
+                done.append(user)
+    return {name: used for name, used in names.items() if used}
+
+
+def _expansion(types: Mapping[str, Schema]) -> list[str]:
+    """Types that come to much more than what is written: each names others, which name others."""
+    known: dict[str, tuple[int, int]] = {}
+    depth, size = map(max, zip(*(_measured(name, types, known, 0) for name in types), strict=True))
+    if depth > MAX_DEPTH:
+        return [f"types contain each other more than {MAX_DEPTH} deep"]
+    return [f"a type comes to more than {MAX_PARTS} parts, which may take no byte"] if size > MAX_PARTS else []
+
+
+def _weightless_items(types: Mapping[str, Schema]) -> list[str]:
+    found = []
+    for name, type_ in types.items():
+        arrays = (part["items"] for part in _parts(type_) if isinstance(part, dict) and part.get("type") == "array")
+        if any(_weightless(items, types) for items in arrays):
+            found.append(f"type {name} has an array of items that take no bytes")
+    return found
+
+
+def _is_deeper(schema: Any, limit: int) -> bool:
+    """Whether the JSON is nested deeper than that; on a level at a time, since recursion itself would be the hazard."""
+    level = [schema]
+    for _ in range(limit):
+        level = [part for outer in level for part in _inside(outer)]
+    return bool(level)
+
+
+def _measured(schema: Any, types: Mapping[str, Schema], known: dict[str, tuple[int, int]], above: int) -> tuple[int, int]:
+    """How deep a decoder goes below those `above`, and how many values it may make where no collection has items."""
+    if above > MAX_DEPTH * 2:
+        return above, 1  # too deep already, whatever comes
+    if isinstance(schema, str):
+        if schema in types and schema not in known:
+            known[schema] = _measured(types[schema], types, known, above + 1)
+        return known.get(schema, (1, 1))
+    inner = [_measured(part, types, known, above + 1) for part in _inside(schema)]
+    return 1 + max((depth for depth, _ in inner), default=0), 1 + sum(size for _, size in inner)
+
+
+def _reachable(name: str, names: Mapping[str, Collection[str]]) -> set[str]:
+    """The types that a type comes to, however deep."""
     found: set[str] = set()
     frontier = [name]
     while frontier:
-        parts = {part for part in _parts(types[frontier.pop()]) if isinstance(part, str) and part in types}
-        frontier.extend(parts - found)
-        found |= parts
+        more = {*names[frontier.pop()]} & names.keys()
+        frontier.extend(more - found)
+        found |= more
     return found
 
 
 def _parts(schema: Any) -> Iterator[Any]:
     """A schema and everything that is written inside it."""
     yield schema
-    inner: list[Any] = schema if isinstance(schema, list) else []
+    for part in _inside(schema):
+        yield from _parts(part)
+
+
+def _inside(schema: Any) -> list[Any]:
+    """What is written directly inside a schema."""
     if isinstance(schema, dict):
         inner = [schema[key] for key in ("type", "items", "values") if key in schema]
-        inner += [field["type"] for field in schema.get("fields", [])]
-    for part in inner:
-        yield from _parts(part)
+        return inner + [field["type"] for field in schema.get("fields", [])]
+    return schema if isinstance(schema, list) else []
 
 
 def _weightless(schema: Any, types: Mapping[str, Schema]) -> bool:

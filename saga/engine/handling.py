@@ -15,9 +15,10 @@ from saga.engine.acks import Remark
 from saga.engine.breakers import Breakers, Unasked
 from saga.engine.decisions import Decisions
 from saga.engine.external import Answer, Intent
-from saga.engine.intake import Counts, Incoming
+from saga.engine.intake import Counts, Incoming, contradiction
 from saga.engine.invocation import Answered, HandlerFailure, Invocation
 from saga.engine.parking import Resume, Setback, next_act, park, postpone, unpark
+from saga.engine.quarantine import Suspect
 from saga.engine.timers import Late, expire
 from saga.errors import StatementFailed
 from saga.participant.handler import Act, Handler, Pending
@@ -26,9 +27,10 @@ from saga.participant.participant import Participant
 from saga.protocol.decide import Compensate, Run, answer
 from saga.protocol.definition import Step, Undo
 from saga.protocol.facts import FactStatus, StepStatus
+from saga.store.dead_letter import DeadLetter
 from saga.store.port import Fence, Lane, Workflow
 
-Item = Incoming | Answer | Resume | Setback | Late
+Item = Incoming | Answer | Resume | Setback | Late | Suspect
 
 
 class Latest(NamedTuple):
@@ -42,8 +44,8 @@ class Latest(NamedTuple):
 class Handling:
     """Handles items of one participant, one at a time; belongs to one thread.
 
-    `latest` is the handler that ran last in the unit at hand, `remarks` what its acknowledgment is to say. `chance` draws
-    from [0, 1) for the jitter of retries.
+    `latest` is the handler that ran last in the unit at hand, `remarks` what its acknowledgment is to say, `letters` what of it
+    cannot be taken in. `chance` draws from [0, 1) for the jitter of retries.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Handling:
         self.decisions = Decisions(participant.name)
         self.latest: Latest | None = None
         self.remarks: list[Remark] = []
+        self.letters: list[DeadLetter] = []
+        self._suspect: Suspect | None = None
 
     def blame(self, error: StatementFailed) -> HandlerFailure | None:
         """What a statement that failed late stands for: it is the latest handler's, if one has run."""
@@ -73,6 +77,8 @@ class Handling:
 
     def apply(self, ledger: Ledger, lane: Lane, item: Item) -> list[Intent]:
         """Handle one item; answers the calls to the world that are to be made once this is committed."""
+        if isinstance(item, Suspect):
+            return self._without_handlers(ledger, lane, item)
         if isinstance(item, Answer):
             return self._settle(ledger, item)
         if isinstance(item, Resume):
@@ -82,9 +88,37 @@ class Handling:
         if isinstance(item, Setback):
             return self._set_back(ledger, lane, item)
         if item.message is not None:
-            return self._take(ledger, lane, item.message)
-        self.counts.ignored += 1
+            return [] if self._contradicts(ledger, lane, item) else self._take(ledger, lane, item.message)
+        if item.letter is not None:
+            self.letters.append(item.letter)
+            self.counts.dead += 1
+        else:
+            self.counts.ignored += 1
         return []
+
+    def _without_handlers(self, ledger: Ledger, lane: Lane, item: Suspect) -> list[Intent]:
+        """Take in what the process died of; the first handler that would run now has its workflow wait instead."""
+        self._suspect = item
+        try:
+            return self.apply(ledger, lane, item.item)
+        finally:
+            self._suspect = None
+
+    def _quarantine(self, ledger: Ledger, workflow: Workflow, handler: Handler) -> bool:
+        """Whether this handler must not run now, and its workflow waits for an operator."""
+        if self._suspect is None:
+            return False
+        failure = self._suspect.failure(handler, workflow.id)
+        park(ledger, workflow, Setback(failure, _tried(workflow, handler.step) + self._suspect.deaths), self.chance())
+        return True
+
+    def _contradicts(self, ledger: Ledger, lane: Lane, item: Incoming) -> bool:
+        workflow = ledger.workflows.get(item.message.workflow_id) if item.message else None
+        if workflow is None or (letter := contradiction(lane, item, workflow, ledger.now)) is None:
+            return False
+        self.letters.append(letter)
+        self.counts.dead += 1
+        return True
 
     def _take(self, ledger: Ledger, lane: Lane, message: Message) -> list[Intent]:
         """Take one fact in, and do what follows from it."""
@@ -130,7 +164,9 @@ class Handling:
         workflow = ledger.workflows.get(item.workflow_id)
         if workflow is None or workflow.closed:
             return []
-        intents = [self.intent(workflow, fence) for fence in unpark(ledger, workflow) if is_in_the_air(fence)]
+        in_the_air = [fence for fence in unpark(ledger, workflow) if is_in_the_air(fence)]
+        allowed = [f for f in in_the_air if not self._quarantine(ledger, workflow, self._handler(workflow, f))]
+        intents = [self.intent(workflow, fence) for fence in allowed]
         may_be_made = [i for i in intents if not self._postpone_while_away(ledger, workflow, i.handler, i.tried)]
         return may_be_made + self._decide(ledger, workflow)
 
@@ -192,6 +228,8 @@ class Handling:
         """Run the handler in this transaction, or, for an external step, commit the intent in it."""
         handler = self.participant.handlers[workflow.version, step.name, act]
         tried = _tried(workflow, step.name)
+        if self._quarantine(ledger, workflow, handler):
+            return []
         if self._postpone_while_away(ledger, workflow, handler, tried):
             return []
         try:
@@ -236,15 +274,18 @@ class Handling:
 
     def intent(self, workflow: Workflow, fence: Fence) -> Intent:
         """What a running fence was about, from the store alone."""
-        step = self.versions.of(workflow)[fence.step]
-        act = Act.ACTION if fence.status is StepStatus.RUNNING else Act.COMPENSATION
-        handler = self.participant.handlers[workflow.version, step.name, act]
+        step, handler = self.versions.of(workflow)[fence.step], self._handler(workflow, fence)
+        act = handler.act
         done = {received.type for received in workflow.inbox.values() if received.status is FactStatus.DONE}
         events = (
             self._triggers(workflow, next(join for join in step.on if join <= done)) if act is Act.ACTION else _recorded(fence)
         )
         arguments = self.invocation.arguments(handler, workflow.id, events)
         return Intent(workflow.id, step.name, act, handler, arguments, fence.attempt, asked=True)
+
+    def _handler(self, workflow: Workflow, fence: Fence) -> Handler:
+        act = Act.ACTION if fence.status is StepStatus.RUNNING else Act.COMPENSATION
+        return self.participant.handlers[workflow.version, fence.step, act]
 
     def _triggers(self, workflow: Workflow, trigger: frozenset[str]) -> dict[str, bytes | None]:
         return {r.type: r.payload for r in workflow.inbox.values() if r.type in trigger and r.status is FactStatus.DONE}

@@ -8,7 +8,7 @@ from typing import Any
 
 from saga.contracts.event import Event
 from saga.contracts.sensitive import scrub, sensitive_values
-from saga.errors import ContractError, SagaError
+from saga.errors import ContractError, RegistryUnavailable, SagaError, UnknownSchema
 from saga.participant.dependency import Dependency
 from saga.participant.failure import Failure, FailureKind, failure_of, infrastructure
 from saga.participant.handler import ExternalCall, Handler, Pending
@@ -141,7 +141,11 @@ class Invocation:
             if (payload := events.get(name)) is not None:
                 try:
                     return view.model_validate(self.versions.codec(handler.version).decode(name, payload))
-                except (ContractError, ValueError) as error:
+                except RegistryUnavailable:
+                    raise
+                except Exception as error:  # a view's validators are the service's own
                     why = f"its input {name} is unreadable: {error}"
-                    raise HandlerFailure(handler, workflow_id, why, Failure.POISON) from error
+                    # a schema that is not there may be on its way to this registry
+                    kind = Failure.TRANSIENT if isinstance(error, UnknownSchema) else Failure.POISON
+                    raise HandlerFailure(handler, workflow_id, why, kind) from error
         return None

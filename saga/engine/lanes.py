@@ -221,7 +221,7 @@ class Lanes:
             try:
                 message = from_headers(dict(record.headers), b"")
             except DecodeError:
-                continue  # the lane itself will stop there and say so
+                continue  # a dead letter, once the lane gets there
             if message.kind.source == self.participant:
                 if message.sequence > own.get(message.workflow_id, (0, record))[0]:
                     own[message.workflow_id] = message.sequence, record

@@ -14,7 +14,7 @@ from saga.engine.bounds import Bounds
 from saga.engine.breakers import Breakers
 from saga.engine.health import Part
 from saga.engine.lanes import Lanes, Owned
-from saga.engine.processor import Processor
+from saga.engine.processor import READ_AHEAD, Processor
 from saga.engine.pulse import Pulse
 from saga.engine.relay import MARK_AFTER, Relay
 from saga.engine.watch import Watch
@@ -37,7 +37,6 @@ from saga.transport.port import Broker, Consumer, Partition, Record
 log = logging.getLogger("saga.worker")
 
 IDLE_WAIT = 0.02
-READ_AHEAD = 2  # of what is polled about half is for others, or one's own coming back
 FLUSH_PATIENCE = 5.0
 TROUBLE_PAUSE = 1.0
 DUE_EVERY = 0.25
@@ -74,7 +73,7 @@ class Loop:
         self.acks = Acks(participant)
         self.breakers = breakers or Breakers(participant.dependencies.values(), self.clock)
         self.processor = Processor(
-            participant, store, self.relay, self.acks, self.clock, self.breakers, batch=batch, chance=chance
+            participant, store, self.relay, self.acks, self.clock, self.breakers, partitions, batch=batch, chance=chance
         )
         self.lanes = Lanes(
             participant.saga.name,
@@ -184,7 +183,7 @@ class Loop:
             self.relay.waiting.add(lane.number)
             owned = self.lanes.owned[lane.number]
             if owned.stopped is None:
-                self._guard(owned, partial(self.processor.resume, lane))
+                self._guard(owned, partial(self._begin, lane))
         if claimed or self.lanes.again:
             waiting = self.lanes.waiting()
             self.consumer.pause(waiting)
@@ -192,6 +191,11 @@ class Loop:
         rewound, self.lanes.rewound = self.lanes.rewound, {}
         for partition, offset in rewound.items():
             self.consumer.seek(partition, offset)
+
+    def _begin(self, lane: Lane) -> None:
+        """What is left from before comes before everything new: calls in the air, and letters that can be read now."""
+        self.processor.resume(lane)
+        self.processor.take_back(lane)
 
     def _process(self, owned: Owned, batch: Sequence[Record]) -> None:
         facts = [record for record in batch if record.topic != self.acks.topic]
@@ -222,7 +226,7 @@ class Loop:
             if owned.resume_at is None or self.clock.monotonic() < owned.resume_at:
                 continue
             owned.resume_at = None
-            self._guard(owned, partial(self.processor.resume, owned.lane))
+            self._guard(owned, partial(self._begin, owned.lane))
             if self.lanes.owned.get(number) is owned and not owned.at_rest:
                 self.relay.waiting.add(number)
                 for twin in self.lanes.twins(number):
@@ -245,12 +249,16 @@ class Loop:
                 for number in filter(self.acks.held.get, lanes):
                     self.acks.release(self.lanes.owned[number].lane, unit)
                 full = self._measure(unit)
+                recalled = unit.recalled(saga.name, lanes, self.participant.versions.numbers, 1)
             late = self._caught_up({lane for lane, _ in expired})
         except (StoreError, BrokerError) as error:
             log.warning("what is due cannot be looked up (%s); trying again", error)
             return
         if full is not None:
             self._regulate(full)
+        for number in {letter.lane for letter in recalled}:
+            if (owned := self.lanes.owned.get(number)) is not None and not owned.at_rest:
+                self._guard(owned, partial(self.processor.take_back, owned.lane))
         self._for_each_lane(due, self.processor.retry)
         self._for_each_lane([(lane, id) for lane, id in expired if lane in late], self.processor.expire)
 

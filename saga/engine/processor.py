@@ -19,6 +19,7 @@ from saga.engine.handling import Handling, Item, is_in_the_air
 from saga.engine.intake import Incoming, Intake
 from saga.engine.invocation import HandlerFailure, Invocation
 from saga.engine.parking import Resume, Setback
+from saga.engine.quarantine import DEATHS, Caution, Suspect, name_of, quarantined
 from saga.engine.relay import Relay
 from saga.engine.timers import Late
 from saga.errors import CommitUnknown, StatementFailed, StoreConflict
@@ -26,19 +27,23 @@ from saga.failpoints import Failpoint, failpoint
 from saga.participant.escalation import parked_of
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
+from saga.store.dead_letter import DeadLetter, Place
+from saga.store.dead_letter import Reason as Unreadable
 from saga.store.port import Lane, Store, Unit
 from saga.transport.port import Record
 
 log = logging.getLogger("saga.processor")
 
 CONFLICT_ATTEMPTS = 10
+READ_AHEAD = 2  # of what is polled about half is for others, or one's own coming back
 CONFLICT_PAUSE = 0.05
 
 
 class Processor:
     """Processes the lanes of one participant; belongs to one thread.
 
-    `batch` bounds the messages of one transaction, `chance` draws from [0, 1) for the jitter of retries.
+    `partitions` is the count of the saga's topics, `batch` bounds the messages of one transaction, `chance` draws from [0, 1)
+    for the jitter of retries.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Processor:
         acks: Acks,
         clock: Clock,
         breakers: Breakers,
+        partitions: int,
         *,
         batch: int,
         chance: Callable[[], float],
@@ -57,20 +63,84 @@ class Processor:
         self.store, self.relay, self.acks, self.clock, self.chance = store, relay, acks, clock, chance
         self.invocation = Invocation(participant)
         self.externals = Externals(self.versions.name, self.invocation, breakers, clock, chance)
-        self.intake = Intake(self.versions, participant.name)
+        self.intake = Intake(self.versions, participant.name, partitions)
         self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, chance)
         self._reached = 0
+        self._cautions: dict[int, Caution] = {}
 
     def process(self, lane: Lane, records: Sequence[Record]) -> None:
         """Take the records in, in order; `lane` is advanced as transactions commit.
 
-        A handler that fails parks its workflow. Raises LaneStopped for a record that cannot be read, LaneFenced, StoreError.
+        A handler that fails parks its workflow, a record that cannot be read becomes a dead letter. Raises LaneFenced,
+        StoreError.
         """
-        readable, unreadable = self.intake.read(lane, records)
-        for part in self._parts(readable):
+        self._take_in(lane, self.intake.read(lane, records, self.clock.now()))
+
+    def take_back(self, lane: Lane) -> None:
+        """Take those dead letters in that are requeued, or of a version that is known by now, in the order they came in."""
+        while letters := self._recalled(lane):
+            self._take_in(lane, self.intake.again(lane, letters, self.clock.now()))
+
+    def _recalled(self, lane: Lane) -> list[DeadLetter]:
+        with self.store.unit() as unit:
+            return unit.recalled(self.versions.name, [lane.number], self.versions.numbers, self.batch)
+
+    def _take_in(self, lane: Lane, items: Sequence[Incoming]) -> None:
+        if (caution := self._caution(lane)) is not None:
+            items = self._take_in_singly(lane, items, caution)
+        for part in self._parts(items):
             self._carry_on(lane, self._commit(lane, part))
-        if unreadable is not None:
-            raise unreadable
+
+    def _take_in_singly(self, lane: Lane, items: Sequence[Incoming], caution: Caution) -> Sequence[Incoming]:
+        """Each message alone, of which the last process may have died; answers what is left and has nothing of them in it."""
+        ordinary: list[Incoming] = []
+        for item in items:
+            if item.message is None or not caution.holds(item.record.topic):
+                ordinary.append(item)
+            else:
+                for part in self._parts(ordinary):
+                    self._carry_on(lane, self._commit(lane, part))
+                ordinary = []
+                self._try(lane, caution, item)
+            caution.passed(item.record.topic)
+        return ordinary
+
+    def _caution(self, lane: Lane) -> Caution | None:
+        """How to treat a lane whose last owner did not end in an orderly way."""
+        if lane.clean:
+            return None
+        known = self._cautions.get(lane.number)
+        if known is None or known.lane is not lane:
+            known = self._cautions[lane.number] = Caution(lane, READ_AHEAD * self.batch)
+        return known
+
+    def _try(self, lane: Lane, caution: Caution, item: Incoming | Resume | Late) -> None:
+        """One item alone, its start counted before; not at all if the process has died of it too often."""
+        if (deaths := caution.begin(name_of(item))) < DEATHS:
+            self._count(lane)
+            self._carry_on(lane, self._commit(lane, [item]))
+        else:
+            log.error("%s is in quarantine: the process died of it %d times", name_of(item), deaths)
+            self._carry_on(lane, self._commit(lane, [Suspect(item, deaths)]))
+            caution.clear()
+            self._count(lane)
+
+    def _count(self, lane: Lane) -> None:
+        with self.store.unit() as unit:
+            unit.count(lane)
+
+    def _call_again(self, lane: Lane, intent: Intent) -> None:
+        """Ask what the last owner left in the air, unless the process has died of it too often."""
+        caution = self._caution(lane)
+        assert caution is not None
+        if (deaths := caution.begin(name_of(intent))) < DEATHS:
+            self._count(lane)
+            self._carry_on(lane, [intent])
+        else:
+            failure = quarantined(intent.handler, intent.workflow_id, deaths)
+            self._carry_on(lane, self._park(lane, Setback(failure, intent.tried + deaths)))
+            caution.clear()
+            self._count(lane)
 
     def resume(self, lane: Lane) -> None:
         """Acknowledge what was taken in; ask again, with the same idempotency keys, what the last owner left in the air."""
@@ -84,7 +154,11 @@ class Processor:
                 for fence in workflow.fences.values()
                 if is_in_the_air(fence) and fence.error is None
             ]
-        self._carry_on(lane, intents)
+        if lane.clean:
+            self._carry_on(lane, intents)
+        else:
+            for intent in intents:
+                self._call_again(lane, intent)
 
     @property
     def doing(self) -> str | None:
@@ -103,7 +177,7 @@ class Processor:
         """Parts with at most a batch of messages each; records that concern others weigh nothing."""
         begin = weight = 0
         for end, item in enumerate(items):
-            if item.message is not None:
+            if item.message is not None or item.letter is not None:
                 if weight == self.batch:
                     yield items[begin:end]
                     begin, weight = end, 0
@@ -113,11 +187,18 @@ class Processor:
 
     def retry(self, lane: Lane, workflow_ids: Sequence[str]) -> None:
         """Try parked workflows again whose time has come."""
-        self._carry_on(lane, self._commit(lane, [Resume(id) for id in workflow_ids]))
+        self._see_to(lane, [Resume(id) for id in workflow_ids])
 
     def expire(self, lane: Lane, workflow_ids: Sequence[str]) -> None:
         """See to workflows of which a timeout has passed; to be called when nothing older waits on the lane's topics."""
-        self._carry_on(lane, self._commit(lane, [Late(id) for id in workflow_ids]))
+        self._see_to(lane, [Late(id) for id in workflow_ids])
+
+    def _see_to(self, lane: Lane, items: Sequence[Resume] | Sequence[Late]) -> None:
+        if (caution := self._caution(lane)) is None:
+            self._carry_on(lane, self._commit(lane, items))
+        else:
+            for item in items:
+                self._try(lane, caution, item)
 
     def _carry_on(self, lane: Lane, intents: list[Intent]) -> None:
         """Call the world for committed intents and commit its answers, until nothing is in the air."""
@@ -199,7 +280,8 @@ class Processor:
         """One transaction; the lane's own row is its last statement, so a fenced owner commits nothing."""
         intents: list[Intent] = []
         ahead = replace(lane, batch=lane.batch + 1, offsets=_offsets_after(lane, items))
-        marks, self.handling.latest, self.handling.remarks = self.relay.delivered, None, []
+        marks = self.relay.delivered
+        self.handling.latest, self.handling.remarks, self.handling.letters = None, [], []
         try:
             with self.store.unit(eager=len(items) == 1) as unit:
                 ledger = self._ledger(unit)
@@ -208,6 +290,7 @@ class Processor:
                 for self._reached, item in enumerate(items):
                     intents += self.handling.apply(ledger, lane, item)
                 ledger.write()
+                self._sort_letters(unit, lane, items)
                 unit.mark(marks)
                 unit.advance(ahead)
                 failpoint(Failpoint.UNIT_INSIDE)
@@ -220,7 +303,8 @@ class Processor:
             raise blamed from failed
         failpoint(Failpoint.UNIT_COMMITTED)
         before, lane.batch, lane.offsets = lane.offsets, ahead.batch, ahead.offsets
-        parked = [Remark(r.topic, r.offset, Reason.PARKED) for r in ledger.suspended]
+        unhandled = [(r.topic, r.offset) for r in ledger.suspended] + _queued(self.handling.letters)
+        parked = [Remark(topic, offset, Reason.PARKED) for topic, offset in unhandled]
         self.acks.took_in(lane, before, [*self.handling.remarks, *parked])
         self.relay.marked(marks)
         self.relay.publish(lane, ledger.outbox, unpublished)
@@ -232,6 +316,14 @@ class Processor:
             for workflow, fence in ledger.parked():
                 self.participant.escalation.tell(parked_of(self.versions.name, self.participant.name, workflow, fence))
 
+    def _sort_letters(self, unit: Unit, lane: Lane, items: Sequence[Item]) -> None:
+        """Keep what cannot be taken in, and forget what was taken back, in the transaction that does the rest."""
+        back = [i.record for i in map(_incoming_of, items) if i is not None and i.again]
+        if back:
+            unit.exhume([Place(lane.saga, record.topic, record.partition, record.offset) for record in back])
+        if self.handling.letters:
+            unit.bury(self.handling.letters)
+
     def _ledger(self, unit: Unit) -> Ledger:
         return Ledger(self.versions, self.participant.name, unit, self.clock.now())
 
@@ -241,6 +333,7 @@ def _setback(failure: HandlerFailure, attempt: int, item: Item) -> Setback:
 
 
 def _workflow_of(item: Item) -> str | None:
+    item = item.item if isinstance(item, Suspect) else item
     if isinstance(item, Incoming):
         return item.message.workflow_id if item.message else None
     return item.workflow_id
@@ -248,8 +341,19 @@ def _workflow_of(item: Item) -> str | None:
 
 def _offsets_after(lane: Lane, items: Sequence[Item]) -> dict[str, int]:
     offsets = dict(lane.offsets)
-    for item in items:
-        incoming = item.incoming if isinstance(item, Setback) else item
-        if isinstance(incoming, Incoming):
+    for incoming in map(_incoming_of, items):
+        if incoming is not None and not incoming.again:
             offsets[incoming.record.topic] = incoming.record.offset + 1
     return offsets
+
+
+def _incoming_of(item: Item) -> Incoming | None:
+    inner = item.item if isinstance(item, Suspect) else item
+    found = inner.incoming if isinstance(inner, Setback) else inner
+    return found if isinstance(found, Incoming) else None
+
+
+def _queued(letters: Sequence[DeadLetter]) -> list[tuple[str, int]]:
+    """What waits for a participant that knows its version: it is not handled."""
+    waiting = [letter.place for letter in letters if letter.reason is Unreadable.UNKNOWN_VERSION]
+    return [(place.topic, place.offset) for place in waiting]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saga.clock import Clock, SystemClock
 from saga.contracts import ids
 from saga.contracts.event import Event
-from saga.contracts.message import written_gates
+from saga.contracts.message import MAX_ID_BYTES, written_gates
 from saga.contracts.saga import Saga
 from saga.contracts.topics import lane_of
 from saga.errors import DefinitionError, LifecycleError, Overloaded, Refused
@@ -51,6 +51,7 @@ class Participant(Declarations):
         gates: Gates | None = None,
         max_backlog: int = MAX_BACKLOG,
         max_parked: int = MAX_PARKED,
+        max_event_bytes: int | None = None,
         clock: Clock | None = None,
         ids: Callable[[], str] = ids.workflow_id,
     ) -> None:
@@ -58,6 +59,8 @@ class Participant(Declarations):
         self.clock, self.gates = clock or SystemClock(), gates or EnvironmentGates()
         self.max_backlog, self.max_parked, self._ids = max_backlog, max_parked, ids
         self._backlog, self._count_again = 0, 0.0
+        if max_event_bytes is not None:
+            self.limit(max_event_bytes)
 
     def __repr__(self) -> str:
         return f"<Participant {self.name} of {self.saga.name}>"
@@ -65,6 +68,12 @@ class Participant(Declarations):
     def use(self, registry: Registry) -> None:
         """Take the ids of schemas from this registry; to be said before anything is encoded, in each process alike."""
         self.versions.use(registry)
+
+    def limit(self, max_event_bytes: int) -> None:
+        """Let no event be larger, neither one that is written here nor one that is read; in each process alike."""
+        if max_event_bytes < 1:
+            raise DefinitionError(f"found max_event_bytes={max_event_bytes}; expected at least 1, e.g. 900000")
+        self.versions.limit(max_event_bytes)
 
     def start(
         self,
@@ -90,6 +99,7 @@ class Participant(Declarations):
                 f"it is started by {root.by!r} with {' or '.join(root.emits)}"
             )
         workflow_id = workflow_id or self._ids()
+        _refuse_unusable(workflow_id)
         ledger = self._ledger(tx)
         if workflow_id in ledger.load([workflow_id]):
             return workflow_id
@@ -251,3 +261,11 @@ class Participant(Declarations):
                 f"{self.name!r} once (it records the count when it takes its first lane)"
             )
         return count
+
+
+def _refuse_unusable(workflow_id: str) -> None:
+    if len(workflow_id.encode()) > MAX_ID_BYTES or "\0" in workflow_id:
+        raise DefinitionError(
+            f"found a workflow id of {len(workflow_id.encode())} bytes, {workflow_id[:40]!r}...; expected 1 to {MAX_ID_BYTES} "
+            f"without NUL, since every participant's database indexes it. Give a shorter one"
+        )

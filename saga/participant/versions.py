@@ -29,6 +29,7 @@ class Versions:
         self._variants: dict[tuple[int, str], Saga] = {}
         self._codecs: dict[int, AvroCodec] = {}
         self._registry: Registry | None = None
+        self._max_event_bytes: int | None = None
         self.latest = self._sagas[max(self._sagas)]
         self._refuse_strangers(sagas)
         self._refuse_idlers(participant)
@@ -72,8 +73,15 @@ class Versions:
         if (codec := self._codecs.get(version)) is None:
             from saga.contracts.avro import AvroCodec
 
-            codec = self._codecs[version] = AvroCodec(self._sagas[version], self._registry)
+            codec = AvroCodec(self._sagas[version], self._registry, max_bytes=self._max_event_bytes)
+            self._codecs[version] = codec
         return codec
+
+    def limit(self, max_event_bytes: int) -> None:
+        """Encode and decode no event that is larger."""
+        self._max_event_bytes = max_event_bytes
+        for codec in self._codecs.values():
+            codec.max_bytes = max_event_bytes
 
     def use(self, registry: Registry) -> None:
         """Take the ids of schemas from this registry."""

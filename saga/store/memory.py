@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections import ChainMap
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -20,49 +19,19 @@ from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import StepStatus
 from saga.store.archive import Left, Listed, Search
+from saga.store.memory_letters import MemoryLetters
+from saga.store.memory_tables import MemoryTables
 from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Transaction, Waiting, Workflow
 
 _BUSY = {StepStatus.RUNNING, StepStatus.COMPENSATING}
 
 
-@dataclass(slots=True)
-class _Tables:
-    """Rows by key. A row is replaced, never altered, so an overlay is all that a rollback has to forget."""
-
-    partitions: MutableMapping[str, int] = field(default_factory=dict)
-    authors: MutableMapping[str, str] = field(default_factory=dict)
-    lanes: MutableMapping[tuple[str, int], Lane] = field(default_factory=dict)
-    workflows: MutableMapping[tuple[str, str], Workflow] = field(default_factory=dict)
-    outbox: MutableMapping[tuple[str, str], Mapping[str, OutboxRow]] = field(default_factory=dict)
-
-    def overlay(self) -> _Tables:
-        """The same rows, with a place of its own for what is written."""
-        return _Tables(*(ChainMap({}, getattr(self, table.name)) for table in fields(self)))
-
-    def absorb(self, overlay: _Tables) -> None:
-        for table in fields(self):
-            getattr(self, table.name).update(getattr(overlay, table.name).maps[0])
-
-    def rows(self, saga: str, workflow_id: str) -> list[OutboxRow]:
-        return sorted(self.outbox.get((saga, workflow_id), {}).values(), key=lambda row: row.sequence)
-
-    def workflow(self, saga: str, workflow_id: str) -> Workflow | None:
-        """A copy that its reader may alter."""
-        if (w := self.workflows.get((saga, workflow_id))) is None:
-            return None
-        return replace(
-            w,
-            fences={step: replace(fence) for step, fence in w.fences.items()},
-            inbox={id_: replace(received) for id_, received in w.inbox.items()},
-            unpublished={row.id for row in self.rows(saga, workflow_id) if row.offset is None},
-        )
-
-
-class MemoryUnit:
+class MemoryUnit(MemoryLetters):
     """An open transaction: the caller's connection, and overlays for what the engine writes."""
 
-    def __init__(self, connection: sqlite3.Connection, tables: _Tables, clock: Clock) -> None:
+    def __init__(self, connection: sqlite3.Connection, tables: MemoryTables, clock: Clock) -> None:
         self.workflow_id: str | None = None
+        super().__init__(tables.letters)
         self.tables, self._clock = tables, clock
         self._connection: sqlite3.Connection | None = connection
 
@@ -149,7 +118,8 @@ class MemoryUnit:
 
     def parked(self, saga: str, lane: int) -> list[tuple[str, int]]:
         found = [w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane == lane]
-        return [(r.topic, r.offset) for w in found for r in w.inbox.values() if r.state == "recorded"]
+        recorded = [(r.topic, r.offset) for w in found for r in w.inbox.values() if r.state == "recorded"]
+        return recorded + [(one.place.topic, one.place.offset) for one in self.queued(saga) if one.lane == lane]
 
     def _alter(self, report: Published, change: Callable[[OutboxRow], OutboxRow | None]) -> None:
         rows = self.tables.rows(report.saga, report.workflow_id)
@@ -163,6 +133,12 @@ class MemoryUnit:
         self.tables.lanes[lane.saga, lane.number] = replace(
             held, offsets=dict(lane.offsets), batch=lane.batch, acks=lane.acks, gaps=lane.gaps
         )
+
+    def count(self, lane: Lane) -> None:
+        held = self.tables.lanes.get((lane.saga, lane.number))
+        if held is None or held.epoch != lane.epoch:
+            raise LaneFenced(lane.saga, lane.number, lane.epoch)
+        self.tables.lanes[lane.saga, lane.number] = replace(held, trials=dict(lane.trials))
 
     def technical(self, error: Exception) -> StoreError | None:
         return None
@@ -198,11 +174,11 @@ class MemoryStore:
         self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         # a joined transaction leaves a row here: whether the row survived tells whether its caller committed
         self.connection.execute("CREATE TABLE saga_joined (number INTEGER PRIMARY KEY)")
-        self._tables = _Tables()
+        self._tables = MemoryTables()
         self._lock = threading.RLock()
         self._open: MemoryUnit | None = None
         self._closed = False
-        self._joined: list[tuple[int, _Tables]] = []
+        self._joined: list[tuple[int, MemoryTables]] = []
         self._joins = self._commits = 0
         self._seen = threading.local()
 
@@ -251,7 +227,7 @@ class MemoryStore:
                 self._tables.authors[saga] = participant
             before = self._tables.lanes.get((saga, lane)) or Lane(saga, lane, epoch=0)
             self._tables.lanes[saga, lane] = replace(before, epoch=before.epoch + 1, clean=False)
-            return replace(before, epoch=before.epoch + 1, offsets=dict(before.offsets))
+            return replace(before, epoch=before.epoch + 1, offsets=dict(before.offsets), trials=dict(before.trials))
 
     def committed(self, lane: Lane) -> bool:
         with self._idle():
@@ -262,7 +238,7 @@ class MemoryStore:
         with self._idle():
             held = self._tables.lanes.get((lane.saga, lane.number))
             if held and held.epoch == lane.epoch:
-                self._tables.lanes[lane.saga, lane.number] = replace(held, clean=True)
+                self._tables.lanes[lane.saga, lane.number] = replace(held, clean=True, trials={})
 
     def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
         with self._reading():
@@ -364,7 +340,7 @@ class MemoryStore:
             self._joined.clear()
             cursor.execute("DELETE FROM saga_joined")
 
-    def _absorb(self, tables: _Tables) -> None:
+    def _absorb(self, tables: MemoryTables) -> None:
         self._tables.absorb(tables)
         self._commits += 1
 

@@ -10,6 +10,7 @@ Every adapter passes the conformance suite in `tests/contract/test_store.py`. Th
 | saga_fence      | (saga, workflow, own step)       | orders action and compensation whatever arrives first          |
 | saga_inbox      | event taken in                   | dedup, and the facts known of an open workflow                 |
 | saga_outbox     | event to be published            | written with the business change                               |
+| saga_dead_letter| record that cannot be taken in   | kept whole, with the reason, until somebody decides            |
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from saga.contracts.message import Headers
 from saga.errors import StoreError
 from saga.protocol.facts import Fact, FactStatus, StepStatus, WorkflowStatus, stated
+from saga.store.dead_letter import DeadLetters
 
 
 class Result(Protocol):
@@ -200,7 +202,8 @@ class Lane:
 
     `offsets`: topic to the next offset to be read, everything before it is in the store; `batch` is the number of the last
     committed unit of work; `clean` tells whether the previous owner ended in an orderly way. `acks` is what the owner keeps of
-    acknowledgments, JSON to the store; `gaps` are the spans of each topic that were never taken in.
+    acknowledgments, JSON to the store; `gaps` are the spans of each topic that were never taken in. `trials` says what was
+    begun, and how often, while a process might die of it.
     """
 
     saga: str
@@ -211,10 +214,11 @@ class Lane:
     clean: bool = True
     acks: dict[str, Any] = field(default_factory=dict)
     gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    trials: dict[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable
-class Unit(Transaction, Protocol):
+class Unit(Transaction, DeadLetters, Protocol):
     """An open transaction as the engine sees it.
 
     Its end raises CommitUnknown, StoreConflict or StatementFailed where a driver can tell; any StoreError else means that
@@ -274,11 +278,15 @@ class Unit(Transaction, Protocol):
         ...
 
     def parked(self, saga: str, lane: int) -> list[tuple[str, int]]:
-        """(topic, offset) of the facts of this lane that are recorded and not handled."""
+        """(topic, offset) of the facts of this lane that are not handled: recorded ones, and those of an unknown version."""
         ...
 
     def technical(self, error: Exception) -> StoreError | None:
         """What a driver's exception says of the database itself; None if the statement that raised it is to blame."""
+        ...
+
+    def count(self, lane: Lane) -> None:
+        """Store the lane's trials if its epoch still holds, else raise LaneFenced. A release forgets them."""
         ...
 
     def advance(self, lane: Lane) -> None:

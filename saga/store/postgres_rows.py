@@ -12,6 +12,7 @@ import orjson
 
 from saga.errors import StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
+from saga.store.dead_letter import DeadLetter, headers_text, letter_of
 from saga.store.json_columns import exceptions_of, exceptions_text, interventions_of, interventions_text
 from saga.store.port import Fence, Lane, OutboxRow, Published, Received, Workflow
 
@@ -176,9 +177,33 @@ def outbox_row(row: Sequence[Any]) -> OutboxRow:
 def lane_of_row(saga: str, lane: int, row: Sequence[Any], *, clean: bool) -> Lane:
     """The row as `claim` and `lanes` return it."""
     epoch, batch, *columns = row
-    offsets, acks, gaps = (orjson.loads(column) for column in columns)
+    offsets, acks, gaps, trials = (orjson.loads(column) for column in columns)
     skipped = {topic: [(begin, end) for begin, end in spans] for topic, spans in gaps.items()}
-    return Lane(saga, lane, epoch, batch, offsets, clean, acks, skipped)
+    return Lane(saga, lane, epoch, batch, offsets, clean, acks, skipped, trials)
+
+
+def letter_fields(letter: DeadLetter) -> dict[str, Any]:
+    """Parameters for `bury`."""
+    return {
+        **letter.place._asdict(),
+        "key": letter.key,
+        "value": letter.value,
+        "headers": headers_text(letter.headers),
+        "reason": letter.reason.value,
+        "error": letter.error,
+        "workflow_id": letter.workflow_id,
+        "version": letter.version,
+        "recorded": letter.recorded,
+        "state": letter.state.value,
+        "changed": letter.changed,
+        "changed_by": letter.changed_by,
+        "note": letter.note,
+    }
+
+
+def letter_from(row: Sequence[Any]) -> DeadLetter:
+    """The row as `recalled` and `letters` select it."""
+    return letter_of(row, row[11].astimezone(UTC), _utc(row[13]))
 
 
 @lru_cache(maxsize=1024)

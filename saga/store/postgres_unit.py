@@ -6,8 +6,10 @@ whose statement failed, else with StatementFailed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -16,12 +18,15 @@ import psycopg
 from saga.clock import Clock
 from saga.errors import LaneFenced, StoreConflict, StoreError
 from saga.store.archive import Listed, Search
+from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place
 from saga.store.port import Changes, Lane, OutboxRow, Published, Waiting, Workflow
 from saga.store.postgres_pipeline import Answer, Pipeline
 from saga.store.postgres_rows import (
     fence_columns,
     fence_of,
     iso,
+    letter_fields,
+    letter_from,
     mark_columns,
     outbox_columns,
     outbox_row,
@@ -158,11 +163,35 @@ class PostgresUnit:
         place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch, "batch": lane.batch}
         place |= {name: orjson.dumps(column).decode() for name, column in held.items()}
 
-        def fenced(error: Exception) -> StoreError | None:
-            is_ours = not isinstance(error, psycopg.errors.DivisionByZero)
-            return None if is_ours else LaneFenced(lane.saga, lane.number, lane.epoch)
+        self.pipeline.add("advance", place, excuse=_fenced(lane))
+        self._end_of_verb()
 
-        self.pipeline.add("advance", place, excuse=fenced)
+    def count(self, lane: Lane) -> None:
+        place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch}
+        self.pipeline.add("count", {**place, "trials": orjson.dumps(lane.trials).decode()}, excuse=_fenced(lane))
+
+    def bury(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            self.pipeline.add("bury", letter_fields(letter))
+        self._end_of_verb()
+
+    def exhume(self, places: Collection[Place]) -> None:
+        for place in places:
+            self.pipeline.add("exhume", place._asdict())
+        self._end_of_verb()
+
+    def recalled(self, saga: str, lanes: Collection[int], versions: Collection[int], limit: int) -> list[DeadLetter]:
+        rows = self.pipeline.rows("recalled", saga=saga, lanes=[*lanes], versions=[*versions], limit=limit)
+        return [letter_from(row) for row in rows]
+
+    def letters(self, wanted: LetterSearch, limit: int) -> list[DeadLetter]:
+        given = {name: value.value if isinstance(value, StrEnum) else value for name, value in asdict(wanted).items()}
+        return [letter_from(row) for row in self.pipeline.rows("letters", **given, limit=limit)]
+
+    def settle(self, places: Collection[Place], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
+        decided = {"state": state.value, "changed": now, "changed_by": by, "note": note}
+        for place in places:
+            self.pipeline.add("settle", {**place._asdict(), **decided})
         self._end_of_verb()
 
     def commit(self) -> None:
@@ -217,3 +246,13 @@ class PostgresUnit:
         if not self._own:
             self._announce()
             self.pipeline.send()
+
+
+def _fenced(lane: Lane) -> Callable[[Exception], StoreError | None]:
+    """What it means that a statement on the lane's own row divides by zero."""
+
+    def excuse(error: Exception) -> StoreError | None:
+        is_ours = not isinstance(error, psycopg.errors.DivisionByZero)
+        return None if is_ours else LaneFenced(lane.saga, lane.number, lane.epoch)
+
+    return excuse

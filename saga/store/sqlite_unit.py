@@ -18,6 +18,7 @@ from saga.clock import Clock
 from saga.errors import LaneFenced, LifecycleError, StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.archive import Listed, Search
+from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, headers_text, letter_of
 from saga.store.json_columns import exceptions_of, exceptions_text, interventions_of, interventions_text
 from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Received, Waiting, Workflow
 from saga.store.sqlite_tables import engine_statements, store_error
@@ -123,11 +124,33 @@ class SqliteUnit:
         if self.query("advance", lane.saga, lane.number, lane.epoch, lane.batch, *held).rowcount == 0:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
 
+    def count(self, lane: Lane) -> None:
+        trials = orjson.dumps(lane.trials).decode()
+        if self.query("count", lane.saga, lane.number, lane.epoch, trials).rowcount == 0:
+            raise LaneFenced(lane.saga, lane.number, lane.epoch)
+
     def technical(self, error: Exception) -> StoreError | None:
         if not isinstance(error, sqlite3.Error):
             return None
         _, _, code = getattr(error, "sqlite_errorname", "").partition("_")
         return store_error(self._path, error) if code.partition("_")[0] in _OF_THE_FILE else None
+
+    def bury(self, letters: Sequence[DeadLetter]) -> None:
+        self._write("bury", [_letter_row(letter) for letter in letters])
+
+    def exhume(self, places: Collection[Place]) -> None:
+        self._write("exhume", [*places])
+
+    def recalled(self, saga: str, lanes: Collection[int], versions: Collection[int], limit: int) -> list[DeadLetter]:
+        given = (orjson.dumps([*numbers]).decode() for numbers in (lanes, versions))
+        return [_letter(row) for row in self.query("recalled", saga, *given, limit)]
+
+    def letters(self, wanted: LetterSearch, limit: int) -> list[DeadLetter]:
+        place = (wanted.saga, wanted.topic, wanted.partition, wanted.offset)
+        return [_letter(row) for row in self.query("letters", *place, wanted.reason, wanted.state, wanted.workflow_id, limit)]
+
+    def settle(self, places: Collection[Place], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
+        self._write("settle", [(state, iso(now), by, note, *place) for place in places])
 
     def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
         return [outbox_row(row) for row in self.query("outbox_of_workflow", saga, workflow_id)]
@@ -295,6 +318,18 @@ def outbox_row(row: Sequence[Any]) -> OutboxRow:
 
 def lane_of_row(saga: str, lane: int, row: Sequence[Any], *, clean: bool) -> Lane:
     """The row as `lane` selects it."""
-    epoch, batch, offsets, _, acks, gaps = row
+    epoch, batch, offsets, _, acks, gaps, trials = row
     skipped = {topic: [(begin, end) for begin, end in spans] for topic, spans in orjson.loads(gaps).items()}
-    return Lane(saga, lane, epoch, batch, orjson.loads(offsets), clean, orjson.loads(acks), skipped)
+    return Lane(saga, lane, epoch, batch, orjson.loads(offsets), clean, orjson.loads(acks), skipped, orjson.loads(trials))
+
+
+def _letter_row(letter: DeadLetter) -> tuple[Any, ...]:
+    return (
+        *letter.place, letter.key, letter.value, headers_text(letter.headers), letter.reason, letter.error,
+        letter.workflow_id, letter.version, iso(letter.recorded), letter.state, _iso(letter.changed), letter.changed_by,
+        letter.note,
+    )  # fmt: skip
+
+
+def _letter(row: Sequence[Any]) -> DeadLetter:
+    return letter_of(row, datetime.fromisoformat(row[11]), _moment(row[13]))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import methodcaller
 from typing import TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
@@ -15,6 +16,7 @@ from saga.transport.port import Partition, Record
 log = logging.getLogger("saga.transport.kafka")
 Client = TypeVar("Client")
 
+UNREADABLE_NAMES = "(a header's name is not UTF-8)"
 UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 # librdkafka repeats by itself whatever repeating can help, and says `retriable` only of transactions: so these are listed.
 _HOPELESS = frozenset(
@@ -71,14 +73,24 @@ def partition_of(message: Message) -> Partition:
     return Partition(topic, number)
 
 
+# In a call of its own, which looks whether the client has left an exception behind: it answers with half a list then.
+_headers_of = methodcaller("headers")
+
+
 def record_of(message: Message) -> Record:
     """The record as it is."""
     topic, number, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None
     assert number is not None
     assert offset is not None
-    headers = cast("list[tuple[str, bytes | None]]", message.headers() or ())
-    return Record(topic, number, offset, message.key(), message.value(), headers)
+    return Record(topic, number, offset, message.key(), message.value(), _headers(message))
+
+
+def _headers(message: Message) -> Sequence[tuple[str, bytes | None]]:
+    try:
+        return cast("list[tuple[str, bytes | None]]", _headers_of(message) or ())
+    except (SystemError, UnicodeDecodeError):  # confluent-kafka hands none over if one name is no UTF-8
+        return ((UNREADABLE_NAMES, None),)
 
 
 def kafka_partition(partition: Partition, offset: int | None = None) -> TopicPartition:

@@ -86,7 +86,7 @@ class MemoryBroker:
                 return Delivery(outbound.token, error=error)
             records = self.logs[partition]
             offset = len(records)
-            headers = [(name, value.encode()) for name, value in outbound.headers]
+            headers = [(name, v.encode() if isinstance(v, str) else v) for name, v in outbound.headers]
             records.append(Record(partition.topic, partition.number, offset, outbound.key, outbound.value, headers))
             self.changed.notify_all()
             return Delivery(outbound.token, offset)

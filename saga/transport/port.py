@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from saga.contracts.message import Headers
 from saga.errors import BrokerError, OffsetOutOfRange
 
 
@@ -28,6 +27,10 @@ class Record(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
+RecordHeaders = Sequence[tuple[str, str | bytes | None]]
+"""Headers to be written; texts as UTF-8."""
+
+
 class Outbound(NamedTuple):
     """One record to be published to an explicit partition; `token` comes back with its delivery report."""
 
@@ -35,8 +38,8 @@ class Outbound(NamedTuple):
     topic: str
     partition: int
     key: bytes | None
-    value: bytes
-    headers: Headers
+    value: bytes | None
+    headers: RecordHeaders
 
 
 @dataclass(frozen=True, slots=True)

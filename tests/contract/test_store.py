@@ -612,6 +612,31 @@ def test_whether_a_unit_was_committed_can_be_asked_of_its_owner_only(store: Arch
     assert (before, after, ahead, store.committed(lane)) == (False, True, False, False)
 
 
+def test_what_was_begun_is_known_to_the_next_owner_until_a_lane_is_released(store: ArchivedStore) -> None:
+    owner = store.claim("checkout", 0, 4)
+    with store.unit() as unit:
+        unit.count(replace(owner, trials={"checkout.events@7": 2}))
+
+    successor = store.claim("checkout", 0, 4)
+    store.release(successor)
+
+    assert (owner.trials, successor.trials) == ({}, {"checkout.events@7": 2})
+    assert store.claim("checkout", 0, 4).trials == {}
+
+
+def test_a_former_owner_counts_nothing(store: ArchivedStore) -> None:
+    former = store.claim("checkout", 0, 4)
+    store.claim("checkout", 0, 4)
+
+    def begin() -> None:
+        with store.unit() as unit:
+            unit.count(replace(former, trials={"checkout.events@7": 1}))
+
+    with pytest.raises(LaneFenced):
+        begin()
+    assert store.claim("checkout", 0, 4).trials == {}
+
+
 def test_lanes_are_owned_one_by_one(store: ArchivedStore) -> None:
     lane = store.claim("checkout", 0, 4)
     store.claim("checkout", 1, 4)

@@ -329,7 +329,7 @@ def test_events_of_a_web_request_and_of_the_lane_are_published_in_order_of_their
         settle(loop)
         loop.abandon()
 
-    of_the_first = [dict(row.headers)["ce_sequence"] for row in published if row.key == b"trip-1"]
+    of_the_first = [str(dict(row.headers)["ce_sequence"]) for row in published if row.key == b"trip-1"]
     assert early == [b"trip-2"]
     assert of_the_first[:2] == ["1", "2"]
     assert of_the_first == sorted(of_the_first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from io import BytesIO
@@ -11,11 +12,13 @@ from uuid import UUID
 
 import fastavro
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from saga import Saga
 from saga.contracts.avro import MAX_EVENT_BYTES, AvroCodec
 from saga.contracts.schema import Schema, fingerprint
-from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound
+from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound, UnknownSchema
 from saga.transport.kafka_settings import MIN_RECORD_BYTES
 
 FIELDS: Mapping[str, tuple[Any, Any]] = {
@@ -175,7 +178,7 @@ def test_what_another_version_wrote_is_read_as_this_one() -> None:
 def test_an_id_that_the_registry_does_not_know_is_no_event_of_ours() -> None:
     codec = AvroCodec(TEXT, Registered({}))  # type: ignore[arg-type]
 
-    with pytest.raises(DecodeError, match="was written with schema 9, which the registry does not know"):
+    with pytest.raises(UnknownSchema, match="was written with schema 9, which the registry does not know"):
         codec.decode(NAME, b"\0\0\0\0\x09abc")
 
 
@@ -187,3 +190,72 @@ def test_another_version_that_could_kill_the_decoder_is_not_decoded() -> None:
 
     with pytest.raises(DecodeError, match=r"in which type shop\.Everything contains itself: it is not decoded"):
         codec.decode(NAME, b"\0\0\0\0\x08" + b"\x02" * 100_000)
+
+
+def of(*types: Any) -> Schema:
+    """What some other version of the event looked like."""
+    fields = [{"name": f"f{number}", "type": type} for number, type in enumerate(types)]
+    return {"type": "record", "name": "Everything", "namespace": "shop", "fields": fields}
+
+
+COUNT_OF_MANY = b"\x80\x80\x80\x80\x80\x80\x80\x80\x40"  # 2^61, as Avro writes it
+
+
+@pytest.mark.parametrize("items", ["boolean", "float", "double", {"type": "fixed", "name": "F", "size": 4}, "string", "int"])
+@pytest.mark.parametrize("kind", ["array", "map"])
+def test_a_collection_that_claims_more_than_its_bytes_can_hold_is_refused_at_once(items: Any, kind: str) -> None:
+    other = of({"type": kind, "items": items, "values": items})
+    codec = AvroCodec(TEXT, Registered(other))  # type: ignore[arg-type]
+
+    with pytest.raises(DecodeError, match="cannot be read: EOFError"):
+        codec.decode(NAME, b"\0\0\0\0\x08" + COUNT_OF_MANY + b"\x02")
+
+
+def test_a_number_that_would_take_minutes_is_refused_at_once() -> None:
+    other = of({"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2})
+    codec = AvroCodec(TEXT, Registered(other))  # type: ignore[arg-type]
+
+    with pytest.raises(DecodeError, match="found a decimal of 800000 bytes; at most 1024 are read"):
+        codec.decode(NAME, b"\0\0\0\0\x08" + b"\x80\xd4\x61" + b"\x7f" * 800_000)
+
+
+def test_bytes_behind_the_event_are_refused() -> None:
+    codec = AvroCodec(TEXT)
+
+    with pytest.raises(DecodeError, match="cannot be read: 3 bytes are left over"):
+        codec.decode(NAME, codec.encode(NAME, {"text": "hello"}) + b"\0\0\0")
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ("string", "cannot be read|makes no sense"),
+        (None, "makes no sense"),
+        ({"type": "record"}, "makes no sense"),
+        ({"type": "enum", "name": "E", "symbols": ["a"]}, "it is a str, expected a record"),
+        (of("shop.Missing"), "makes no sense: UnknownType"),
+        (of({"type": "array"}), "makes no sense"),
+        (of("long"), "SchemaResolutionError"),
+    ],
+)
+def test_a_schema_of_the_registry_that_makes_no_sense_here_is_no_reason_to_stop(schema: Any, why: str) -> None:
+    codec = AvroCodec(TEXT, Registered(schema))  # type: ignore[arg-type]
+
+    with pytest.raises(DecodeError, match=why):
+        codec.decode(NAME, b"\0\0\0\0\x08\0")
+
+
+def test_an_id_that_no_registry_gives_out_is_not_asked_for() -> None:
+    codec = AvroCodec(TEXT, Registered({}))  # type: ignore[arg-type]
+
+    with pytest.raises(DecodeError, match="beyond all that a registry gives out"):
+        codec.decode(NAME, b"\0\xff\xff\xff\xff\0")
+
+
+@given(st.binary(max_size=200))
+def test_whatever_the_bytes_say_they_are_read_or_refused(body: bytes) -> None:
+    codec = AvroCodec(TEXT)
+    prefix = codec.encode(NAME, {"text": ""})[:5]
+
+    with suppress(DecodeError):
+        assert isinstance(codec.decode(NAME, prefix + body)["text"], str)

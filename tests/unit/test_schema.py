@@ -112,10 +112,44 @@ def test_what_lets_few_bytes_kill_a_decoder_is_found(schema: Schema, hazard: str
     assert any(found.startswith(hazard) for found in hazards(schema))
 
 
+def nested(depth: int, inner: Any = "string") -> Any:
+    """Lists of lists of ..."""
+    for _ in range(depth):
+        inner = {"type": "array", "items": inner}
+    return inner
+
+
+def doubling(steps: int) -> Schema:
+    """Each type has the one before twice, so that a few bytes of schema come to 2^steps values without any byte."""
+    first = record("T0", "null", "null")
+    return record("Doubling", first, *(record(f"T{n}", f"shop.T{n - 1}", f"shop.T{n - 1}") for n in range(1, steps)))
+
+
+def chain(length: int) -> Schema:
+    """Each type has the one before, side by side in the schema."""
+    return record("Chain", record("T0", "string"), *(record(f"T{n}", f"shop.T{n - 1}") for n in range(1, length)))
+
+
+@pytest.mark.parametrize(
+    ("schema", "hazard"),
+    [
+        (record("Deep", nested(5000)), "types are written more than 64 deep"),
+        (chain(3000), "types contain each other more than 64 deep"),
+        (doubling(40), "a type comes to more than 100000 parts"),
+    ],
+    ids=["deep", "chain", "doubling"],
+)
+def test_what_takes_a_decoder_too_long_or_too_deep_is_found_at_once(schema: Schema, hazard: str) -> None:
+    assert [found[: len(hazard)] for found in hazards(schema)] == [hazard]
+
+
 @pytest.mark.parametrize(
     "schema",
     [
         inline(ORDER, TYPES),
+        record("Nested", nested(30)),
+        chain(20),
+        doubling(10),
         record("Empty"),
         record("Twice", LINE, "shop.Line"),
         record("Flags", {"type": "array", "items": ["null", "string"]}, {"type": "map", "values": "null"}),

@@ -34,7 +34,10 @@ GROUP BY w.workflow_id, w.opened ORDER BY w.opened, w.workflow_id;
 
 -- name: parked
 SELECT topic, record_offset FROM saga_inbox
-WHERE saga = %(saga)s AND record_partition = %(lane)s AND state = 'recorded';
+WHERE saga = %(saga)s AND record_partition = %(lane)s AND state = 'recorded'
+UNION ALL
+SELECT topic, record_offset FROM saga_dead_letter
+WHERE saga = %(saga)s AND record_partition = %(lane)s AND state = 'waiting' AND reason = 'unknown-version';
 
 -- name: due
 SELECT w.lane, w.workflow_id

@@ -11,20 +11,23 @@ SELECT participant FROM saga_topics WHERE saga = ?1;
 UPDATE saga_topics SET participant = ?2 WHERE saga = ?1 AND participant IS NOT ?2;
 
 -- name: lane
-SELECT epoch, batch, offsets, clean, acks, gaps FROM saga_lane WHERE saga = ?1 AND lane = ?2;
+SELECT epoch, batch, offsets, clean, acks, gaps, trials FROM saga_lane WHERE saga = ?1 AND lane = ?2;
 
 -- name: lanes
-SELECT saga, lane, epoch, batch, offsets, clean, acks, gaps FROM saga_lane ORDER BY saga, lane;
+SELECT saga, lane, epoch, batch, offsets, clean, acks, gaps, trials FROM saga_lane ORDER BY saga, lane;
 
 -- name: claim
 INSERT INTO saga_lane (saga, lane, epoch, batch, offsets, clean) VALUES (?1, ?2, 1, 0, '{}', 0)
 ON CONFLICT (saga, lane) DO UPDATE SET epoch = epoch + 1, clean = 0;
 
 -- name: release
-UPDATE saga_lane SET clean = 1 WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
+UPDATE saga_lane SET clean = 1, trials = '{}' WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
 
 -- name: advance
 UPDATE saga_lane SET batch = ?4, offsets = ?5, acks = ?6, gaps = ?7 WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
+
+-- name: count
+UPDATE saga_lane SET trials = ?4 WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
 
 -- name: take_write_lock
 DELETE FROM saga_topics WHERE FALSE;

@@ -25,7 +25,10 @@ WHERE f.saga = ?1 AND f.status IN ('running', 'compensating') AND w.lane = ?2
 GROUP BY w.workflow_id ORDER BY w.opened, w.workflow_id;
 
 -- name: parked
-SELECT topic, record_offset FROM saga_inbox WHERE saga = ?1 AND record_partition = ?2 AND state = 'recorded';
+SELECT topic, record_offset FROM saga_inbox WHERE saga = ?1 AND record_partition = ?2 AND state = 'recorded'
+UNION ALL
+SELECT topic, record_offset FROM saga_dead_letter
+WHERE saga = ?1 AND record_partition = ?2 AND state = 'waiting' AND reason = 'unknown-version';
 
 -- name: due
 SELECT w.lane, w.workflow_id

@@ -1,0 +1,251 @@
+"""`saga dead-letters`: what could not be taken in is seen, and somebody's decision on it stays on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saga import Saga as Contracts
+from saga import assembly
+from saga.cli.connect import connect_headers
+from saga.contracts.avro import AvroCodec
+from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
+from saga.store.sqlite import SqliteStore
+from saga.transport.memory import MemoryBroker
+from saga.transport.port import Outbound, Partition
+from tests.commands import Commands, Said
+
+Saga = Callable[..., Said]
+KEPT = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+CHECKOUT = Path(__file__).parents[2] / "schemas" / "checkout"
+
+
+@pytest.fixture
+def saga(tmp_path: Path) -> Saga:
+    """Commands that find the database `stock.db`."""
+    return partial(Commands(tmp_path), SAGA_DATABASE="sqlite:///stock.db")
+
+
+def letter(offset: int, *, topic: str = "checkout.events", **fields: Any) -> DeadLetter:
+    known: dict[str, Any] = {
+        "key": b"order-1",
+        "value": b"\x00garbage",
+        "headers": (("trace", b"\xff"), ("empty", None)),
+        "reason": Reason.HEADERS,
+        "error": f"record {topic}/0@{offset} has no header 'ce_type'",
+        "recorded": KEPT + timedelta(seconds=offset),
+    }
+    return DeadLetter(place=Place("checkout", topic, 0, offset), **{**known, **fields})
+
+
+def known(folder: Path, *letters: DeadLetter) -> None:
+    with closing(SqliteStore(folder / "stock.db", migrate=True)) as store, store.unit() as unit:
+        unit.bury(letters)
+
+
+def states(folder: Path) -> dict[int, LetterState]:
+    with closing(SqliteStore(folder / "stock.db")) as store, store.unit() as unit:
+        return {one.place.offset: one.state for one in unit.letters(LetterSearch(), 100)}
+
+
+def test_letters_of_one_cause_are_one_line(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, *(letter(n) for n in range(3)), letter(9, reason=Reason.KEY, error="its key is None"))
+
+    head, first, second = saga("dead-letters", "list").out.splitlines()
+
+    assert head.split() == ["count", "saga", "topic", "reason", "state", "since", "error", "for", "example"]
+    assert first.split()[:5] == ["3", "checkout", "checkout.events", "headers", "waiting"]
+    assert first.endswith("record # has no header 'ce_type'  checkout.events/0@0")
+    assert second.split()[:5] == ["1", "checkout", "checkout.events", "key", "waiting"]
+
+
+def test_each_letter_can_be_seen_and_filtered(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, letter(1), letter(2, reason=Reason.KEY), letter(3, topic="checkout.compensations", reason=Reason.KEY))
+
+    found = saga("dead-letters", "list", "--all", "--reason-class", "key", "--topic", "checkout.events", "--json").json
+
+    [one] = found["letters"]
+    assert (one["place"], one["reason"], one["value"]) == ("checkout.events/0@2", "key", b"\x00garbage".hex())
+    assert one["headers"] == [["trace", "ff"], ["empty", None]]
+
+
+def test_a_database_without_letters_says_so(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path)
+
+    said = saga("dead-letters", "list")
+
+    assert (said.code, said.out) == (0, "")
+    assert "no dead letters in sqlite:///stock.db" in said.err
+
+
+def test_a_letter_is_shown_with_its_bytes_and_what_can_be_done(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, letter(7, value=bytes(range(48, 66))))
+
+    lines = saga("dead-letters", "show", "checkout.events/0@7").out.splitlines()
+
+    assert lines[0] == "checkout.events/0@7 of saga checkout: waiting, headers"
+    assert "  > saga dead-letters requeue checkout.events/0@7" in lines
+    assert "  header trace '\\xff'" in lines
+    assert "  header empty null" in lines
+    assert "    00000000  30 31 32 33 34 35 36 37 38 39 3a 3b 3c 3d 3e 3f  0123456789:;<=>?" in lines
+    assert "    00000010  40 41                                            @A" in lines
+
+
+def test_what_can_be_read_of_a_letter_is_told(saga: Saga, tmp_path: Path) -> None:
+    value = AvroCodec(Contracts.load(CHECKOUT)).encode(
+        "checkout.StockReserved", {"order_id": "w1", "units": 2, "country": "Spain"}
+    )
+    headers = {
+        "ce_id": "e1", "ce_subject": "w1", "ce_time": "2026-03-01T03:00:00Z", "ce_sequence": "1", "ce_saga": "checkout",
+        "ce_type": "checkout.StockReserved", "ce_source": "stock", "ce_sagaversion": "7", "ce_step": "reserve",
+        "ce_status": "done",
+    }  # fmt: skip
+    raw = tuple((name, text.encode()) for name, text in headers.items())
+    known(tmp_path, letter(1, headers=raw, value=value), letter(2, headers=raw))
+
+    readable = saga("dead-letters", "show", "checkout.events/0@1", "--schemas", CHECKOUT, "--json").json["readable"]
+    broken = saga("dead-letters", "show", "checkout.events/0@2", "--schemas", CHECKOUT, "--json").json["readable"]
+
+    assert (readable["type"], readable["workflow"]) == ("checkout.StockReserved", "w1")
+    assert readable["value"] == {"order_id": "w1", "units": 2, "country": "Spain"}
+    assert "expected 00 and the schema id" in broken["value"]
+
+
+@pytest.mark.parametrize("place", ["checkout.events", "checkout.events/0", "a/b@c", "@1"])
+def test_a_place_that_is_none_is_refused(saga: Saga, tmp_path: Path, place: str) -> None:
+    known(tmp_path)
+
+    said = saga("dead-letters", "show", place)
+
+    assert said.code == 2
+    assert "expected TOPIC/PARTITION@OFFSET" in said.err
+
+
+def test_a_letter_that_is_not_there_is_not_shown(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path)
+
+    said = saga("dead-letters", "show", "checkout.events/0@1")
+
+    assert said.code == 1
+    assert "no dead letter in sqlite:///stock.db: checkout.events/0@1" in said.err
+
+
+def test_a_dry_run_says_which_and_changes_nothing(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, letter(1), letter(2))
+
+    said = saga("dead-letters", "discard", "--saga", "checkout", "--reason", "a test", "--dry-run")
+
+    assert said.out.splitlines() == ["checkout.events/0@1 would be discarded", "checkout.events/0@2 would be discarded"]
+    assert set(states(tmp_path).values()) == {LetterState.WAITING}
+
+
+def test_discarded_letters_stay_with_who_and_why(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, letter(1), letter(2, reason=Reason.KEY))
+
+    said = saga("dead-letters", "discard", "--reason-class", "headers", "--reason", "a test record", "--by", "ann")
+
+    assert said.out == "checkout.events/0@1 is discarded\n"
+    assert states(tmp_path) == {1: LetterState.DISCARDED, 2: LetterState.WAITING}
+    one = saga("dead-letters", "show", "checkout.events/0@1", "--json").json
+    assert (one["changed_by"], one["note"]) == ("ann", "a test record")
+
+
+def test_bulk_commands_leave_alone_what_was_decided_and_a_named_one_is_decided_anew(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, letter(1, state=LetterState.DISCARDED), letter(2))
+
+    bulk = saga("dead-letters", "requeue", "--topic", "checkout.events", "--json").json["requeued"]
+    named = saga("dead-letters", "requeue", "checkout.events/0@1", "--json").json["requeued"]
+
+    assert (bulk, named) == (["checkout.events/0@2"], ["checkout.events/0@1"])
+    assert set(states(tmp_path).values()) == {LetterState.REQUEUED}
+
+
+@pytest.mark.parametrize("arguments", [[], ["checkout.events/0@1", "--saga", "checkout"]])
+def test_which_letters_must_be_said_in_one_way(saga: Saga, tmp_path: Path, arguments: list[str]) -> None:
+    known(tmp_path)
+
+    said = saga("dead-letters", "requeue", *arguments)
+
+    assert said.code == 2
+    assert "say which: either places, or some of" in said.err
+
+
+def test_exported_letters_are_on_the_topic_as_they_were_with_the_headers_of_kafka_connect(
+    saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = MemoryBroker(["dead"], partitions=1)
+    monkeypatch.setattr(assembly, "broker", lambda settings: broker)
+    known(tmp_path, letter(5), letter(6, key=None, value=None))
+
+    said = saga("dead-letters", "export", "--saga", "checkout", "--to", "dead")
+
+    assert said.out.splitlines() == ["checkout.events/0@5 is exported", "checkout.events/0@6 is exported"]
+    first, second = broker.logs[Partition("dead", 0)]
+    assert (first.key, first.value, second.key, second.value) == (b"order-1", b"\x00garbage", None, None)
+    headers = dict(first.headers)
+    assert (headers["trace"], headers["empty"]) == (b"\xff", None)
+    assert [headers[f"__connect.errors.{name}"] for name in ("topic", "partition", "offset", "connector.name")] == [
+        b"checkout.events", b"0", b"5", b"checkout",
+    ]  # fmt: skip
+    assert states(tmp_path) == {5: LetterState.EXPORTED, 6: LetterState.EXPORTED}
+
+
+def test_connects_headers_are_all_there() -> None:
+    said = [name for name, _ in connect_headers(letter(1)) if name.startswith("__connect")]
+
+    assert said == [f"__connect.errors.{name}" for name in (
+        "topic", "partition", "offset", "connector.name", "task.id", "stage", "class.name", "exception.class.name",
+        "exception.message", "exception.stacktrace",
+    )]  # fmt: skip
+
+
+def test_what_the_broker_did_not_take_stays_as_it_was(saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(outbound: Outbound) -> str | None:
+        return "the disk is full" if outbound.key is None else None
+
+    broker = MemoryBroker(["dead"], partitions=1, fault=full)
+    monkeypatch.setattr(assembly, "broker", lambda settings: broker)
+    known(tmp_path, letter(1), letter(2, key=None))
+
+    said = saga("dead-letters", "export", "--saga", "checkout", "--to", "dead")
+
+    assert said.code == 1
+    assert "1 of 2 were not delivered" in said.err
+    assert states(tmp_path) == {1: LetterState.EXPORTED, 2: LetterState.WAITING}
+
+
+def test_a_topic_that_does_not_exist_is_named(saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly, "broker", lambda settings: MemoryBroker())
+    known(tmp_path, letter(1))
+
+    said = saga("dead-letters", "export", "--saga", "checkout", "--to", "dead")
+
+    assert said.code == 1
+    assert "there is no topic dead; create it" in said.err
+
+
+def test_a_workflow_is_shown_with_its_records_that_could_not_be_taken_in(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, letter(1, reason=Reason.UNKNOWN_VERSION, workflow_id="w1", version=2, error="it is of version 2"))
+
+    said = saga("show", "w1")
+
+    assert said.out.splitlines() == [
+        "dead letter checkout.events/0@1, waiting (unknown-version): it is of version 2",
+        "  > saga dead-letters show checkout.events/0@1",
+    ]
+    assert saga("show", "w1", "--json").json["dead_letters"] == ["checkout.events/0@1"]
+
+
+def test_the_doctor_counts_the_letters_that_nobody_has_decided_on(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, letter(1), letter(2), letter(3, state=LetterState.DISCARDED))
+
+    findings = {one["subject"]: one for one in saga("doctor", "--json").json["findings"]}
+
+    assert findings["dead letters"]["level"] == "warn"
+    assert findings["dead letters"]["text"] == "2 records could not be taken in"
