@@ -206,6 +206,12 @@ def fleet(
         note(tx, "confirm", "action")
         return TripConfirmed(trip=paid.trip)
 
+    @agency.evolve(TripCancelled, TripConfirmed)
+    def ended_again(told: TripCancelled | TripConfirmed, tx: Transaction) -> None:
+        note(tx, *(("confirm", "action") if isinstance(told, TripConfirmed) else ("book", "compensation")))
+
+    agency.unchanged_by(TripBooked)
+
     if external:
 
         @hotels.step(step="hotel", retry=patience, needs=needs)
@@ -238,6 +244,10 @@ def fleet(
             script.reach("free_hotel", booked.trip)
             return HotelFreed(trip=booked.trip)
 
+    @hotels.evolve(HotelBooked, HotelFull, HotelFreed)
+    def hotel_again(told: HotelBooked | HotelFull | HotelFreed, tx: Transaction) -> None:
+        note(tx, "hotel", "compensation" if isinstance(told, HotelFreed) else "action")
+
     @airline.step(retry=patience)
     async def flight(booked: TripBooked, tx: Transaction) -> FlightBooked | FlightFull | Pending:
         note(tx, "flight", "action")
@@ -251,6 +261,20 @@ def fleet(
         trip = booked.trip if booked else "never booked"
         script.reach("free_flight", trip)
         return FlightFreed(trip=trip)
+
+    @airline.evolve(FlightBooked, FlightFull)
+    def flight_again(told: FlightBooked | FlightFull, tx: Transaction) -> None:
+        note(tx, "flight", "action")
+
+    @airline.evolve(FlightFreed)
+    def freed_again(freed: FlightFreed, booked: FlightBooked | None, tx: Transaction) -> None:
+        if booked is None:  # it was still waiting for the world
+            note(tx, "flight", "action")
+        note(tx, "flight", "compensation")
+
+    @bank.evolve(TripPaid, TripDeclined)
+    def charged_again(told: TripPaid | TripDeclined, tx: Transaction) -> None:
+        note(tx, "pay", "action")
 
     def charge(trip: str, tx: Transaction) -> TripPaid | TripDeclined:
         note(tx, "pay", "action")
@@ -268,6 +292,10 @@ def fleet(
         def insure(booked: TripBooked, tx: Transaction) -> TripInsured:
             note(tx, "insure", "action")
             return TripInsured(trip=booked.trip)
+
+        @airline.evolve(TripInsured)
+        def insured_again(told: TripInsured, tx: Transaction) -> None:
+            note(tx, "insure", "action")
 
         @bank.step(step="pay", retry=patience, versions=[2])
         def pay_insured(

@@ -239,7 +239,8 @@ class Lanes:
                 raise StoreBehind(
                     f"{record.topic}/{record.partition}@{record.offset} holds fact {sequence} of {self.participant!r} about "
                     f"workflow {workflow_id}, but this database knows {found}: it was restored from a backup, or is not "
-                    f"the one that {self.participant!r} used. Nothing was run again. Put the right database back."
+                    f"the one that {self.participant!r} used. Nothing was run again. Put the right database back, "
+                    f"or make it anew from the topics: saga rebuild"
                 )
 
     def _start(self, partition: Partition) -> int | None:

@@ -13,6 +13,7 @@ from saga.errors import DefinitionError
 from saga.participant import handler
 from saga.participant.dependency import Dependency, Needs, Seconds, needed, seconds
 from saga.participant.escalation import Escalation, Listener
+from saga.participant.evolve import Evolution, Evolve
 from saga.participant.failure import Classify
 from saga.participant.handler import Act, Handler, Pending
 from saga.participant.retry import Retry
@@ -32,7 +33,7 @@ class Declarations:
     """The handlers of participant `name`, by version, step and act.
 
     `dependencies` are those that handlers may need, by name; `classifier` has the service's own word on failures; `escalation`
-    knows who is to be told of parked workflows.
+    knows who is to be told of parked workflows, `evolution` what own events leave in the service's tables.
     """
 
     def __init__(self, name: str, versions: Versions) -> None:
@@ -41,6 +42,7 @@ class Declarations:
         self.dependencies: dict[str, Dependency] = {}
         self.classifier: Classify | None = None
         self.escalation = Escalation()
+        self.evolution = Evolution(name, versions)
 
     @property
     def saga(self) -> Saga:
@@ -132,6 +134,24 @@ class Declarations:
             return function
 
         return declare
+
+    def evolve(self, *events: type[Event]) -> Callable[[Evolve], Evolve]:
+        """Declare what own events left in the service's tables, so that `saga rebuild` can fill them again.
+
+        The function is `(event, tx) -> None`; between the two it may take the events of the step's trigger or, for a
+        compensating event, the event that is undone. It writes rows and does nothing else: no worker ever calls it, and
+        while it runs there is nothing to publish to. Raises DefinitionError for what is no own event.
+        """
+
+        def declare(function: Evolve) -> Evolve:
+            self.evolution.add(function, events)
+            return function
+
+        return declare
+
+    def unchanged_by(self, *events: type[Event]) -> None:
+        """Declare that these own events left nothing in the service's tables."""
+        self.evolution.add_nothing(events)
 
     @overload
     def on_parked(self, function: Told, /) -> Told: ...

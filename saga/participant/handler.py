@@ -43,6 +43,7 @@ class Act(Enum):
     ACTION = "action"
     COMPENSATION = "compensation"
     RECORDING = "recording"
+    EVOLVE = "evolve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,22 @@ def recording(saga: Saga, step: Step, function: Callable[..., Any]) -> Handler:
         raise signature.wrong(f"parameters for {_names(_accepted(inputs))}", f"one that takes all of {_names(outcomes)}")
     if signature.hints.get("return") is not NoneType:
         raise signature.wrong(f"return annotation {signature.hints.get('return')}", "None")
+    return _handler(signature, inputs, {}, Retry())
+
+
+def evolve(saga: Saga, step: Step, event: str, function: Callable[..., Any]) -> Handler:
+    """Bind `function`, `(event, what it came of, tx) -> None`, as what an own event of `step` leaves in the service's tables.
+
+    What it came of is the step's trigger, or, for the compensating event, the event that it undoes.
+    """
+    signature = _Signature(saga, step, Act.EVOLVE, function)
+    inputs = signature.inputs(Transaction)
+    came_of = {*step.emits} if event == step.compensated else {*step.consumes}
+    if event not in inputs[0].views or not _accepted(inputs[1:]) <= came_of:
+        expected = f"first {event}, then nothing but {_names(came_of)}"
+        raise signature.wrong(f"parameters for {_names(inputs[0].views)}; {_names(_accepted(inputs[1:]))}", expected)
+    if signature.hints.get("return") is not NoneType or inspect.iscoroutinefunction(function):
+        raise signature.wrong(f"return annotation {signature.hints.get('return')}", "None, of a plain function")
     return _handler(signature, inputs, {}, Retry())
 
 

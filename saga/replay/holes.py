@@ -45,7 +45,7 @@ def _unreadable(history: History) -> Iterator[Hole]:
 def _gaps(history: History) -> Iterator[Hole]:
     for source, missing in sorted(history.gaps().items()):
         word = "event" if len(missing) == 1 else "events"
-        yield Hole("sequence", f"{word} {_ranges(missing)} of {source} {'is' if len(missing) == 1 else 'are'} missing")
+        yield Hole("sequence", f"{word} {ranges(missing)} of {source} {'is' if len(missing) == 1 else 'are'} missing")
 
 
 def _orphans(history: History) -> Iterator[Hole]:
@@ -91,7 +91,7 @@ def _short(event: str) -> str:
     return event.rpartition(".")[2]
 
 
-def _ranges(numbers: Sequence[int]) -> str:
+def ranges(numbers: Sequence[int]) -> str:
     """`1-3, 7`."""
     runs: list[list[int]] = []
     for number in numbers:

@@ -75,6 +75,10 @@ class Archive(Protocol):
         """The workflows that fit, the latest opened first, or those in which nothing has gone on for longest."""
         ...
 
+    def page(self, saga: str, after: str, limit: int) -> list[Workflow]:
+        """The workflows whose ids follow `after`, in their order byte by byte, with fences, inbox and what is unpublished."""
+        ...
+
     def author(self, saga: str) -> str | None:
         """The participant whose database this is, as its worker said at the last `claim`; None before that."""
         ...

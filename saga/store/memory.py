@@ -283,6 +283,11 @@ class MemoryStore:
                 found.sort(key=lambda one: one.moved)
             return found[:limit]
 
+    def page(self, saga: str, after: str, limit: int) -> list[Workflow]:
+        with self._reading():
+            ids = sorted((id_ for name, id_ in self._tables.workflows if name == saga and id_ > after), key=str.encode)
+            return [workflow for id_ in ids[:limit] if (workflow := self._tables.workflow(saga, id_))]
+
     def author(self, saga: str) -> str | None:
         with self._reading():
             return self._tables.authors.get(saga)

@@ -192,6 +192,11 @@ class PostgresStore:
         with self.unit() as unit:
             return unit.search(wanted, limit, longest_waiting)
 
+    def page(self, saga: str, after: str, limit: int) -> list[Workflow]:
+        with self.unit() as unit:
+            ids = [id_ for (id_,) in unit.pipeline.rows("page", saga=saga, after=after, limit=limit)]
+            return sorted(unit.load(saga, ids, lock=False).values(), key=lambda workflow: workflow.id.encode())
+
     def author(self, saga: str) -> str | None:
         with self.unit() as unit:
             rows = unit.pipeline.rows("author", saga=saga)

@@ -149,6 +149,11 @@ class SqliteStore:
         with self._begun("BEGIN") as unit:
             return unit.search(wanted, limit, longest_waiting)
 
+    def page(self, saga: str, after: str, limit: int) -> list[Workflow]:
+        with self._begun("BEGIN") as unit:
+            ids = [id_ for (id_,) in unit.query("page", saga, after, limit)]
+            return sorted(unit.load(saga, ids).values(), key=lambda workflow: workflow.id.encode())
+
     def author(self, saga: str) -> str | None:
         with self._begun("BEGIN") as unit:
             row = unit.query("author", saga).fetchone()

@@ -810,6 +810,18 @@ def test_whose_database_it_is_is_what_the_last_claim_said(store: ArchivedStore) 
     assert [store.author(saga) for saga in ("checkout", "returns", "nothing")] == ["stock", None, None]
 
 
+def test_all_workflows_of_a_saga_come_page_by_page_with_all_that_is_known_of_them(store: ArchivedStore) -> None:
+    known = [full_workflow(id_) for id_ in ("Z", "a", "b", "ä")]
+    save(store, changes_of(*known, outbox=[outbox("a", 1)]))
+    save(store, changes_of(workflow("c")), saga="returns")
+
+    pages = [store.page("checkout", after, 3) for after in ("", "b", "ä")]
+
+    assert [[one.id for one in page] for page in pages] == [["Z", "a", "b"], ["ä"], []]
+    assert pages[0][2] == replace(known[2], unpublished=set())
+    assert pages[0][1].unpublished == {outbox("a", 1).id}
+
+
 def test_workflows_are_listed_latest_first_with_fences_and_without_inbox(store: ArchivedStore) -> None:
     save(store, changes_of(full_workflow("old"), workflow("young", opened=LATER), outbox=[outbox("old", 1)]))
     save(store, Changes(closed=[workflow("done", closed=LATER, fences={"reserve": fence()})]), saga="returns")

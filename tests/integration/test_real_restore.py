@@ -29,7 +29,8 @@ pytestmark = pytest.mark.slow
 
 SAYS = re.compile(
     r"restore-\w+\.events/\d@\d+ holds fact 1 of 'hotels' about workflow (w\d+), but this database knows 0: it was restored "
-    r"from a backup, or is not the one that 'hotels' used\. Nothing was run again\. Put the right database back\."
+    r"from a backup, or is not the one that 'hotels' used\. Nothing was run again\. Put the right database back, "
+    r"or make it anew from the topics: saga rebuild"
 )
 
 

@@ -67,6 +67,10 @@ GROUP BY lane, workflow_id ORDER BY min(moment), workflow_id LIMIT %(limit)s;
 -- name: sagas_of_workflow
 SELECT saga FROM saga_workflow WHERE workflow_id = %(id)s ORDER BY saga;
 
+-- name: page
+SELECT workflow_id FROM saga_workflow
+WHERE saga = %(saga)s AND workflow_id > %(after)s ORDER BY workflow_id LIMIT %(limit)s;
+
 -- name: search
 SELECT *
 FROM (

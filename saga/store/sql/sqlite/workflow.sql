@@ -54,6 +54,9 @@ GROUP BY lane, workflow_id ORDER BY min(moment), workflow_id LIMIT ?4;
 -- name: sagas_of_workflow
 SELECT saga FROM saga_workflow WHERE workflow_id = ?1 ORDER BY saga;
 
+-- name: page
+SELECT workflow_id FROM saga_workflow WHERE saga = ?1 AND workflow_id > ?2 ORDER BY workflow_id LIMIT ?3;
+
 -- name: search
 SELECT * FROM (
     SELECT w.saga,

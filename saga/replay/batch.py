@@ -1,0 +1,266 @@
+"""One transaction of a rebuild: records read, facts applied to the workflows that they are about, rows written set-based.
+
+Own facts are applied in the order of their sequence numbers, each once the events of its trigger have been taken in. One that
+comes too early waits in memory, and the lane's offsets do not pass it: what is read again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from saga.contracts.message import Kind, Message, from_headers, kind_of, unreadable
+from saga.errors import ContractError, LaneStopped, StoreError
+from saga.participant import evolve
+from saga.participant.participant import Participant
+from saga.protocol.facts import FactStatus
+from saga.replay.holes import Hole
+from saga.replay.restoring import Restoring
+from saga.replay.shadow import Seen, Shadow
+from saga.store.port import Changes, Lane, Unit, Workflow
+from saga.transport.port import Record
+
+
+class Waiting(NamedTuple):
+    """An own fact that cannot be applied yet."""
+
+    message: Message
+    why: str
+
+
+@dataclass(slots=True)
+class Held:
+    """What a lane's offsets must not pass: own facts by workflow and number, and facts that a worker has still to answer.
+
+    `upto` says, by topic, how far it was read all the same; `late` where the first fact stands that is not to be read.
+    """
+
+    own: dict[str, dict[int, Waiting]] = field(default_factory=dict)
+    answers: dict[str, Message] = field(default_factory=dict)
+    upto: dict[str, int] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
+
+    def copy(self) -> Held:
+        return Held({id: dict(own) for id, own in self.own.items()}, dict(self.answers), dict(self.upto), dict(self.late))
+
+    def fence(self) -> dict[str, int]:
+        """The offsets at which somebody who knows nothing of this must go on."""
+        messages = [one.message for own in self.own.values() for one in own.values()] + [*self.answers.values()]
+        found = self.upto.copy()
+        for topic, offset in [(m.topic, m.offset) for m in messages] + [*self.late.items()]:
+            found[topic] = min(found.get(topic, offset), offset)
+        return found
+
+
+class Item(NamedTuple):
+    """One record: whom it is about, who says so and as what number; `message` where it is the participant's business."""
+
+    workflow: str
+    source: str
+    sequence: int
+    message: Message | None
+    own: bool
+    heard: bool
+
+
+@dataclass(slots=True)
+class Reading:
+    """Records as a rebuild sees them; `late` as in `Held`."""
+
+    items: list[Item]
+    upto: dict[str, int]
+    late: dict[str, int]
+
+    @classmethod
+    def of(cls, restoring: Restoring, lane: Lane, records: Sequence[Record], until: datetime | None) -> Reading:
+        """Read their headers, nothing else. Raises LaneStopped for what cannot be read, or is of an unknown version."""
+        items: list[Item] = []
+        late: dict[str, int] = {}
+        for record in records:
+            try:
+                item, time = _item(restoring, record, until)
+            except ContractError as error:
+                place = f"{record.topic}/{record.partition}@{record.offset}"
+                raise LaneStopped(lane.saga, lane.number, f"record {place}: {error}") from error
+            if until is not None and time is not None and time > until:
+                late.setdefault(record.topic, record.offset)
+            else:
+                items.append(item)
+        return cls(items, {record.topic: record.offset + 1 for record in records}, late)
+
+
+def _item(restoring: Restoring, record: Record, until: datetime | None) -> tuple[Item, datetime | None]:
+    raw = dict(record.headers)
+    topic, partition, offset = record.topic, record.partition, record.offset
+    try:
+        kind: Kind = kind_of(raw)
+        own, heard = restoring.part(kind)
+        if own or heard or until is not None:
+            message = from_headers(raw, record.value or b"", topic=topic, partition=partition, offset=offset)
+            told = message if own or heard else None
+            return Item(message.workflow_id, kind.source, message.sequence, told, own, heard), message.time
+        workflow, sequence = raw["ce_subject"] or b"", int(raw["ce_sequence"] or b"")
+        return Item(workflow.decode(), kind.source, sequence, None, False, False), None
+    except (KeyError, ValueError) as error:
+        raise unreadable(raw, error, topic=topic, partition=partition, offset=offset) from error
+
+
+class Batch:
+    """The work of one transaction; what it learns beside the rows is the caller's to keep once that has committed."""
+
+    def __init__(
+        self,
+        participant: Participant,
+        restoring: Restoring,
+        lane: Lane,
+        held: Held,
+        seen: Mapping[str, Seen],
+        now: datetime,
+        evolving: bool,
+    ) -> None:
+        self.participant, self.restoring, self.lane, self.now, self.evolving = participant, restoring, lane, now, evolving
+        self.held, self.before = held.copy(), seen
+        self.seen: dict[str, Seen] = {}
+        self.forgotten: set[str] = set()
+        self.workflows: dict[str, Workflow] = {}
+        self.touched: set[str] = set()
+        self.unit: Unit | None = None
+
+    def load(self, unit: Unit, reading: Reading, marked: Mapping[str, tuple[Hole, ...]]) -> None:
+        """Read what is known of all workflows of the batch."""
+        self.unit = unit
+        self.workflows = unit.load(self.lane.saga, list(dict.fromkeys([item.workflow for item in reading.items] + [*marked])))
+
+    def take(self, reading: Reading) -> None:
+        """Apply the facts in the order in which they were read."""
+        for item in reading.items:
+            self._see(item)
+            if item.message is None:
+                continue
+            if item.own:
+                self._state(item.message)
+            if item.heard:
+                self._hear(item.message)
+                self._go_on(item.workflow)
+        self.held.upto.update(reading.upto)
+        for topic, offset in reading.late.items():
+            self.held.late.setdefault(topic, offset)
+
+    def settle(self, marked: Mapping[str, tuple[Hole, ...]]) -> None:
+        """Bring rows in line; those of workflows that are not whole say so, and go as far as they can."""
+        for id, holes in marked.items():
+            texts = [hole.text for hole in holes] + self._apply_regardless(id)
+            if (workflow := self.workflows.get(id)) is not None:
+                workflow.error = "rebuilt from a history that is not whole: " + "; ".join(texts)
+                self.touched.add(id)
+        for id in self.touched:
+            workflow = self.workflows[id]
+            if id not in self.held.own:
+                self.restoring.settle(workflow, self.now)
+            if workflow.closed and _is_whole(self.seen.get(id) or self.before.get(id, {})):
+                self.forgotten.add(id)
+
+    def save(self, unit: Unit, shadow: Shadow) -> None:
+        """Write all rows."""
+        found = [self.workflows[id] for id in self.touched]
+        opened = [workflow for workflow in found if not workflow.closed]
+        unit.save(
+            self.lane.saga,
+            Changes(
+                workflows=opened,
+                fences=[(w.id, fence) for w in opened for fence in w.fences.values()],
+                inbox=[(w.id, received) for w in opened for received in w.inbox.values()],
+                closed=[workflow for workflow in found if workflow.closed],
+            ),
+        )
+        remembered = {id: seen for id, seen in self.seen.items() if id not in self.forgotten}
+        shadow.remember(unit, self.lane.number, remembered, [id for id in self.forgotten if id in self.before])
+
+    def _see(self, item: Item) -> None:
+        """Note the sequence number, of a workflow that has not ended here with nothing missing."""
+        if (seen := self.seen.get(item.workflow)) is None:
+            known = self.workflows.get(item.workflow)
+            if item.workflow not in self.before and known is not None and known.closed:
+                return
+            seen = self.seen[item.workflow] = dict(self.before.get(item.workflow, {}))
+        seen[item.source] = seen.get(item.source, 0) | 1 << item.sequence
+
+    def _hear(self, message: Message) -> None:
+        workflow = self._met(message)
+        self.touched.add(workflow.id)
+        if self.restoring.hear(workflow, message):
+            self.held.answers[workflow.id] = message
+
+    def _met(self, message: Message) -> Workflow:
+        known = self.workflows.get(message.workflow_id)
+        if known is None:
+            known = self.workflows[message.workflow_id] = self.restoring.open(message, self.lane.number)
+        known.opened = min(known.opened, message.time)
+        return known
+
+    def _state(self, message: Message) -> None:
+        known = self.workflows.get(message.workflow_id)
+        if message.sequence > (known.sequence if known else 0):
+            earlier = f"an earlier fact of {message.kind.source} than its fact {message.sequence} is missing"
+            self.held.own.setdefault(message.workflow_id, {})[message.sequence] = Waiting(message, earlier)
+            self._go_on(message.workflow_id)
+
+    def _go_on(self, id: str) -> None:
+        """Apply the own facts of a workflow that may be applied now."""
+        while (waiting := self.held.own.get(id)) is not None:
+            known = self.workflows.get(id)
+            following = (known.sequence if known else 0) + 1
+            if following not in waiting:
+                return
+            message = waiting[following].message
+            if awaited := self.restoring.awaited(known or self.restoring.open(message, self.lane.number), message):
+                missing = " and ".join(event.rpartition(".")[2] for event in awaited)
+                why = f"step {message.kind.step} is {message.kind.status}, but {missing}, which triggers it, is missing"
+                waiting[following] = Waiting(message, why)
+                return
+            self._apply(message)
+            del waiting[following]
+            if not waiting:
+                del self.held.own[id]
+
+    def _apply(self, message: Message) -> None:
+        workflow = self._met(message)
+        self.touched.add(workflow.id)
+        if self.evolving:
+            self._evolve(workflow, message)
+        self.restoring.state(workflow, message)
+        if message.kind.status is FactStatus.REFUSED:
+            self.held.answers.pop(workflow.id, None)
+
+    def _evolve(self, workflow: Workflow, message: Message) -> None:
+        bound = self.participant.evolution.by_event.get((workflow.version, message.kind.type))
+        if bound is None:
+            return
+        assert self.unit is not None
+        payloads = self.restoring.events(workflow, message)
+        self.unit.workflow_id = workflow.id
+        try:
+            evolve.apply(bound, self.restoring.versions.codec(workflow.version), message.kind.type, payloads, self.unit)
+        except (ContractError, StoreError):
+            raise
+        except Exception as error:
+            place = f"{message.topic}/{message.partition}@{message.offset}"
+            why = f"{bound.title} failed for workflow {workflow.id}, record {place}: {type(error).__name__}: {error}"
+            raise LaneStopped(self.lane.saga, self.lane.number, why) from error
+
+    def _apply_regardless(self, id: str) -> list[str]:
+        """Apply own facts although something before them is missing; answers what could not be done for that."""
+        said = []
+        for _, waiting in sorted(self.held.own.pop(id, {}).items()):
+            try:
+                self._apply(waiting.message)
+            except ContractError as error:
+                said.append(str(error))
+                self.restoring.state(self._met(waiting.message), waiting.message)
+        return said
+
+
+def _is_whole(seen: Seen) -> bool:
+    return not any(bits & (bits + 2) for bits in seen.values())

@@ -1,0 +1,249 @@
+"""From facts to the rows of one participant's store: what its workflows, fences and inbox are a function of. Pure.
+
+Facts that the participant took in make the inbox, facts that it stated itself make the fences, in the order of their sequence
+numbers. Nothing is ever stated here: there is no outbox to state it to. What `decide` still asks for is left to a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from saga.contracts.message import Kind, Message
+from saga.contracts.saga import Saga
+from saga.engine.decisions import Decisions
+from saga.errors import DecodeError
+from saga.participant.note import RECORD as NOTED
+from saga.participant.note import remember
+from saga.participant.versions import Versions
+from saga.protocol.decide import Action, Close, Run, Skip, answer
+from saga.protocol.definition import Step
+from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus, audience
+from saga.store.port import Fence, Intervention, Received, Workflow
+
+TAKEN_UP = "rebuilt from the topics: what was not published by then is done now"
+"""The error of a fence that a worker takes up at once, since no fact will come that leads to it."""
+
+_OUTCOMES = {
+    FactStatus.DONE: StepStatus.DONE,
+    FactStatus.FAILED: StepStatus.FAILED,
+    FactStatus.SKIPPED: StepStatus.SKIPPED,
+    FactStatus.COMPENSATED: StepStatus.COMPENSATED,
+    FactStatus.STUCK: StepStatus.STUCK,
+    FactStatus.REFUSED: StepStatus.DONE,
+}
+_UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
+
+
+class Part(NamedTuple):
+    """What a fact is to the participant: its own statement, something it takes in, both, or neither."""
+
+    own: bool
+    heard: bool
+
+
+class Restoring:
+    """Applies facts to workflows of `participant`, as its live store would have come to hold them."""
+
+    def __init__(self, versions: Versions, participant: str) -> None:
+        self.versions, self.participant = versions, participant
+        self.decisions = Decisions(participant)
+        self.part = lru_cache(maxsize=4096)(self._part)
+
+    def _part(self, kind: Kind) -> Part:
+        """Raises DecodeError for a saga or version that is not known."""
+        try:
+            saga = self.versions.saga(kind.version, kind.gates)
+        except LookupError:
+            saga = None
+        if saga is None or kind.saga != saga.name:
+            known = ", ".join(map(str, self.versions.numbers))
+            raise DecodeError(
+                f"it is of saga {kind.saga!r}, version {kind.version}; {self.participant!r} knows {self.versions.name!r} of "
+                f"version {known}. Rebuild with a release that knows them all"
+            )
+        if kind.step and (kind.step not in saga or saga[kind.step].by != kind.source):
+            return Part(False, False)
+        return Part(kind.source == self.participant, self.participant in audience(saga, kind.fact))
+
+    def open(self, message: Message, lane: int) -> Workflow:
+        """A workflow of which this is the first fact; moments are those of facts, since nothing else is on the topics."""
+        return Workflow(
+            id=message.workflow_id,
+            version=message.kind.version,
+            lane=lane,
+            status=WorkflowStatus.ACCEPTED,
+            deadline=message.deadline,
+            opened=message.time,
+            gates=message.kind.gates or None,
+            traceparent=message.traceparent,
+            tracestate=message.tracestate,
+        )
+
+    def hear(self, workflow: Workflow, message: Message) -> bool:
+        """Take a fact in; answers whether a worker has still to answer it, so that it is not to be passed yet."""
+        if workflow.closed:
+            return answer(self.versions.of(workflow), self.participant, message.fact, workflow.fences) is not None
+        if message.id not in workflow.inbox:
+            kind = message.kind
+            workflow.exceptions |= message.exceptions
+            workflow.inbox[message.id] = Received(
+                id=message.id,
+                step=kind.step,
+                status=kind.status,
+                type=kind.type,
+                payload=message.value if kind.type in self.versions.of(workflow).wanted(self.participant) else None,
+                cause=message.cause,
+                traceparent=message.traceparent,
+                tracestate=message.tracestate,
+                topic=message.topic,
+                partition=message.partition,
+                offset=message.offset,
+                received=message.time,
+            )
+        return False
+
+    def awaited(self, workflow: Workflow, message: Message) -> list[str]:
+        """The events that must have been taken in before the participant can have stated this fact."""
+        kind, saga = message.kind, self.versions.of(workflow)
+        if workflow.closed or not kind.step or kind.type not in saga[kind.step].outcomes:
+            return []
+        on, done = saga[kind.step].on, _done(workflow)
+        missing = sorted((sorted(join - done) for join in on), key=len)
+        return missing[0] if missing else []
+
+    def state(self, workflow: Workflow, message: Message) -> None:
+        """Apply a fact that the participant stated, the next one by its sequence number."""
+        kind, saga = message.kind, self.versions.of(workflow)
+        workflow.sequence = message.sequence
+        workflow.exceptions |= message.exceptions
+        if kind.status in _OUTCOMES:
+            self._move(workflow, saga, saga[kind.step], message)
+        if kind.status in (FactStatus.NOTE, FactStatus.ABORT, FactStatus.SKIPPED):
+            self._intervened(workflow, message)
+
+    def events(self, workflow: Workflow, message: Message) -> dict[str, bytes]:
+        """What an own event came of, by type, with the event itself: its trigger, or the outcome that it undoes."""
+        kind, found = message.kind, {}
+        if kind.status is FactStatus.COMPENSATED:
+            fence = workflow.fences.get(kind.step)
+            if fence is not None and fence.event is not None and fence.result is not None:
+                found[fence.event] = fence.result
+        else:
+            consumed = self.versions.of(workflow)[kind.step].consumes
+            taken = (r for r in workflow.inbox.values() if r.status is FactStatus.DONE and r.type in consumed)
+            found = {r.type: r.payload for r in taken if r.payload is not None}
+        return {**found, kind.type: message.value}
+
+    def settle(self, workflow: Workflow, now: datetime) -> None:
+        """Bring the rows in line with all that was applied: close the workflow, or mark what a worker is to take up."""
+        if workflow.closed:
+            return
+        saga = self.versions.of(workflow)
+        _unmark(workflow)
+        acts, status = self.decisions(saga, workflow)
+        if workflow.inbox:
+            workflow.status = status
+        if len(acts) == 1 and isinstance(acts[0], Close):
+            workflow.status, workflow.closed = acts[0].outcome, _ended(saga, workflow)
+            return
+        left = [step for act in acts if (step := self._take_up(saga, workflow, act, now)) is not None]
+        for received in workflow.inbox.values():
+            if received.payload is not None and self._is_spent(saga, workflow, received):
+                received.payload = None
+            waits = left and received.payload is not None
+            received.state = "recorded" if waits else "handled"
+
+    def _take_up(self, saga: Saga, workflow: Workflow, act: Action, now: datetime) -> str | None:
+        """Have a worker do this: at once, or, if the world may have been asked, by asking it again with the same key."""
+        if isinstance(act, Close):
+            return None  # a refusal beside it is what is left
+        name = act.step
+        fence = workflow.fences.get(name) or Fence(step=name, status=StepStatus.IDLE)
+        workflow.fences[name] = fence
+        if isinstance(act, Run | Skip) and fence.status is StepStatus.IDLE:
+            began = _satisfied(saga[name], workflow)
+            timeout = saga[name].timeout
+            fence.expires = began + timeout if began and timeout else None
+            if saga[name].external and began:
+                fence.status, fence.changed = StepStatus.RUNNING, began
+                return name
+        fence.error, fence.due, fence.attempt = TAKEN_UP, now, 0
+        return name
+
+    def _move(self, workflow: Workflow, saga: Saga, step: Step, message: Message) -> None:
+        kind, fence = message.kind, workflow.fences.get(step.name)
+        if fence is None:
+            fence = workflow.fences[step.name] = Fence(step=step.name, status=StepStatus.IDLE)
+        fence.status, fence.changed = _OUTCOMES[kind.status], message.time
+        fence.pending, fence.due, fence.error, fence.expires = False, None, None, None
+        if kind.type in step.outcomes:
+            fence.event, fence.attempt = kind.type, 0
+            fence.result = message.value if step.name in saga.undoable else None
+        elif kind.status is FactStatus.REFUSED:
+            fence.refused = True
+        elif kind.status is FactStatus.STUCK:
+            fence.error = str(self._fields(workflow, message).get("reason") or "stuck")
+            # it was withdrawn while it waited for the world, if it is stuck before the pivot and was never done
+            fence.pending = fence.event is None and step.name not in saga.after_pivot
+
+    def _intervened(self, workflow: Workflow, message: Message) -> None:
+        """Keep what an operator did, as far as the fact says that it was one."""
+        fields, at, step = self._fields(workflow, message), message.time, message.kind.step
+        by, reason = fields.get("requested_by"), fields.get("reason")
+        if not by or (message.kind.status is FactStatus.ABORT and by == self.participant):
+            return
+        latest = workflow.interventions[-1] if workflow.interventions else None
+        if message.kind.type == NOTED:
+            remember(workflow, Intervention(fields["verb"], step, fields.get("event"), reason, by, at))
+            stuck = workflow.fences.get(step)
+            if fields["verb"] == "retry" and stuck is not None and stuck.status is StepStatus.STUCK:
+                stuck.due = at
+        elif message.kind.status is FactStatus.SKIPPED:
+            remember(workflow, Intervention("skip", step, None, reason, by, at))
+        elif latest is None or (latest.verb, latest.at, latest.by) != ("skip", at, by):  # a skip states an abort as well
+            remember(workflow, Intervention("abort", "", None, reason, by, at))
+
+    def _fields(self, workflow: Workflow, message: Message) -> dict[str, Any]:
+        return self.versions.codec(workflow.version).decode(message.kind.type, message.value)
+
+    def _is_spent(self, saga: Saga, workflow: Workflow, received: Received) -> bool:
+        """Whether no own step may still be triggered by it."""
+        for name in saga.triggered_by.get(received.type, ()):
+            fence = workflow.fences.get(name)
+            if saga[name].by == self.participant and (fence is None or fence.status in _UNDECIDED):
+                return False
+        return True
+
+
+def _unmark(workflow: Workflow) -> None:
+    """Take back what an earlier `settle` left for a worker."""
+    for fence in workflow.fences.values():
+        if fence.error == TAKEN_UP:
+            fence.error = fence.due = None
+            fence.expires = None
+
+
+def _done(workflow: Workflow) -> set[str]:
+    return {received.type for received in workflow.inbox.values() if received.status is FactStatus.DONE}
+
+
+def _satisfied(step: Step, workflow: Workflow) -> datetime | None:
+    """Since when the step's trigger is there."""
+    moments = {r.type: r.received for r in workflow.inbox.values() if r.status is FactStatus.DONE}
+    found = [_latest([moments[event] for event in join]) for join in step.on if join <= moments.keys()]
+    return min((moment for moment in found if moment is not None), default=None)
+
+
+def _ended(saga: Saga, workflow: Workflow) -> datetime:
+    """When the workflow ended, as the facts that tell of it say."""
+    ends = {(saga.sink.name, FactStatus.DONE), (saga.root.name, FactStatus.COMPENSATED)}
+    own = [f.changed for f in workflow.fences.values() if f.step in (saga.sink.name, saga.root.name)]
+    telling = [r.received for r in workflow.inbox.values() if (r.step, r.status) in ends or r.status is FactStatus.REFUSED]
+    return _latest(telling) or _latest(own) or workflow.opened
+
+
+def _latest(moments: Collection[datetime | None]) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)

@@ -1,0 +1,108 @@
+"""The database that is being rebuilt: how far it is, and what is remembered between its transactions until it goes live.
+
+Its table `saga_rebuild` says that it is no live one. Each lane's epoch is in it: once somebody else has claimed a lane, a
+worker has begun to live on the database, and no rebuild touches it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+import orjson
+
+from saga.errors import DefinitionError
+from saga.store.port import Store, Transaction, Unit
+
+Seen = dict[str, int]
+"""Source to the sequence numbers of its facts that were read, as bits."""
+
+TABLE = "saga_rebuild"
+_CHUNK = 500
+
+
+class Shadow:
+    """The rebuild of one participant's part of one saga in `store`."""
+
+    def __init__(self, store: Store, saga: str, participant: str) -> None:
+        self.store, self.saga, self.participant = store, saga, participant
+        self._marks: dict[type, str] = {}
+
+    def create(self, scripts: Iterable[str], how: Mapping[str, str | None]) -> None:
+        """Make it of an empty database: the service's own `scripts`, and `how` it is to be rebuilt, in one transaction."""
+        with self.store.transaction() as tx:
+            for script in scripts:
+                for statement in filter(None, map(str.strip, _statements(script))):
+                    tx.execute(statement)
+            tx.execute(f"CREATE TABLE {TABLE} (word TEXT NOT NULL, name TEXT NOT NULL, value TEXT, PRIMARY KEY (word, name))")
+            self._put(tx, [("of", "saga", self.saga), ("of", "participant", self.participant)])
+            self._put(tx, [("how", name, value) for name, value in how.items()])
+
+    def resume(self, how: Mapping[str, str | None]) -> dict[int, int]:
+        """The epochs of the lanes, of a rebuild that was begun before. Raises DefinitionError if it was begun otherwise."""
+        with self.store.transaction() as tx:
+            rows = tx.execute(f"SELECT word, name, value FROM {TABLE} WHERE word <> 'seen'").fetchall()  # noqa: S608 - ours
+        found = {(word, name): value for word, name, value in rows}
+        expected: dict[tuple[str, str], str | None] = {("how", name): value for name, value in how.items()}
+        expected |= {("of", "saga"): self.saga, ("of", "participant"): self.participant}
+        for (word, name), value in expected.items():
+            if found.get((word, name)) != value:
+                raise DefinitionError(
+                    f"this rebuild was begun with {name} {found.get((word, name))!r}, and is now asked for with {value!r}; "
+                    f"ask for it as it was begun, or begin with an empty database"
+                )
+        return {int(name): int(value) for (word, name), value in found.items() if word == "lane"}
+
+    def claimed(self, lane: int, epoch: int) -> None:
+        """The lane is this rebuild's."""
+        with self.store.transaction() as tx:
+            self._put(tx, [("lane", str(lane), str(epoch))])
+
+    def seen(self, lane: int) -> dict[str, Seen]:
+        """What was read of workflows that had not ended, by workflow."""
+        with self.store.transaction() as tx:
+            mark = self._mark(tx)
+            rows = tx.execute(f"SELECT name, value FROM {TABLE} WHERE word = {mark}", (f"seen {lane}",))  # noqa: S608 - ours
+            return {name: orjson.loads(value) for name, value in rows.fetchall()}
+
+    def remember(self, unit: Unit, lane: int, seen: Mapping[str, Seen], forget: Collection[str]) -> None:
+        """Write down what was read of these workflows, and forget others, in the transaction at hand."""
+        self._put(unit, [(f"seen {lane}", workflow, orjson.dumps(one).decode()) for workflow, one in seen.items()])
+        gone, mark = [*forget], self._mark(unit)
+        for begin in range(0, len(gone), _CHUNK):
+            part = gone[begin : begin + _CHUNK]
+            marks = ", ".join([mark] * len(part))
+            unit.execute(f"DELETE FROM {TABLE} WHERE word = {mark} AND name IN ({marks})", [f"seen {lane}", *part])  # noqa: S608 - ours
+
+    def drop(self) -> None:
+        """End the rebuild: from now on the database is like any other."""
+        with self.store.transaction() as tx:
+            tx.execute(f"DROP TABLE {TABLE}")
+
+    def _put(self, tx: Transaction, rows: Sequence[tuple[str, str, str | None]]) -> None:
+        row = f"({', '.join([self._mark(tx)] * 3)})"
+        for begin in range(0, len(rows), _CHUNK):
+            part = rows[begin : begin + _CHUNK]
+            tx.execute(
+                f"INSERT INTO {TABLE} VALUES {', '.join([row] * len(part))} "  # noqa: S608 - a name of ours
+                f"ON CONFLICT (word, name) DO UPDATE SET value = excluded.value",
+                [value for one in part for value in one],
+            )
+
+    def _mark(self, tx: Transaction) -> str:
+        """Looked at once for each class of transaction, since asking for the connection costs a round trip."""
+        kind = type(tx)
+        if kind not in self._marks:
+            self._marks[kind] = "?" if type(tx.connection).__module__.startswith("sqlite3") else "%s"
+        return self._marks[kind]
+
+
+def written(moment: datetime | None) -> str | None:
+    """A moment as `how` has it."""
+    return None if moment is None else moment.isoformat()
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script that holds no semicolon but between them, and comments on lines of their own."""
+    lines = (line for line in script.splitlines() if not line.lstrip().startswith("--"))
+    return "\n".join(lines).split(";")

@@ -1,0 +1,328 @@
+"""What a rebuilt store is a function of, and what is left to the worker that goes on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from saga.contracts.message import idempotency_key
+from saga.errors import DefinitionError, LaneStopped, SagaError
+from saga.failpoints import Failpoint, FailpointRaised, armed
+from saga.participant.participant import Participant
+from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.replay.rebuild import Rebuild
+from saga.replay.restoring import TAKEN_UP
+from saga.store.memory import MemoryStore
+from saga.testing.harness import Harness
+from saga.transport.memory import MemoryBroker
+from saga.transport.port import Partition, Record
+from tests.histories import lived
+from tests.rebuilding import begun, gone_on, put_in_place, rebuilt, rows, stored, unlike
+from tests.travel import FlightBooked, FlightFull, HotelBooked, Script, TripBooked, harness, saga
+
+TRIP = "trip"
+
+
+def dies_before_publishing(fleet: Harness, name: str) -> None:
+    """The participant commits what it does about the trip, and its process and database are gone before anybody hears of it."""
+    with armed(f"{Failpoint.UNIT_COMMITTED}:raise:1"), suppress(FailpointRaised):
+        while True:
+            fleet.turn(name)
+
+
+def started(fleet: Harness) -> None:
+    fleet.start(TripBooked(trip=TRIP), workflow_id=TRIP)
+    while fleet.turn("agency"):
+        pass
+
+
+def ends(fleet: Harness) -> set[WorkflowStatus]:
+    found = [fleet.workflow(name, TRIP) for name in fleet.stores]
+    return {workflow.status for workflow in found if workflow and workflow.closed}
+
+
+def all_ended(fleet: Harness) -> bool:
+    return all((workflow := fleet.workflow(name, TRIP)) and workflow.closed for name in fleet.stores)
+
+
+def test_what_was_committed_and_not_published_is_done_again_at_once_and_no_time_need_pass() -> None:
+    with harness(Script()) as fleet:
+        started(fleet)
+        dies_before_publishing(fleet, "hotels")
+        assert rows(fleet.stores["hotels"]) != []
+
+        put_in_place(fleet, "hotels", rebuilt(fleet, "hotels"))
+        assert rows(fleet.stores["hotels"]) == []
+        fleet.settle()
+
+        assert ends(fleet) == {WorkflowStatus.COMPLETED}
+        assert all_ended(fleet)
+        assert rows(fleet.stores["hotels"]) == [(TRIP, "hotel", "action", "")]
+
+
+def test_the_world_is_asked_again_with_the_same_key_even_where_an_abort_has_come() -> None:
+    script = Script()
+    with harness(script, external=True) as fleet:
+        started(fleet)
+        dies_before_publishing(fleet, "hotels")  # the intent
+        fleet.crash("hotels")
+        with armed(f"{Failpoint.EXTERNAL_RETURNED}:raise:1"), suppress(FailpointRaised):
+            fleet.turn("hotels")
+            fleet.turn("hotels")
+        key = idempotency_key("travel", TRIP, "hotel", "action")
+        assert script.calls == {key: 1}
+        fleet.abort(TRIP, by="agency")
+        for name in ("agency", "bank"):  # the pivot hears of it first
+            while fleet.turn(name):
+                pass
+
+        put_in_place(fleet, "hotels", rebuilt(fleet, "hotels"))
+        fleet.settle()
+
+        assert script.calls[key] == 2
+        assert fleet.steps(TRIP)["hotel"] is StepStatus.COMPENSATED
+        assert ends(fleet) == {WorkflowStatus.COMPENSATED}
+
+
+def test_an_undoing_that_nobody_heard_of_is_done_again_at_once() -> None:
+    script = Script(failing={("pay", TRIP)})
+    with harness(script) as fleet:
+        started(fleet)
+        for name in ("hotels", "airline", "bank"):
+            while fleet.turn(name):
+                pass
+        dies_before_publishing(fleet, "hotels")
+
+        put_in_place(fleet, "hotels", rebuilt(fleet, "hotels"))
+        fleet.settle()
+
+        assert ends(fleet) == {WorkflowStatus.COMPENSATED}
+        assert all_ended(fleet)
+
+
+def test_a_refusal_that_was_not_published_is_stated_by_the_worker() -> None:
+    with harness(Script()) as fleet:
+        fleet.start(TripBooked(trip=TRIP), workflow_id=TRIP)
+        for name in ("agency", "hotels", "airline", "bank"):
+            while fleet.turn(name):
+                pass
+        fleet.abort(TRIP, by="airline")
+        while fleet.turn("airline"):
+            pass
+        dies_before_publishing(fleet, "bank")
+
+        put_in_place(fleet, "bank", rebuilt(fleet, "bank"))
+        fleet.settle()
+
+        refused = [r for log in fleet.facts() for r in log if ("ce_status", b"refused") in r.headers]
+        assert len(refused) == 1
+        assert ends(fleet) == {WorkflowStatus.COMPLETED}
+
+
+def test_what_is_left_to_do_waits_where_a_person_can_see_it() -> None:
+    with harness(Script()) as fleet:
+        started(fleet)
+        dies_before_publishing(fleet, "hotels")
+
+        [found] = rebuilt(fleet, "hotels").page("travel", "", 10)
+
+        fence = found.fences["hotel"]
+        assert (fence.status, fence.error, fence.due) == (StepStatus.IDLE, TAKEN_UP, fleet.clock.now())
+        assert [received.state for received in found.inbox.values()] == ["recorded"]
+
+
+def test_timers_are_those_of_the_facts() -> None:
+    with harness(Script(waiting={TRIP})) as fleet:
+        began = fleet.clock.now()
+        fleet.start(TripBooked(trip=TRIP), workflow_id=TRIP)
+        fleet.settle()
+        fleet.clock.advance(30)
+
+        [found] = rebuilt(fleet, "airline").page("travel", "", 10)
+
+        assert found.deadline == began + timedelta(minutes=10)
+        assert found.fences["flight"].expires == began + timedelta(minutes=1)
+
+
+def test_sequence_numbers_go_on_after_the_highest_that_was_published() -> None:
+    with lived() as fleet:
+        for name in fleet.stores:
+            put_in_place(fleet, name, rebuilt(fleet, name))
+        fleet.abort("open", by="agency")
+        fleet.settle()
+
+        numbers: dict[tuple[bytes, bytes], list[int]] = {}
+        for record in (record for log in fleet.facts() for record in log):
+            raw = dict(record.headers)
+            numbers.setdefault((raw["ce_subject"] or b"", raw["ce_source"] or b""), []).append(int(raw["ce_sequence"] or 0))
+        assert all(sorted(found) == [*range(1, len(found) + 1)] for found in numbers.values())
+        assert not fleet.stopped()
+
+
+def test_a_worker_starts_on_what_was_rebuilt_and_stops_where_it_was_not_rebuilt_to_the_end() -> None:
+    with harness(Script()) as fleet:
+        early = begun(fleet, "hotels")
+        early.catch_up()
+        early.close()
+        fleet.start(TripBooked(trip=TRIP), workflow_id=TRIP)
+        fleet.settle()
+
+        put_in_place(fleet, "hotels", stored(early))
+        fleet.settle()
+        assert "saga rebuild" in str(fleet.stopped()["hotels"][0])
+
+        put_in_place(fleet, "hotels", rebuilt(fleet, "hotels"))
+        fleet.settle()
+        assert not fleet.stopped()
+
+
+def test_what_went_on_meanwhile_is_followed() -> None:
+    with harness(Script()) as fleet:
+        following = begun(fleet, "bank")
+        following.catch_up()
+        fleet.start(TripBooked(trip=TRIP), workflow_id=TRIP)
+        fleet.settle()
+        assert following.left() > 0
+
+        following.catch_up()
+
+        assert following.left() == 0
+        assert following.finish() == {}
+        assert unlike(fleet.stores["bank"], stored(following)) == []
+
+
+def test_a_database_on_which_a_worker_lives_is_not_touched_again() -> None:
+    with lived() as fleet:
+        first = begun(fleet, "bank")
+        first.catch_up()
+        put_in_place(fleet, "bank", stored(first))
+        fleet.settle()
+
+        with pytest.raises(DefinitionError, match="a worker lives on it"):
+            gone_on(fleet, "bank", first)
+
+
+def test_a_rebuild_is_gone_on_with_as_it_was_begun() -> None:
+    with lived() as fleet:
+        first = begun(fleet, "bank", evolve=False)
+
+        with pytest.raises(DefinitionError, match="begun with tables 'engine', and is now asked for with 'all'"):
+            gone_on(fleet, "bank", first)
+
+
+def test_business_tables_are_not_begun_where_something_is_not_known() -> None:
+    with lived() as fleet:
+        silent = Participant("hotels", saga())
+        silent.unchanged_by(HotelBooked)
+
+        with pytest.raises(DefinitionError, match=r"what travel\.HotelFull, travel\.HotelFreed left"):
+            Rebuild(silent, MemoryStore(fleet.clock), fleet.broker)
+
+
+def test_the_engines_own_tables_are_made_without_any_function() -> None:
+    with lived() as fleet:
+        again = rebuilt(fleet, "hotels", evolve=False)
+
+        assert unlike(fleet.stores["hotels"], again) == []
+        assert rows(again) == []
+
+
+def without(broker: MemoryBroker, is_gone: Callable[[dict[str, bytes | None]], bool]) -> MemoryBroker:
+    """The topics without some records."""
+    left = MemoryBroker()
+    left._counts, left.logs = broker._counts, {}
+    for partition, log in broker.logs.items():
+        kept = [r for r in log if not is_gone(dict(r.headers))]
+        left.logs[partition] = [r._replace(offset=offset) for offset, r in enumerate(kept)]
+    return left
+
+
+def of(fleet: Harness, name: str, broker: MemoryBroker, **options: Any) -> Rebuild:
+    rebuild = Rebuild(fleet.participants[name], MemoryStore(fleet.clock), broker, clock=fleet.clock, evolve=False, **options)
+    rebuild.prepare()
+    rebuild.start()
+    rebuild.catch_up()
+    return rebuild
+
+
+def _is_from(raw: dict[str, bytes | None], workflow: bytes, source: bytes, sequence: bytes) -> bool:
+    return (raw.get("ce_subject"), raw.get("ce_source"), raw.get("ce_sequence")) == (workflow, source, sequence)
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        ((b"poor", b"hotels", b"1"), "an earlier fact of hotels than its fact 2 is missing"),
+        ((b"poor", b"airline", b"1"), "fact #1 of airline is missing"),
+        ((b"smooth", b"agency", b"1"), "step hotel is done, but TripBooked, which triggers it, is missing"),
+    ],
+    ids=["own", "foreign", "trigger"],
+)
+def test_a_workflow_that_is_not_whole_is_refused_or_marked(lost: tuple[bytes, bytes, bytes], told: str) -> None:
+    with lived() as fleet:
+        damaged, workflow = without(fleet.broker, lambda raw: _is_from(raw, *lost)), lost[0].decode()
+
+        with pytest.raises(SagaError, match=f"workflow {workflow} is not whole: {told}"):
+            of(fleet, "hotels", damaged).finish()
+
+        partial = of(fleet, "hotels", damaged, partial=True)
+        assert [*partial.finish()] == [workflow]
+        [(_, found, _)] = stored(partial).find(workflow)
+        assert found.error is not None
+        assert told in found.error
+        assert [w.id for w in stored(partial).page("travel", "", 10) if w.error] == [workflow]
+
+
+def test_a_record_of_an_unknown_version_is_named() -> None:
+    with lived() as fleet:
+        log = fleet.broker.logs[Partition("travel.events", 0)]
+        headers = [(name, b"9" if name == "ce_sagaversion" else value) for name, value in log[0].headers]
+        log.append(Record("travel.events", 0, len(log), b"w", b"", headers))
+
+        with pytest.raises(LaneStopped, match=r"record travel\.events/0@\d+: it is of saga 'travel', version 9"):
+            of(fleet, "hotels", fleet.broker)
+
+
+def test_facts_after_a_moment_are_left_out_and_no_worker_goes_on_with_that() -> None:
+    with harness(Script(waiting={TRIP})) as fleet:
+        fleet.start(TripBooked(trip=TRIP), workflow_id=TRIP)
+        fleet.settle()
+        moment = fleet.clock.now() + timedelta(seconds=1)
+        fleet.clock.advance(10)
+        with fleet.transaction("airline") as tx:
+            fleet.participants["airline"].resolve(TRIP, "flight", FlightBooked(trip=TRIP), tx)
+        fleet.settle()
+        assert ends(fleet) == {WorkflowStatus.COMPLETED}
+
+        then = rebuilt(fleet, "airline", until=moment)
+
+        [found] = then.page("travel", "", 10)
+        assert (found.closed, found.sequence, found.fences["flight"].status) == (None, 0, StepStatus.IDLE)
+        put_in_place(fleet, "airline", then)
+        fleet.settle()
+        assert "saga rebuild" in str(fleet.stopped()["airline"][0])
+
+
+def test_a_function_that_fails_is_named_with_its_record() -> None:
+    with lived() as fleet:
+        broken = Participant("bank", saga())
+
+        with pytest.raises(DefinitionError, match="does not state FlightFull"):
+            broken.unchanged_by(FlightFull)
+        store = MemoryStore(fleet.clock)
+        rebuild = Rebuild(fleet.participants["bank"], store, fleet.broker, clock=fleet.clock)
+        rebuild.prepare()  # without its tables
+        rebuild.start()
+        with pytest.raises(LaneStopped, match=r"charged_again \(evolve of step 'pay'\) failed for workflow \w+, record travel"):
+            rebuild.catch_up()
+
+
+def test_until_is_a_moment_with_a_zone() -> None:
+    with lived() as fleet:
+        first = begun(fleet, "bank", until=datetime(2030, 1, 1, tzinfo=UTC))
+
+        assert first.how["until"] == "2030-01-01T00:00:00+00:00"
