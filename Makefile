@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 ORDERS ?=
 KEEP ?=
+NAME ?=
+CHECK ?=
 
-.PHONY: help install lint type test test-fast bench-quick demo demo-real servers-up servers-down docs clean
+.PHONY: help install lint type test test-fast bench-quick demo demo-real drill servers-up servers-down docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +42,9 @@ demo: install ## run the fleet on the embedded broker: make demo [ORDERS=file.cs
 
 demo-real: install ## the same on real Kafka, PostgreSQL and registry: yours where SAGA_BROKER, SAGA_DATABASE, SAGA_REGISTRY say so
 	$(BIN)/python -m demo --real $(if $(ORDERS),--orders $(ORDERS)) $(if $(KEEP),--keep)
+
+drill: install ## cause what a page of docs/operations is about, to practise: make drill [NAME=parked-growing] [CHECK=1]
+	@$(BIN)/python -m drills $(NAME) $(if $(CHECK),--check)
 
 bench-quick: install ## one participant against the same work by hand, on local Kafka and PostgreSQL, under 3 minutes
 	$(BIN)/python -m benchmarks

@@ -32,12 +32,13 @@ class FleetError(Exception):
 class Fleet:
     """The payment gateway and the four services on a `ground`, by default the embedded one; logs are in the folder `home`.
 
-    As a context manager it starts everything and stops it within 5 s at the end of the block, however that ends. The steps
-    of that can be taken one by one: `prepare`, `start`, `wait_ready`, `wait_dead`, `restart`, `stop`.
+    Their code is that of the folder `root`, by default the project. As a context manager it starts everything and stops it
+    within 5 s at the end of the block, however that ends. The steps of that can be taken one by one: `prepare`, `start`,
+    `wait_ready`, `wait_dead`, `restart`, `stop`.
     """
 
-    def __init__(self, home: Path, *, opening: Mapping[str, int], ground: Ground | None = None) -> None:
-        self.home, self.opening, self.ground = home, opening, ground or Embedded(home)
+    def __init__(self, home: Path, *, opening: Mapping[str, int], ground: Ground | None = None, root: Path = ROOT) -> None:
+        self.home, self.opening, self.ground, self.root = home, opening, ground or Embedded(home), root
         self.books, self.names = self.ground.books, (*self.ground.processes, GATEWAY, *SERVICES)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.orders_port, self.gateway_port = _free_ports(2)
@@ -59,6 +60,11 @@ class Fleet:
     def url(self) -> str:
         """Where orders' API listens."""
         return f"http://127.0.0.1:{self.orders_port}"
+
+    @property
+    def path(self) -> str:
+        """PYTHONPATH: the services of `root` first, all else from the project."""
+        return os.pathsep.join(dict.fromkeys([os.fspath(self.root), os.fspath(ROOT)]))
 
     def prepare(self) -> None:
         """Make the databases with their tables, and put the opening stock in."""
@@ -82,8 +88,8 @@ class Fleet:
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command,
-                cwd=ROOT,
-                env={**foreign_environment(), **self.environment(name), **(env or {})},
+                cwd=self.root,
+                env={**foreign_environment(), "PYTHONPATH": self.path, **self.environment(name), **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -19,7 +19,7 @@ from services.stock.app import stock
 from tests.commands import Commands, Said
 from tests.docs.blocks import blocks, matches
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operations" / "verbs.md"
 LONG_AGO = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 PAYMENTS = (Path(__file__).parents[2] / "services" / "payments" / "tables.sql").read_text()
 RESERVED = stock.codec.encode("checkout.StockReserved", {"order_id": "order-106", "units": 2, "country": "Spain"})

@@ -45,7 +45,7 @@ def test_the_participant_that_is_shown_is_the_tutorials() -> None:
     assert [line for line in lines if line not in kitchen.splitlines()] == []
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda file: file.name)
+@pytest.mark.parametrize("document", [*DOCUMENTS, *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda file: file.name)
 def test_links_lead_to_files_that_exist(document: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", document.read_text())
 
