@@ -1,4 +1,4 @@
-"""The schema registry: Apicurio with its Confluent-compatible interface, in memory."""
+"""The schema registry: Apicurio with its Confluent-compatible interface; what it knows goes with its folder or container."""
 
 from __future__ import annotations
 
@@ -35,9 +35,14 @@ def local(report: Report, *, tethered: bool = True) -> LocalServer:
     """A registry on this machine, not yet started; its address is the URL that Confluent's clients take."""
     runner = archive(f"apicurio-registry-{VERSION}", ARTIFACT, report) / f"apicurio-registry-app-{VERSION}-runner.jar"
     command, port = [str(java(report)), *_JVM, "-jar", str(runner)], free_port()
-    environment = {**SETTINGS, "QUARKUS_HTTP_HOST": LOOPBACK, "QUARKUS_HTTP_PORT": str(port)}
-    address = f"http://{LOOPBACK}:{port}{PATH}"
-    return LocalServer("registry", address, workspace("registry"), command, answers, environment=environment, tethered=tethered)
+    address, home = f"http://{LOOPBACK}:{port}{PATH}", workspace("registry")
+    environment = {
+        **SETTINGS,
+        "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{home}/schemas",
+        "QUARKUS_HTTP_HOST": LOOPBACK,
+        "QUARKUS_HTTP_PORT": str(port),
+    }
+    return LocalServer("registry", address, home, command, answers, environment=environment, tethered=tethered)
 
 
 @contextmanager

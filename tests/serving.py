@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
 
-from servers import Ladder, ServerMissing
+from servers import Ladder, LocalServer, ServerMissing
+from servers.programs import Report
 
 
 @contextmanager
@@ -15,6 +17,17 @@ def serving(ladder: Ladder, environment: Mapping[str, str]) -> Iterator[str]:
     """The address of the ladder's server while the context is open."""
     with missing_is_told(environment), ladder.serving(environment, print) as address:
         yield address
+
+
+@contextmanager
+def own(local: Callable[[Report], LocalServer]) -> Iterator[LocalServer]:
+    """A server that only this test has and may take away; not started yet."""
+    with missing_is_told(os.environ):
+        server = local(print)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ to end: a business failure, an exception, or as usual.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -170,8 +171,9 @@ class Script:
 
 
 def note(tx: Transaction, step: str, act: str, key: str = "") -> None:
-    """Leave one row for one effect."""
-    tx.execute(ADD_EFFECT, (tx.workflow_id, step, act, key))
+    """Leave one row for one effect, written as the transaction's driver wants it."""
+    on_sqlite = isinstance(tx.connection, sqlite3.Connection)
+    tx.execute(ADD_EFFECT if on_sqlite else ADD_EFFECT.replace("?", "%s"), (tx.workflow_id, step, act, key))
 
 
 def fleet(

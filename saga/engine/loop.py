@@ -88,7 +88,7 @@ class Loop:
         self._told: dict[Partition, int] = {}
         self.lag: dict[int, int] = {}
         self._bounds = Bounds()
-        self._look_again = self._count_again = 0.0
+        self._look_again = self._count_again = self._publish_again = 0.0
 
     @property
     def consumer(self) -> Consumer:
@@ -315,6 +315,8 @@ class Loop:
         return caught_up
 
     def _publish(self, *, quiet: bool) -> None:
+        if self.clock.monotonic() < self._publish_again:
+            return
         try:
             self.relay.collect(self.lanes.owned)
             if self.store.woken():
@@ -324,7 +326,8 @@ class Loop:
             if quiet:
                 self.relay.mark_in_time()
         except StoreError as error:
-            log.warning("the outbox cannot be read or marked (%s); trying again", error)
+            log.warning("the outbox cannot be read or marked (%s); trying again in %.0f s", error, TROUBLE_PAUSE)
+            self._publish_again = self.clock.monotonic() + TROUBLE_PAUSE  # a turn is short: a storm helps no database back
             self._trouble("store", error)
             self.relay.waiting.update(self.lanes.owned)
 

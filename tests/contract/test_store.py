@@ -15,6 +15,7 @@ from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.archive import Left, Search
 from saga.store.port import Changes, Fence, Intervention, OutboxRow, Published, Received, Transaction, Unit, Waiting, Workflow
 from tests.contract.conftest import ArchivedStore, Database
+from tests.waiting import until
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(microseconds=1)
@@ -510,7 +511,7 @@ def test_a_write_of_another_thread_wakes_and_none_does_not(store: ArchivedStore)
         other.submit(save, store, changes_of(workflow("w1"), outbox=[outbox("w1", 1)])).result()
 
     assert not quiet
-    assert store.woken()
+    until(store.woken, what="the wake, which PostgreSQL delivers in its own time")
     assert not store.woken()
 
 
@@ -521,8 +522,8 @@ def test_every_thread_is_woken(store: ArchivedStore) -> None:
 
         writer.submit(save, store, changes_of(workflow("w1"), outbox=[outbox("w1", 1)])).result()
 
-        assert one.submit(store.woken).result()
-        assert two.submit(store.woken).result()
+        for lane in (one, two):
+            until(lambda lane=lane: lane.submit(store.woken).result(), what="the thread to be woken")  # type: ignore[misc]
 
 
 # --- lanes
@@ -709,7 +710,7 @@ def test_a_join_wakes_the_owner_of_the_lane(database: Database) -> None:
     unit.save("checkout", changes_of(workflow("w1"), outbox=[outbox("w1", 1)]))
     database.connection.execute("COMMIT")
 
-    assert database.store.woken()
+    until(database.store.woken, what="the owner to be woken")
 
 
 def test_joining_outside_a_transaction_is_refused(database: Database) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from servers import LocalServer, postgres
 from servers import kafka as kafka_server
 from servers.process import LOOPBACK, free_port
 from tests.integration.stage import first_published_in_order
-from tests.serving import missing_is_told
+from tests.serving import own
 from tests.travel import Script, TripBooked, fleet
 from tests.waiting import until
 
@@ -41,22 +40,16 @@ GRACE = 20.0
 @pytest.fixture
 def own_kafka() -> Iterator[LocalServer]:
     """A broker that only this test has, not started yet."""
-    with missing_is_told(os.environ):
-        server = kafka_server.local(print)
-    yield server
-    server.stop()
+    with own(kafka_server.local) as server:
+        yield server
 
 
 @pytest.fixture
 def own_postgres() -> Iterator[LocalServer]:
     """A server that only this test has."""
-    with missing_is_told(os.environ):
-        server = postgres.local(print)
-    try:
+    with own(postgres.local) as server:
         server.start()
         yield server
-    finally:
-        server.stop()
 
 
 def test_what_is_begun_while_the_broker_is_away_goes_out_in_order_when_it_is_back(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import NoReturn
 
 import pytest
 
 from saga import Overloaded, Refused
 from saga.engine.relay import SCAN_ROWS
-from saga.errors import EventTooLarge, PartitionCountChanged
+from saga.errors import EventTooLarge, PartitionCountChanged, StoreError
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.memory import MemoryStore
 from saga.testing.harness import Harness
@@ -272,3 +273,25 @@ def test_a_store_that_lost_what_it_had_published_stops_before_it_does_anything_t
     [[stopped]] = fleet.stopped().values()
     assert f"holds fact 1 of 'hotels' about workflow {workflow}, but this database knows 0" in str(stopped)
     assert (workflow, "hotel", "action") not in effects(fleet)
+
+
+def test_a_database_that_is_away_is_asked_once_a_second_and_not_at_every_turn(
+    travel: Travel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet, asked = travel(Script()), []
+    workflow = fleet.start(TripBooked(trip="rome"))
+
+    def away(*_: object) -> NoReturn:
+        asked.append(fleet.clock.now())
+        raise StoreError("nobody answers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fleet.stores["agency"], "pending", away)
+        for _ in range(3):
+            for _ in range(20):
+                fleet.turn("agency")
+            fleet.clock.advance(1)
+    fleet.settle()
+
+    assert len(asked) == 3
+    assert set(fleet.steps(workflow).values()) == {StepStatus.DONE}
