@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from struct import unpack_from
+
 
 def events_topic(saga: str) -> str:
     """Facts `done`."""
@@ -46,14 +48,12 @@ def lane_of(workflow_id: str, partitions: int) -> int:
 def _murmur2(data: bytes) -> int:
     """MurmurHash2, 32 bits, with the seed of Kafka's `Utils.murmur2`."""
     m, mask = 0x5BD1E995, 0xFFFFFFFF
-    length = len(data)
-    h = (0x9747B28C ^ length) & mask
-    whole = length & ~3
-    for i in range(0, whole, 4):
-        k = (int.from_bytes(data[i : i + 4], "little") * m) & mask
-        k = ((k ^ (k >> 24)) * m) & mask
-        h = ((h * m) & mask) ^ k
-    if tail := data[whole:]:
-        h = ((h ^ int.from_bytes(tail, "little")) * m) & mask
-    h = ((h ^ (h >> 13)) * m) & mask
-    return h ^ (h >> 15)
+    h = 0x9747B28C ^ len(data)
+    words = len(data) // 4
+    for word in unpack_from(f"<{words}I", data):
+        k = word * m & mask
+        h = (h * m ^ (k ^ k >> 24) * m) & mask
+    if tail := data[4 * words :]:
+        h = (h ^ int.from_bytes(tail, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15
