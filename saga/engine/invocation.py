@@ -11,7 +11,7 @@ from saga.contracts.sensitive import scrub, sensitive_values
 from saga.errors import ContractError, RegistryUnavailable, SagaError, UnknownSchema
 from saga.participant.dependency import Dependency
 from saga.participant.failure import Failure, FailureKind, failure_of, infrastructure
-from saga.participant.handler import ExternalCall, Handler, Pending
+from saga.participant.handler import ExternalCall, Handler, Input, Pending
 from saga.participant.participant import Participant
 from saga.store.port import Transaction
 
@@ -68,7 +68,7 @@ class Invocation:
 
     def arguments(self, handler: Handler, workflow_id: str, events: Mapping[str, bytes | None]) -> list[Event | None]:
         """The views of these events (full name to bytes) in the order of the parameters, None for one that is not there."""
-        return [self._argument(handler, workflow_id, parameter.views, events) for parameter in handler.inputs]
+        return [self._argument(handler, workflow_id, parameter, events) for parameter in handler.inputs]
 
     def call(self, handler: Handler, workflow_id: str, arguments: list[Event | None], last: Transaction | ExternalCall) -> Any:
         """What the function returned; raises HandlerFailure, StoreError, RegistryUnavailable.
@@ -135,12 +135,14 @@ class Invocation:
             self._loop.close()
 
     def _argument(
-        self, handler: Handler, workflow_id: str, views: Mapping[str, type[Event]], events: Mapping[str, bytes | None]
+        self, handler: Handler, workflow_id: str, parameter: Input, events: Mapping[str, bytes | None]
     ) -> Event | None:
-        for name, view in views.items():
+        for name, view in parameter.views.items():
             if (payload := events.get(name)) is not None:
                 try:
-                    return view.model_validate(self.versions.codec(handler.version).decode(name, payload))
+                    fields = self.versions.codec(handler.version).decode(name, payload)
+                    raised = parameter.raised.get(name)
+                    return view.model_validate(fields if raised is None else raised(fields))
                 except RegistryUnavailable:
                     raise
                 except Exception as error:  # a view's validators are the service's own

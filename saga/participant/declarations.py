@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from saga.contracts.event import Event
 from saga.contracts.saga import Saga
+from saga.contracts.upcast import Upcasters
 from saga.errors import DefinitionError
 from saga.participant import handler
 from saga.participant.dependency import Dependency, Needs, Seconds, needed, seconds
@@ -36,8 +37,8 @@ class Declarations:
     knows who is to be told of parked workflows, `evolution` what own events leave in the service's tables.
     """
 
-    def __init__(self, name: str, versions: Versions) -> None:
-        self.name, self.versions = name, versions
+    def __init__(self, name: str, versions: Versions, upcasters: Upcasters) -> None:
+        self.name, self.versions, self.upcasters = name, versions, upcasters
         self.handlers: dict[tuple[int, str, Act], Handler] = {}
         self.dependencies: dict[str, Dependency] = {}
         self.classifier: Classify | None = None
@@ -91,7 +92,7 @@ class Declarations:
             for saga, owned in self._in_versions(step or function.__name__, versions):
                 if not owned.on:
                     raise DefinitionError(f"step {owned.name!r} begins the saga: call `start` instead of declaring a handler")
-                self._add(saga, partial(handler.action, saga, owned, function, retry or Retry(), declared))
+                self._add(saga, partial(handler.action, saga, owned, function, retry or Retry(), declared, self.upcasters))
             return function
 
         return declare(function) if function is not None else declare
@@ -115,7 +116,7 @@ class Declarations:
 
         def declare(function: Function) -> Function:
             for saga, step in self._versions_of(of, versions):
-                self._add(saga, partial(handler.compensation, saga, step, function, retry or Retry(), declared))
+                self._add(saga, partial(handler.compensation, saga, step, function, retry or Retry(), declared, self.upcasters))
             return function
 
         return declare
@@ -130,7 +131,7 @@ class Declarations:
 
         def declare(function: Function) -> Function:
             for saga, step in self._versions_of(of, versions):
-                self._add(saga, partial(handler.recording, saga, step, function))
+                self._add(saga, partial(handler.recording, saga, step, function, self.upcasters))
             return function
 
         return declare

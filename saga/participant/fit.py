@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saga.contracts.saga import Saga
+from saga.contracts.upcast import Upcasters
 from saga.contracts.view import view_problems
 from saga.errors import DefinitionError
 from saga.participant import handler
@@ -43,14 +44,15 @@ def misfits(participant: Declarations, saga: Saga) -> list[Misfit]:
         return [*found, Misfit(f"participant {participant.name}", f"saga {saga.name!r} has no such participant, but {known}")]
     handlers = [one for one in participant.handlers.values() if one.version == version]
     for one in handlers:
-        found += [Misfit(_place(one.function), text) for text in _problems(one, saga, steps)]
+        found += [Misfit(_place(one.function), text) for text in _problems(one, saga, steps, participant.upcasters)]
     declared = {(one.step, one.act) for one in handlers}
     return [*found, *(Misfit(f"participant {participant.name}", text) for text in _lacking(steps.values(), declared))]
 
 
-def _problems(one: Handler, saga: Saga, steps: Mapping[str, Step]) -> list[str]:
+def _problems(one: Handler, saga: Saga, steps: Mapping[str, Step], upcasters: Upcasters) -> list[str]:
     """What is wrong with each view, then what the declaration would be refused for."""
-    reads = [(view, False) for parameter in one.inputs for view in parameter.views.values()]
+    inputs = ((name, view, parameter) for parameter in one.inputs for name, view in parameter.views.items())
+    reads = [(view, False) for name, view, parameter in inputs if name not in parameter.raised]
     writes = [(view, True) for view in one.results]
     texts = []
     for view, is_written in reads + writes:
@@ -62,20 +64,20 @@ def _problems(one: Handler, saga: Saga, steps: Mapping[str, Step]) -> list[str]:
         owner = f"{saga[one.step].by!r} owns it" if one.step in saga else "nobody has it"
         return [f"{one.title}: the contract gives it no such step, {owner}; remove the handler, or keep it for older versions="]
     try:
-        _bind(one, saga, step)
+        _bind(one, saga, step, upcasters)
     except DefinitionError as error:
         texts += str(error).splitlines()
     return list(dict.fromkeys(texts))
 
 
-def _bind(one: Handler, saga: Saga, step: Step) -> None:
+def _bind(one: Handler, saga: Saga, step: Step, upcasters: Upcasters) -> None:
     match one.act:
         case Act.ACTION:
-            handler.action(saga, step, one.function, one.retry)
+            handler.action(saga, step, one.function, one.retry, one.needs, upcasters)
         case Act.COMPENSATION:
-            handler.compensation(saga, step, one.function, one.retry)
+            handler.compensation(saga, step, one.function, one.retry, one.needs, upcasters)
         case Act.RECORDING:
-            handler.recording(saga, step, one.function)
+            handler.recording(saga, step, one.function, upcasters)
 
 
 def _lacking(steps: Iterable[Step], declared: Set[tuple[str, Act]]) -> Iterator[str]:

@@ -6,11 +6,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from saga.contracts.event import Event
 from saga.contracts.saga import Saga
+from saga.contracts.upcast import Fields, Upcasters
 from saga.contracts.view import check_view
 from saga.errors import DefinitionError
 from saga.participant.dependency import Dependency
@@ -48,11 +50,15 @@ class Act(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One event parameter: the contract's event names it accepts, each with the service's view."""
+    """One event parameter: the contract's event names it accepts, each with the service's view.
+
+    `raised` says of older events among them how they become the one that the view is of.
+    """
 
     name: str
     views: Mapping[str, type[Event]]
     optional: bool = False
+    raised: Mapping[str, Callable[[Fields], Fields]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +88,11 @@ class Handler:
 class _Signature:
     """Reads one function against the contract; every refusal names the function, what was found and what was expected."""
 
-    def __init__(self, saga: Saga, step: Step, act: Act, function: Callable[..., Any]) -> None:
+    def __init__(
+        self, saga: Saga, step: Step, act: Act, function: Callable[..., Any], upcasters: Upcasters | None = None
+    ) -> None:
         self.saga, self.step, self.act, self.function = saga, step, act, function
+        self.upcasters = upcasters or Upcasters()
         try:
             self.hints = get_type_hints(function)
         except NameError as error:
@@ -122,16 +131,27 @@ class _Signature:
 
     def _input(self, name: str) -> Input:
         kinds = _alternatives(self.hints.get(name))
-        views = {}
+        views: dict[str, type[Event]] = {}
+        raised: dict[str, Callable[[Fields], Fields]] = {}
         for kind in kinds:
             if kind is NoneType:
                 continue
             if not (isinstance(kind, type) and issubclass(kind, Event)):
                 raise self.wrong(f"parameter {name}: {self._written(name)}", "an event class, or a union of them")
-            event = self.saga.event(kind.event_name)
-            check_view(kind, self.saga, event, writes=False)
-            views[event] = kind
-        return Input(name, views, NoneType in kinds)
+            if olds := self._raised_to(kind):
+                raised |= {old: partial(self.upcasters.raised, old, new) for old, new in olds.items()}
+                views |= dict.fromkeys(olds, kind)
+            else:
+                event = self.saga.event(kind.event_name)
+                check_view(kind, self.saga, event, writes=False)
+                views[event] = kind
+        return Input(name, views, NoneType in kinds, raised)
+
+    def _raised_to(self, view: type[Event]) -> dict[str, str]:
+        """The events of this step that are raised to the view's own one, where the step does not deal with that itself."""
+        own, name = {*self.step.consumes, *self.step.outcomes}, view.event_name
+        new = name if "." in name else f"{self.saga.namespace}.{name}"
+        return {} if new in own else {old: new for old in sorted(own) if self.upcasters.leads(old, new)}
 
     def _written(self, name: str) -> str:
         return str(self.hints.get(name, "no annotation"))
@@ -141,9 +161,16 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
 
 
-def action(saga: Saga, step: Step, function: Callable[..., Any], retry: Retry, needs: tuple[Dependency, ...] = ()) -> Handler:
+def action(
+    saga: Saga,
+    step: Step,
+    function: Callable[..., Any],
+    retry: Retry,
+    needs: tuple[Dependency, ...] = (),
+    upcasters: Upcasters | None = None,
+) -> Handler:
     """Bind `function` as the action of `step`: one parameter for each event of a trigger, returns one of the step's events."""
-    signature = _Signature(saga, step, Act.ACTION, function)
+    signature = _Signature(saga, step, Act.ACTION, function, upcasters)
     inputs = signature.inputs(ExternalCall if step.external else Transaction)
     for open_gates, join in joins(saga, step.name):
         if any(_served(join, parameter) is None for parameter in inputs) or not join <= _accepted(inputs):
@@ -169,10 +196,15 @@ def _served(join: frozenset[str], parameter: Input) -> str | None:
 
 
 def compensation(
-    saga: Saga, step: Step, function: Callable[..., Any], retry: Retry, needs: tuple[Dependency, ...] = ()
+    saga: Saga,
+    step: Step,
+    function: Callable[..., Any],
+    retry: Retry,
+    needs: tuple[Dependency, ...] = (),
+    upcasters: Upcasters | None = None,
 ) -> Handler:
     """Bind `function` as the compensation of `step`: takes the recorded result of the action, returns the declared event."""
-    signature = _Signature(saga, step, Act.COMPENSATION, function)
+    signature = _Signature(saga, step, Act.COMPENSATION, function, upcasters)
     if not isinstance(step.compensated, str):
         raise signature.wrong("a step without a compensating event", '"compensated" in the schema to name one')
     inputs = signature.inputs(ExternalCall if step.external else Transaction)
@@ -184,9 +216,9 @@ def compensation(
     return _handler(signature, inputs, results, retry, needs)
 
 
-def recording(saga: Saga, step: Step, function: Callable[..., Any]) -> Handler:
+def recording(saga: Saga, step: Step, function: Callable[..., Any], upcasters: Upcasters | None = None) -> Handler:
     """Bind `function` to be called in the transaction that commits the outcome of an external step."""
-    signature = _Signature(saga, step, Act.RECORDING, function)
+    signature = _Signature(saga, step, Act.RECORDING, function, upcasters)
     outcomes = {*step.outcomes, *([step.compensated] if isinstance(step.compensated, str) else [])}
     if not step.external:
         raise signature.wrong("a step that is not external", "an external one: any other handler has the transaction already")

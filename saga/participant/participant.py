@@ -12,6 +12,7 @@ from saga.contracts.event import Event
 from saga.contracts.message import MAX_ID_BYTES, written_gates
 from saga.contracts.saga import Saga
 from saga.contracts.topics import lane_of
+from saga.contracts.upcast import Upcasters
 from saga.errors import DefinitionError, LifecycleError, Overloaded, Refused
 from saga.participant import operator, recording
 from saga.participant.declarations import Declarations
@@ -38,9 +39,10 @@ class Participant(Declarations):
     """A service's part in one saga, or in several versions of it side by side.
 
     `name` is the `by` of its steps in the saga schema, its Kafka consumer group is `<saga>.<name>`. `gates` says which feature
-    gates are open for a workflow that it starts, by default `SAGA_GATES`. `max_backlog` bounds the unpublished
-    events, beyond which `start` refuses, and `max_parked` the parked workflows; beyond either a worker takes nothing more
-    in. `clock` and `ids` (of new workflows) are arguments for tests.
+    gates are open for a workflow that it starts, by default `SAGA_GATES`. With `upcasters` a handler of a new event serves
+    older versions too, in which its step deals with the old one. `max_backlog` bounds the unpublished events, beyond which
+    `start` refuses, and `max_parked` the parked workflows; beyond either a worker takes nothing more in. `clock` and `ids` (of
+    new workflows) are arguments for tests.
     """
 
     def __init__(
@@ -49,13 +51,14 @@ class Participant(Declarations):
         saga: Saga | Sequence[Saga],
         *,
         gates: Gates | None = None,
+        upcasters: Upcasters | None = None,
         max_backlog: int = MAX_BACKLOG,
         max_parked: int = MAX_PARKED,
         max_event_bytes: int | None = None,
         clock: Clock | None = None,
         ids: Callable[[], str] = ids.workflow_id,
     ) -> None:
-        super().__init__(name, Versions(name, [saga] if isinstance(saga, Saga) else saga))
+        super().__init__(name, Versions(name, [saga] if isinstance(saga, Saga) else saga), upcasters or Upcasters())
         self.clock, self.gates = clock or SystemClock(), gates or EnvironmentGates()
         self.max_backlog, self.max_parked, self._ids = max_backlog, max_parked, ids
         self._backlog, self._count_again = 0, 0.0
