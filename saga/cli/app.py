@@ -45,8 +45,25 @@ SAGA_BATCH, SAGA_MAX_BACKLOG, SAGA_MAX_PARKED, SAGA_MAX_EVENT_BYTES, SAGA_LANES,
 SAGA_REGISTRY, SAGA_CACHE, SAGA_KAFKA (JSON), SAGA_HEALTH, SAGA_WEBHOOK, SAGA_LOG_LEVEL."""
 
 
+SECTIONS = {
+    "Run a participant": ("run", "drain", "import", "db", "topics", "broker"),
+    "Look": ("health", "doctor", "parked", "list", "show", "unacknowledged", "lanes"),
+    "Act": ("retry", "skip", "resolve", "abort", "dead-letters"),
+    "Read the past": ("trace", "state", "record", "project", "rebuild"),
+    "Contracts": ("check", "schemas", "docs", "diagram"),
+}
+"""The commands in the order in which they are listed: first what one does every day and at night."""
+
+
 class _Saga(TyperGroup):
     """Turns what the library refuses into a line on stderr and an exit code; other exceptions are bugs and look so."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        shown = {name: command for name, command in self.commands.items() if not command.hidden}
+        limit = formatter.width - 6 - max(map(len, shown))
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, shown[name].get_short_help_str(limit)) for name in names if name in shown])
 
     def invoke(self, ctx: Any) -> Any:
         try:

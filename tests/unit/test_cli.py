@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from saga.cli import main, output
+from saga.cli.app import SECTIONS, app
 from tests.commands import Commands
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +28,17 @@ def test_the_exit_codes_are_in_the_help(saga: Commands) -> None:
     assert said.code == 0
     assert "1  refused, not found, or failed while it ran" in said.out
     assert "2  wrong use" in said.out
+
+
+def test_every_command_is_listed_once_in_the_section_that_it_belongs_to(saga: Commands) -> None:
+    listed = [name for names in SECTIONS.values() for name in names]
+
+    said = saga("--help")
+
+    assert set(get_command(app).commands) <= set(listed)  # type: ignore[attr-defined]
+    assert len(listed) == len(set(listed))
+    assert [title for title in SECTIONS if f"\n{title}:\n" in said.out] == [*SECTIONS]
+    assert re.search(r"^Look:\n  health .*\n  doctor ", said.out, re.MULTILINE)
 
 
 def test_the_version_is_told(saga: Commands) -> None:
