@@ -8,15 +8,16 @@ from datetime import UTC, datetime, timedelta
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from saga.contracts.message import Message, from_headers
+from saga.contracts.message import Message, from_headers, open_gates
 from saga.contracts.saga import Saga
 from saga.contracts.sensitive import redact
-from saga.errors import DecodeError
+from saga.errors import DecodeError, DefinitionError
 from saga.participant.dependency import awaited
 from saga.participant.operator import is_parked
 from saga.protocol import awaiting
 from saga.protocol.definition import Step
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
+from saga.protocol.gates import gates, variant
 from saga.store.port import Fence, OutboxRow, Received, Workflow
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Account:
     participant: str | None
     status: WorkflowStatus
     exceptions: list[str]
+    gates: dict[str, str]
     opened: datetime
     closed: datetime | None
     deadline: datetime | None
@@ -119,9 +121,10 @@ def account(
     """Tell what is known. With the saga's `contracts` also what is awaited, with a `codec` what the results were."""
     stated = [from_headers(_raw(row), row.payload, topic=row.topic, partition=row.lane) for row in outbox]
     fences = workflow.fences.values()
+    here = _variant(workflow, contracts)
     participant = next((message.kind.source for message in stated), None)
-    if participant is None and contracts is not None:
-        participant = next((contracts[fence.step].by for fence in fences if fence.step in contracts), None)
+    if participant is None and here is not None:
+        participant = next((here[fence.step].by for fence in fences if fence.step in here), None)
     return Account(
         saga=saga,
         id=workflow.id,
@@ -129,6 +132,7 @@ def account(
         participant=participant,
         status=workflow.status,
         exceptions=sorted(workflow.exceptions),
+        gates=_gates(workflow, contracts),
         opened=workflow.opened,
         closed=workflow.closed,
         deadline=workflow.deadline,
@@ -138,13 +142,28 @@ def account(
         traceparent=workflow.traceparent,
         parked=any(map(is_parked, fences)),
         trouble=[*_setbacks(workflow), *_trouble(workflow, stated, now)],
-        remedies=[*_remedies(workflow, participant, contracts)],
-        awaits=[*_awaits(workflow, participant, contracts)],
+        remedies=[*_remedies(workflow, participant, here)],
+        awaits=[*_awaits(workflow, participant, here)],
         interventions=[Intervened(**act._asdict()) for act in workflow.interventions],
         steps=[_step(fence, codec) for fence in fences],
         taken=[_taken(received) for received in sorted(workflow.inbox.values(), key=_arrival)],
         stated=[_stated(message, message.id not in workflow.unpublished) for message in stated],
     )
+
+
+def _variant(workflow: Workflow, contracts: Saga | None) -> Saga | None:
+    """The saga as this workflow runs it."""
+    try:
+        return contracts and variant(contracts, open_gates(workflow.gates or ""))
+    except (DefinitionError, ValueError):
+        return contracts
+
+
+def _gates(workflow: Workflow, contracts: Saga | None) -> dict[str, str]:
+    """The gates as they were when it began; those that were shut are known from the contracts alone."""
+    opened = open_gates(workflow.gates or "")
+    names = opened | (gates(contracts) if contracts is not None else frozenset())
+    return {name: "open" if name in opened else "shut" for name in sorted(names)}
 
 
 def _raw(row: OutboxRow) -> dict[str, bytes | None]:

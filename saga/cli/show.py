@@ -96,6 +96,8 @@ def _tell(one: Account, place: str, now: datetime, contracts: Saga | None) -> No
     for awaited in one.awaits:
         output.line(f"  awaits {awaited}")
     output.line(f"  {_times(one)}")
+    if one.gates:
+        output.line(f"  gates: {', '.join(f'{name} {position}' for name, position in one.gates.items())}")
     output.line(f"  {one.participant or 'unknown participant'}, lane {one.lane}, {place}")
     if (hint := _hint(one, contracts)) is not None:
         output.line(f"  {hint}")

@@ -300,3 +300,22 @@ def test_a_closed_workflow_says_how_long_it_took_and_awaits_nothing(saga: Comman
     assert "!" not in said.out
     assert "awaits" not in said.out
     assert ["reserve", "done"] in [line.split() for line in said.out.splitlines()]
+
+
+def test_gates_are_shown_as_they_were_when_it_began_and_nobody_waits_for_what_is_behind_a_shut_one(
+    saga: Commands, tmp_path: Path
+) -> None:
+    contracts = [dict(schema) for schema in CONTRACTS]
+    fields = contracts[-1]["fields"]
+    contracts[-1]["fields"] = [
+        field | {"step": field["step"] | {"gate": "prepaid"}} if field["name"] == "authorise" else field for field in fields
+    ]
+    written(tmp_path / "gated", contracts)
+    facts = [received("checkout.OrderPlaced", "place"), received("checkout.StockReserved", "reserve", offset=8)]
+    tombstone = stated("saga.Refused", "dispatch", FactStatus.REFUSED, by="shipping")
+    saved(tmp_path, Changes(workflows=[workflow()], inbox=[("w1", fact) for fact in facts], outbox=[tombstone]), tombstone)
+
+    said = saga("show", "w1", "--schemas", "gated", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert "gates: prepaid shut" in said.out
+    assert "PaymentAuthorised" not in said.out

@@ -14,9 +14,11 @@ import pytest
 
 from saga import Saga
 from saga.documents.html.markup import element, joined
+from saga.documents.html.step_panel import behind
 from saga.documents.html.words import duration, type_name
 from saga.documents.library import library
 from saga.errors import DefinitionError
+from saga.protocol.definition import Step
 from tests.documented import CHECKOUT, returns
 
 FILES = library([(Saga.load(CHECKOUT), {}), (returns(), {})])
@@ -205,3 +207,11 @@ def test_text_stands_out_from_its_ground(scheme: str, ground: str, text: str) ->
     low, high = sorted((luminance(found[text]), luminance(found[ground])))
 
     assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize(("gate", "position"), [("prepaid", "open"), ("!prepaid", "shut")])
+def test_a_step_behind_a_gate_says_when_it_is_there(gate: str, position: str) -> None:
+    said = behind(Step(name="pay", by="bank", gate=gate))
+
+    assert said == f"there only in workflows that began while prepaid was {position}; in others nobody waits for its events"
+    assert behind(Step(name="pay", by="bank")) is None

@@ -12,6 +12,7 @@ from saga.documents.html.page import terms
 from saga.documents.html.words import duration, no_way_back
 from saga.documents.lint import step_fields
 from saga.protocol.definition import Step, Undo
+from saga.protocol.gates import OPPOSITE
 
 
 def panel(saga: Saga, step: Step, address: Address) -> Markup:
@@ -26,6 +27,7 @@ def panel(saga: Saga, step: Step, address: Address) -> Markup:
     )
     said = (
         ("Begins", begins(step, address)),
+        ("Gate", behind(step)),
         ("Success", joined([element("p", field.get("doc", "")), _emitted(saga, step.emits, address)])),
         ("Failure", joined(failures(saga, step, address))),
         ("Time limit", limit(step, field)),
@@ -45,6 +47,14 @@ def begins(step: Step, address: Address) -> Content:
         return f"when {step.by} starts a workflow"
     joins = (joined((address.to_event(event) for event in sorted(join)), " and ") for join in step.on)
     return joined(("on ", joined(joins, ", or ")))
+
+
+def behind(step: Step) -> Content:
+    """The feature gate of the step, if it is behind one."""
+    if step.gate is None:
+        return None
+    name, position = step.gate.removeprefix(OPPOSITE), "shut" if step.gate.startswith(OPPOSITE) else "open"
+    return f"there only in workflows that began while {name} was {position}; in others nobody waits for its events"
 
 
 def failures(saga: Saga, step: Step, address: Address) -> Iterator[Markup]:
