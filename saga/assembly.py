@@ -107,6 +107,26 @@ def worker(participant: Participant, settings: Settings, store: Store) -> Worker
     )
 
 
+def swap(live: Settings, rebuilt: Settings, kept: str) -> str | None:
+    """Put one database in the place of another, at once; answers where the other one is kept, None if there was none.
+
+    Raises DefinitionError where one cannot take the other's place, StoreBusy while somebody lives on either.
+    """
+    if _on_postgres(live) != _on_postgres(rebuilt):
+        raise DefinitionError(
+            f"{database_name(rebuilt)} cannot take the place of {database_name(live)}, which is of another kind; "
+            f"point SAGA_DATABASE at the rebuilt one"
+        )
+    if _on_postgres(live):
+        with _postgres_extra():
+            from saga.store import postgres_swap
+        return postgres_swap.swap(_database(live), _database(rebuilt), kept)
+    from saga.store import sqlite_swap
+
+    found = sqlite_swap.swap(_file(live), _existing(rebuilt), kept)
+    return str(found) if found else None
+
+
 def database_name(settings: Settings) -> str:
     """The database URL as it may be shown to anybody."""
     url = _database(settings)

@@ -23,6 +23,7 @@ from saga.cli.intervene import abort, resolve, skip
 from saga.cli.list import list_workflows
 from saga.cli.parked import parked
 from saga.cli.project import project
+from saga.cli.rebuild import rebuild
 from saga.cli.record import record
 from saga.cli.retry import retry
 from saga.cli.run import run
@@ -103,6 +104,7 @@ app.command()(run)
 app.command("list")(list_workflows)
 app.command()(show)
 app.command("state")(tell_state)
+app.command()(rebuild)
 app.command()(trace)
 app.command()(record)
 app.command()(project)

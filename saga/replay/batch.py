@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from saga.contracts.message import Kind, Message, from_headers, kind_of, unreadable
+from saga.contracts.message import Message, from_headers, kind_of
+from saga.engine.intake import Incoming, Intake, contradiction
 from saga.errors import ContractError, LaneStopped, StoreError
 from saga.participant import evolve
 from saga.participant.participant import Participant
@@ -19,6 +20,7 @@ from saga.protocol.facts import FactStatus
 from saga.replay.holes import Hole
 from saga.replay.restoring import Restoring
 from saga.replay.shadow import Seen, Shadow
+from saga.store.dead_letter import DeadLetter
 from saga.store.port import Changes, Lane, Unit, Workflow
 from saga.transport.port import Record
 
@@ -57,6 +59,7 @@ class Held:
 class Item(NamedTuple):
     """One record: whom it is about, who says so and as what number; `message` where it is the participant's business."""
 
+    record: Record
     workflow: str
     source: str
     sequence: int
@@ -67,44 +70,54 @@ class Item(NamedTuple):
 
 @dataclass(slots=True)
 class Reading:
-    """Records as a rebuild sees them; `late` as in `Held`."""
+    """Records as a rebuild sees them; `letters` cannot be taken in, `late` as in `Held`."""
 
     items: list[Item]
+    letters: list[DeadLetter]
     upto: dict[str, int]
     late: dict[str, int]
 
     @classmethod
-    def of(cls, restoring: Restoring, lane: Lane, records: Sequence[Record], until: datetime | None) -> Reading:
-        """Read their headers, nothing else. Raises LaneStopped for what cannot be read, or is of an unknown version."""
-        items: list[Item] = []
-        late: dict[str, int] = {}
+    def of(
+        cls, restoring: Restoring, intake: Intake, lane: Lane, records: Sequence[Record], until: datetime | None, now: datetime
+    ) -> Reading:
+        """Read their headers, nothing else; what a worker would have made a dead letter becomes one."""
+        found = cls([], [], {record.topic: record.offset + 1 for record in records}, {})
         for record in records:
+            item: Item | None = None
+            time: datetime | None = None
             try:
-                item, time = _item(restoring, record, until)
-            except ContractError as error:
-                place = f"{record.topic}/{record.partition}@{record.offset}"
-                raise LaneStopped(lane.saga, lane.number, f"record {place}: {error}") from error
+                item = _item(restoring, record)
+                time = item.message.time if item.message else _moment(record) if until else None
+            except (ContractError, KeyError, ValueError):
+                item = None  # what becomes of it is for intake to say
             if until is not None and time is not None and time > until:
-                late.setdefault(record.topic, record.offset)
+                found.late.setdefault(record.topic, record.offset)
+            elif item is None or item.heard:
+                [incoming] = intake.read(lane, [record], now)
+                if incoming.letter is not None:
+                    found.letters.append(incoming.letter)
+                elif item is not None:
+                    found.items.append(item)
             else:
-                items.append(item)
-        return cls(items, {record.topic: record.offset + 1 for record in records}, late)
+                found.items.append(item)
+        return found
 
 
-def _item(restoring: Restoring, record: Record, until: datetime | None) -> tuple[Item, datetime | None]:
+def _item(restoring: Restoring, record: Record) -> Item:
     raw = dict(record.headers)
-    topic, partition, offset = record.topic, record.partition, record.offset
-    try:
-        kind: Kind = kind_of(raw)
-        own, heard = restoring.part(kind)
-        if own or heard or until is not None:
-            message = from_headers(raw, record.value or b"", topic=topic, partition=partition, offset=offset)
-            told = message if own or heard else None
-            return Item(message.workflow_id, kind.source, message.sequence, told, own, heard), message.time
-        workflow, sequence = raw["ce_subject"] or b"", int(raw["ce_sequence"] or b"")
-        return Item(workflow.decode(), kind.source, sequence, None, False, False), None
-    except (KeyError, ValueError) as error:
-        raise unreadable(raw, error, topic=topic, partition=partition, offset=offset) from error
+    kind = kind_of(raw)
+    own, heard = restoring.part(kind)
+    if own or heard:
+        topic, partition, offset = record.topic, record.partition, record.offset
+        message = from_headers(raw, record.value or b"", topic=topic, partition=partition, offset=offset)
+        return Item(record, message.workflow_id, kind.source, message.sequence, message, own, heard)
+    workflow, sequence = raw["ce_subject"] or b"", int(raw["ce_sequence"] or b"")
+    return Item(record, workflow.decode(), kind.source, sequence, None, False, False)
+
+
+def _moment(record: Record) -> datetime:
+    return datetime.fromisoformat((dict(record.headers)["ce_time"] or b"").decode())
 
 
 class Batch:
@@ -124,6 +137,7 @@ class Batch:
         self.held, self.before = held.copy(), seen
         self.seen: dict[str, Seen] = {}
         self.forgotten: set[str] = set()
+        self.letters: list[DeadLetter] = []
         self.workflows: dict[str, Workflow] = {}
         self.touched: set[str] = set()
         self.unit: Unit | None = None
@@ -142,8 +156,9 @@ class Batch:
             if item.own:
                 self._state(item.message)
             if item.heard:
-                self._hear(item.message)
+                self._hear(item.record, item.message)
                 self._go_on(item.workflow)
+        self.letters += reading.letters
         self.held.upto.update(reading.upto)
         for topic, offset in reading.late.items():
             self.held.late.setdefault(topic, offset)
@@ -175,6 +190,8 @@ class Batch:
                 closed=[workflow for workflow in found if workflow.closed],
             ),
         )
+        if self.letters:
+            unit.bury(self.letters)
         remembered = {id: seen for id, seen in self.seen.items() if id not in self.forgotten}
         shadow.remember(unit, self.lane.number, remembered, [id for id in self.forgotten if id in self.before])
 
@@ -187,7 +204,12 @@ class Batch:
             seen = self.seen[item.workflow] = dict(self.before.get(item.workflow, {}))
         seen[item.source] = seen.get(item.source, 0) | 1 << item.sequence
 
-    def _hear(self, message: Message) -> None:
+    def _hear(self, record: Record, message: Message) -> None:
+        known = self.workflows.get(message.workflow_id)
+        letter = contradiction(self.lane, Incoming(record, message), known, self.now) if known else None
+        if letter is not None:
+            self.letters.append(letter)
+            return
         workflow = self._met(message)
         self.touched.add(workflow.id)
         if self.restoring.hear(workflow, message):

@@ -213,7 +213,7 @@ def _compare_table(found: Comparison, table: str, ours: Unit, theirs: Unit) -> N
 
 def _rows(unit: Unit, table: str) -> Iterator[str]:
     name = '"' + table.replace('"', '""') + '"'
-    columns = len(unit.execute(f"SELECT * FROM {name} LIMIT 0").description or ())  # type: ignore[attr-defined]  # noqa: S608
+    columns = len(unit.connection.cursor().execute(f"SELECT * FROM {name} LIMIT 0").description)  # noqa: S608 - quoted
     order = ", ".join(str(number) for number in range(1, columns + 1))
     asked = f"SELECT * FROM {name} ORDER BY {order}"  # noqa: S608 - quoted
     if _driver(unit) == "sqlite3":

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from saga.clock import Clock, SystemClock
 from saga.contracts.topics import fact_topics
+from saga.engine.intake import Intake
 from saga.errors import CommitUnknown, DefinitionError, LaneStopped, SagaError, StatementFailed, StoreConflict
 from saga.participant.participant import Participant
 from saga.replay.batch import Batch, Held, Reading
@@ -79,6 +80,7 @@ class Rebuild:
         self.restoring = Restoring(participant.versions, participant.name)
         self.shadow = Shadow(store, self.saga, participant.name)
         self.count = self._partitions()
+        self.intake = Intake(participant.versions, participant.name, self.count)
         self.numbers = sorted(range(self.count) if lanes is None else lanes)
         self.read = 0
         self.lanes: dict[int, _Lane] = {}
@@ -193,7 +195,7 @@ class Rebuild:
     def _patiently(
         self, one: _Lane, records: Sequence[Record], *, eager: bool, marked: dict[str, tuple[Hole, ...]] | None = None
     ) -> None:
-        reading = Reading.of(self.restoring, one.lane, records, self.until)
+        reading = Reading.of(self.restoring, self.intake, one.lane, records, self.until, self.clock.now())
         for attempt in range(CONFLICTS):
             batch = Batch(self.participant, self.restoring, one.lane, one.held, one.seen, self.clock.now(), self.evolve)
             try:

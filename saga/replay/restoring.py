@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from saga.contracts.message import Kind, Message
 from saga.contracts.saga import Saga
 from saga.engine.decisions import Decisions
-from saga.errors import DecodeError
 from saga.participant.note import RECORD as NOTED
 from saga.participant.note import remember
 from saga.participant.versions import Versions
@@ -53,17 +52,13 @@ class Restoring:
         self.part = lru_cache(maxsize=4096)(self._part)
 
     def _part(self, kind: Kind) -> Part:
-        """Raises DecodeError for a saga or version that is not known."""
+        """Raises ValueError for a saga or version that is not known."""
         try:
             saga = self.versions.saga(kind.version, kind.gates)
-        except LookupError:
-            saga = None
-        if saga is None or kind.saga != saga.name:
-            known = ", ".join(map(str, self.versions.numbers))
-            raise DecodeError(
-                f"it is of saga {kind.saga!r}, version {kind.version}; {self.participant!r} knows {self.versions.name!r} of "
-                f"version {known}. Rebuild with a release that knows them all"
-            )
+        except LookupError as error:
+            raise ValueError(f"version {kind.version} is not known") from error
+        if kind.saga != saga.name:
+            raise ValueError(f"saga {kind.saga!r} is not known")
         if kind.step and (kind.step not in saga or saga[kind.step].by != kind.source):
             return Part(False, False)
         return Part(kind.source == self.participant, self.participant in audience(saga, kind.fact))

@@ -19,6 +19,10 @@ Seen = dict[str, int]
 
 TABLE = "saga_rebuild"
 _CHUNK = 500
+_TABLES = {
+    "?": "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'saga_rebuild'",
+    "%s": "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'saga_rebuild'",
+}
 
 
 class Shadow:
@@ -31,12 +35,16 @@ class Shadow:
     def create(self, scripts: Iterable[str], how: Mapping[str, str | None]) -> None:
         """Make it of an empty database: the service's own `scripts`, and `how` it is to be rebuilt, in one transaction."""
         with self.store.transaction() as tx:
-            for script in scripts:
-                for statement in filter(None, map(str.strip, _statements(script))):
-                    tx.execute(statement)
+            _run(tx, scripts)
             tx.execute(f"CREATE TABLE {TABLE} (word TEXT NOT NULL, name TEXT NOT NULL, value TEXT, PRIMARY KEY (word, name))")
             self._put(tx, [("of", "saga", self.saga), ("of", "participant", self.participant)])
             self._put(tx, [("how", name, value) for name, value in how.items()])
+
+    def is_there(self) -> bool:
+        """Whether the database is one that is being rebuilt."""
+        with self.store.transaction() as tx:
+            asked = _TABLES[self._mark(tx)]
+            return tx.execute(asked).fetchone() is not None
 
     def resume(self, how: Mapping[str, str | None]) -> dict[int, int]:
         """The epochs of the lanes, of a rebuild that was begun before. Raises DefinitionError if it was begun otherwise."""
@@ -74,6 +82,14 @@ class Shadow:
             marks = ", ".join([mark] * len(part))
             unit.execute(f"DELETE FROM {TABLE} WHERE word = {mark} AND name IN ({marks})", [f"seen {lane}", *part])  # noqa: S608 - ours
 
+    def complete(self, scripts: Iterable[str]) -> None:
+        """Run these scripts now that everything was read, once, however often it is completed."""
+        with self.store.transaction() as tx:
+            asked = f"SELECT 1 FROM {TABLE} WHERE word = 'of' AND name = 'complete'"  # noqa: S608 - ours
+            if tx.execute(asked).fetchone() is None:
+                _run(tx, scripts)
+                self._put(tx, [("of", "complete", None)])
+
     def drop(self) -> None:
         """End the rebuild: from now on the database is like any other."""
         with self.store.transaction() as tx:
@@ -102,7 +118,9 @@ def written(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def _statements(script: str) -> list[str]:
-    """The statements of a script that holds no semicolon but between them, and comments on lines of their own."""
-    lines = (line for line in script.splitlines() if not line.lstrip().startswith("--"))
-    return "\n".join(lines).split(";")
+def _run(tx: Transaction, scripts: Iterable[str]) -> None:
+    """Scripts whose statements are parted by semicolons, with none inside, and with comments on lines of their own."""
+    for script in scripts:
+        lines = (line for line in script.splitlines() if not line.lstrip().startswith("--"))
+        for statement in filter(None, map(str.strip, "\n".join(lines).split(";"))):
+            tx.execute(statement)

@@ -56,7 +56,7 @@ class SqliteStore:
         self._opening = threading.Lock()
         self._writing = threading.Lock()
         self._closed = False
-        self._worker = _WorkerLock(self.path)
+        self._worker = WorkerLock(self.path)
         tables = SqliteTables(self.path, busy_timeout=busy_timeout)
         if migrate:
             tables.upgrade()
@@ -226,7 +226,7 @@ class SqliteStore:
             )
 
 
-class _WorkerLock:
+class WorkerLock:
     """Held by the one process that owns lanes of a file; the kernel drops it when the process dies."""
 
     def __init__(self, path: str) -> None:

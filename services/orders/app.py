@@ -44,3 +44,18 @@ def cancel(placed: OrderPlaced, tx: Transaction) -> OrderCancelled:
 def confirm(dispatched: ParcelDispatched, tx: Transaction) -> OrderConfirmed:
     run(tx, CONFIRM, dispatched.parcel, dispatched.order_id)
     return OrderConfirmed(order_id=dispatched.order_id, parcel=dispatched.parcel)
+
+
+@orders.evolve(OrderPlaced)
+def placed_again(order: OrderPlaced, tx: Transaction) -> None:
+    run(tx, PLACE, order.order_id, tx.workflow_id, order.model_dump_json(), order.total)
+
+
+@orders.evolve(OrderConfirmed)
+def confirmed_again(confirmed: OrderConfirmed, tx: Transaction) -> None:
+    run(tx, CONFIRM, confirmed.parcel, confirmed.order_id)
+
+
+@orders.evolve(OrderCancelled)
+def cancelled_again(cancelled: OrderCancelled, tx: Transaction) -> None:
+    run(tx, CANCEL, cancelled.order_id)

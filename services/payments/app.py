@@ -46,6 +46,7 @@ def void(authorised: PaymentAuthorised, call: ExternalCall) -> PaymentVoided:
     return PaymentVoided(**authorised.model_dump())
 
 
+@payments.evolve(PaymentAuthorised, PaymentDeclined, PaymentVoided)
 @payments.recording(of=authorise)
 def record(outcome: PaymentAuthorised | PaymentDeclined | PaymentVoided, tx: Transaction) -> None:
     match outcome:

@@ -20,5 +20,14 @@ def dispatch(reserved: StockReserved, authorised: PaymentAuthorised, tx: Transac
     if courier is None:
         return DispatchRefused(order_id=reserved.order_id, country=reserved.country)
     parcel = f"{courier.upper().replace(' ', '-')}-{reserved.order_id}"
-    run(tx, DISPATCH, parcel, reserved.order_id, courier, reserved.country)
-    return ParcelDispatched(order_id=reserved.order_id, courier=courier, parcel=parcel)
+    dispatched = ParcelDispatched(order_id=reserved.order_id, courier=courier, parcel=parcel)
+    dispatched_again(dispatched, reserved, tx)
+    return dispatched
+
+
+@shipping.evolve(ParcelDispatched)
+def dispatched_again(dispatched: ParcelDispatched, reserved: StockReserved, tx: Transaction) -> None:
+    run(tx, DISPATCH, dispatched.parcel, dispatched.order_id, dispatched.courier, reserved.country)
+
+
+shipping.unchanged_by(DispatchRefused)

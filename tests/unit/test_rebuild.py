@@ -16,6 +16,7 @@ from saga.participant.participant import Participant
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.replay.rebuild import Rebuild
 from saga.replay.restoring import TAKEN_UP
+from saga.store.dead_letter import LetterSearch
 from saga.store.memory import MemoryStore
 from saga.testing.harness import Harness
 from saga.transport.memory import MemoryBroker
@@ -277,14 +278,21 @@ def test_a_workflow_that_is_not_whole_is_refused_or_marked(lost: tuple[bytes, by
         assert [w.id for w in stored(partial).page("travel", "", 10) if w.error] == [workflow]
 
 
-def test_a_record_of_an_unknown_version_is_named() -> None:
+def test_what_cannot_be_taken_in_becomes_a_dead_letter_again() -> None:
     with lived() as fleet:
         log = fleet.broker.logs[Partition("travel.events", 0)]
-        headers = [(name, b"9" if name == "ce_sagaversion" else value) for name, value in log[0].headers]
-        log.append(Record("travel.events", 0, len(log), b"w", b"", headers))
+        key = dict(log[0].headers)["ce_subject"]
+        strange = [(name, b"9" if name == "ce_sagaversion" else value) for name, value in log[0].headers]
+        log += [Record("travel.events", 0, len(log), key, b"", strange), Record("travel.events", 0, len(log) + 1, b"w", b"")]
+        fleet.settle()
 
-        with pytest.raises(LaneStopped, match=r"record travel\.events/0@\d+: it is of saga 'travel', version 9"):
-            of(fleet, "hotels", fleet.broker)
+        again = rebuilt(fleet, "hotels")
+
+        assert unlike(fleet.stores["hotels"], again) == []
+        with again.unit() as ours, fleet.stores["hotels"].unit() as theirs:
+            places = [[one.place for one in unit.letters(LetterSearch(), 10)] for unit in (ours, theirs)]
+        assert places[0] == places[1]
+        assert len(places[0]) == 2
 
 
 def test_facts_after_a_moment_are_left_out_and_no_worker_goes_on_with_that() -> None:

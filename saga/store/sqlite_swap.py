@@ -1,0 +1,42 @@
+"""One SQLite file put in the place of another, under the lock that a worker of that file would hold."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from saga.errors import DefinitionError
+from saga.store.sqlite import WorkerLock
+from saga.store.sqlite_tables import engine_statements
+
+
+def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
+    """Let `rebuilt` bear the name of `live`, whose file is kept as `kept` beside it; None if there was none.
+
+    Whoever opens `live` finds one or the other at every moment. Raises StoreBusy while a worker lives on either.
+    """
+    backup = live.with_name(f"{live.name}.{kept}")
+    if backup.exists():
+        raise DefinitionError(f"there is a file {backup} already; move it away, or swap again in a moment")
+    with ExitStack() as locks:
+        for file in (live, rebuilt):
+            lock = WorkerLock(str(file))
+            lock.take()
+            locks.callback(lock.drop)
+            _fold_log(file)
+        if was_there := live.exists():
+            os.link(live, backup)
+        os.replace(rebuilt, live)
+    return backup if was_there else None
+
+
+def _fold_log(file: Path) -> None:
+    """Have all that was committed in the file itself, since its log bears its name."""
+    if file.exists():
+        with engine_statements(str(file)), closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise DefinitionError(f"{file} is in use; end the processes that read or write it, then swap again")
+            connection.execute("PRAGMA journal_mode = DELETE")

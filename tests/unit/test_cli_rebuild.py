@@ -1,0 +1,178 @@
+"""`saga rebuild`, as somebody meets it whose database is gone: made anew, compared, put in place, and what is refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from saga import assembly
+from saga.store.sqlite import SqliteStore
+from saga.testing.harness import Harness
+from tests.commands import Commands
+from tests.histories import lived
+from tests.travel import CREATE_EFFECTS
+
+MODULE = """
+from saga import Participant
+from tests.travel import Script, fleet, saga
+
+agency, hotels, airline, bank = fleet(Script())
+silent = Participant("hotels", saga())
+"""
+HOTELS = "made_anew:hotels"
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+    with lived() as running:
+        monkeypatch.setattr(assembly, "broker", lambda settings: running.broker)
+        yield running
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Commands:
+    (tmp_path / "made_anew.py").write_text(MODULE)
+    (tmp_path / "tables.sql").write_text(f"-- of the service; its own\n{CREATE_EFFECTS};\n")
+    return Commands(tmp_path)
+
+
+def rows(folder: Path, name: str, asked: str = "SELECT * FROM effects ORDER BY 1, 2, 3") -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(folder / name)) as connection:
+        return connection.execute(asked).fetchall()
+
+
+def test_a_database_is_made_anew_with_the_services_own_tables(fleet: Harness, service: Commands) -> None:
+    said = service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+
+    assert said.code == 0, said.err
+    assert said.out.startswith(f"sqlite:///hotels.db: {HOTELS}, {sum(map(len, fleet.facts()))} records, ")
+    with fleet.transaction("hotels") as tx:
+        assert rows(service.folder, "hotels.db") == sorted(tx.execute("SELECT * FROM effects").fetchall())
+
+
+def test_it_is_compared_and_put_in_the_place_of_the_live_one_which_is_kept(fleet: Harness, service: Commands) -> None:
+    service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+    again = ["rebuild", HOTELS, "--to", "sqlite:///again.db", "--sql", "tables.sql", "--compare", "--swap", "--json"]
+
+    said = service(*again, SAGA_DATABASE="sqlite:///hotels.db")
+
+    assert said.code == 0, said.err
+    assert said.json["compared"]["rows"] == {"effects": 5, "saga_fence": 4, "saga_inbox": 1, "saga_workflow": 4}
+    assert said.json["compared"]["differences"] == []
+    assert not (service.folder / "again.db").exists()
+    kept = Path(said.json["kept"])
+    assert rows(service.folder, kept.name) == rows(service.folder, "hotels.db") != []
+    assert rows(service.folder, "hotels.db", "SELECT 1 FROM sqlite_master WHERE name = 'saga_rebuild'") == []
+    with closing(SqliteStore(service.folder / "hotels.db")) as store:
+        assert len(store.page("travel", "", 10)) == 4
+
+
+def test_differences_are_told_by_table_and_workflow_and_nothing_is_put_in_place(fleet: Harness, service: Commands) -> None:
+    service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+    with closing(sqlite3.connect(service.folder / "hotels.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE saga_fence SET status = 'failed' WHERE workflow_id = 'open'")
+        connection.execute("DELETE FROM effects WHERE workflow = 'smooth'")
+        connection.execute("DELETE FROM saga_workflow WHERE workflow_id = 'poor'")
+    again = ["rebuild", HOTELS, "--to", "sqlite:///again.db", "--sql", "tables.sql", "--compare", "--swap"]
+
+    said = service(*again, SAGA_DATABASE="sqlite:///hotels.db")
+
+    assert said.code == 1
+    assert "    saga_fence open: step hotel: live ('failed', False, " in said.out
+    assert "    saga_workflow poor: only the rebuilt database knows it" in said.out
+    assert "    effects : only the rebuilt database has ('smooth', 'hotel', 'action', '')" in said.out
+    assert said.out.endswith("3 differences\n")
+    assert (service.folder / "again.db").exists()
+
+
+def test_nothing_is_put_in_the_place_of_a_database_on_which_a_worker_lives(fleet: Harness, service: Commands) -> None:
+    service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+    with closing(SqliteStore(service.folder / "hotels.db")) as store:
+        store.claim("travel", 0, 2, "hotels")
+
+        said = service(
+            "rebuild",
+            HOTELS,
+            "--to",
+            "sqlite:///again.db",
+            "--sql",
+            "tables.sql",
+            "--swap",
+            SAGA_DATABASE="sqlite:///hotels.db",
+        )
+
+    assert said.code == 1
+    assert "one worker process per SQLite file" in said.err
+    assert (service.folder / "again.db").exists()
+
+
+def test_it_may_take_a_place_where_nothing_is_left(fleet: Harness, service: Commands) -> None:
+    said = service(
+        "rebuild", HOTELS, "--to", "sqlite:///again.db", "--sql", "tables.sql", "--swap", SAGA_DATABASE="sqlite:///x.db"
+    )
+
+    assert said.code == 0, said.err
+    assert "sqlite:///x.db is the rebuilt one now. Start the worker" in said.out
+    assert len(rows(service.folder, "x.db")) == 5
+
+
+def test_a_database_that_was_rebuilt_may_be_brought_up_to_date(fleet: Harness, service: Commands) -> None:
+    first = service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+    fleet.abort("open", by="agency")
+    fleet.settle()
+
+    second = service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql", "--json")
+
+    assert first.code == second.code == 0, second.err
+    assert 0 < second.json["records"] < sum(map(len, fleet.facts()))
+    assert ("open", "compensated") in rows(service.folder, "hotels.db", "SELECT workflow_id, status FROM saga_workflow")
+
+
+def test_scripts_for_the_end_run_once(fleet: Harness, service: Commands) -> None:
+    (service.folder / "after.sql").write_text("CREATE INDEX by_step ON effects (step);")
+    command = ["rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql", "--sql-after", "after.sql"]
+
+    assert [service(*command).code, service(*command).code] == [0, 0]
+
+    assert rows(service.folder, "hotels.db", "SELECT name FROM sqlite_master WHERE name = 'by_step'") == [("by_step",)]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--to", "sqlite:///live.db"], "--to names the live database"),
+        (["--to", "sqlite:///a.db", "--until", "yesterday"], "expected a time like 2026-01-31T12:00:00Z"),
+        (["--to", "sqlite:///a.db", "--until", "2026-01-31T12:00:00"], "without a time zone"),
+        (["--to", "sqlite:///a.db", "--until", "2026-01-31T12:00:00Z", "--swap"], "leave --swap out"),
+        (["--to", "sqlite:///a.db", "--sql", "none.sql"], "none.sql cannot be read"),
+    ],
+)
+def test_wrong_use_is_told_before_anything_is_made(service: Commands, options: list[str], told: str) -> None:
+    said = service("rebuild", HOTELS, *options, SAGA_DATABASE="sqlite:///live.db", SAGA_BROKER="nowhere:1")
+
+    assert said.code == 2
+    assert told in said.err
+    assert not (service.folder / "a.db").exists()
+
+
+def test_what_is_not_known_about_business_tables_is_listed(fleet: Harness, service: Commands) -> None:
+    silent = service("rebuild", "made_anew:silent", "--to", "sqlite:///a.db")
+    engine = service("rebuild", "made_anew:silent", "--to", "sqlite:///b.db", "--engine-tables-only")
+
+    assert silent.code == 2
+    assert "travel.HotelBooked, travel.HotelFull, travel.HotelFreed" in silent.err
+    assert engine.code == 0, engine.err
+
+
+def test_a_database_with_somebodys_rows_is_left_alone(fleet: Harness, service: Commands) -> None:
+    with closing(SqliteStore(service.folder / "used.db", migrate=True)) as store:
+        store.claim("travel", 0, 2, "hotels")
+
+    said = service("rebuild", HOTELS, "--to", "sqlite:///used.db", "--sql", "tables.sql")
+
+    assert said.code == 2
+    assert "is a database on which a worker has lived; --to names an empty one" in said.err
