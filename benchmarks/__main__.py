@@ -38,7 +38,7 @@ def main() -> None:
         rates: dict[str, list[float]] = defaultdict(list)
         for number in range(ROUNDS):
             for name in EVENTS:
-                rates[name].append(EVENTS[name] / run(name, servers, dsn, number))
+                rates[name].append(EVENTS[name] / run(name, servers, dsn, number, EVENTS[name]))
                 stderr.print(f"round {number + 1}: {name} {rates[name][-1]:,.0f} events/s", highlight=False)
         steps = latencies(servers, database(dsn, "bench_latency"), "bench-latency", STEPS, STEPS_PER_SECOND)
     show(rates)
@@ -56,12 +56,12 @@ def main() -> None:
     sys.stdout.write(orjson.dumps(line).decode() + "\n")
 
 
-def run(name: str, servers: str, dsn: str, number: int) -> float:
-    """Seconds of one contender on topics and a database of its own."""
+def run(name: str, servers: str, dsn: str, number: int, count: int) -> float:
+    """Seconds of one contender for so many events, on topics and a database of its own."""
     label = f"bench-{name.replace('_', '-')}-{number}"
-    load(servers, saga(label), EVENTS[name])
+    load(servers, saga(label), count)
     own = database(dsn, label.replace("-", "_"))
-    command = [sys.executable, "-m", "benchmarks.contender", name, servers, own, label, str(EVENTS[name])]
+    command = [sys.executable, "-m", "benchmarks.contender", name, servers, own, label, str(count)]
     answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=120)
     return float(orjson.loads(answer.stdout)["seconds"])
 

@@ -9,16 +9,17 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 
 import orjson
 import psycopg
 
 from benchmarks.loops import CONTENDERS, TABLES, Loop
-from benchmarks.workload import BATCH, CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, create, ledger, saga
+from benchmarks.workload import BATCH, CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, create, key, ledger, saga
 from saga.cli.run import tame_collector
-from saga.contracts.topics import saga_topics
+from saga.contracts.topics import lane_of, saga_topics
 from saga.engine.loop import Loop as Engine
 from saga.store.port import Lane
 from saga.store.postgres import PostgresStore
@@ -27,11 +28,15 @@ from saga.transport.kafka_settings import KafkaSettings
 from saga.transport.port import Record
 
 
-def engine(servers: str, dsn: str, name: str, count: int) -> float:
-    """The library's own loop, turned by this thread just as a worker's thread turns it."""
+def engine(servers: str, dsn: str, name: str, count: int, poisoned: Collection[int] = ()) -> float:
+    """The library's own loop, turned by this thread just as a worker's thread turns it.
+
+    The handlers of the orders with `poisoned` numbers raise, whenever they are tried.
+    """
+    waiting = Counter(lane_of(key(number), PARTITIONS) for number in range(count))
     with closing(PostgresStore(dsn, migrate=True)) as store:
         loop = Engine(
-            ledger(saga(name)),
+            ledger(saga(name), poisoned),
             store,
             KafkaBroker(KafkaSettings(servers)),
             PARTITIONS,
@@ -41,12 +46,17 @@ def engine(servers: str, dsn: str, name: str, count: int) -> float:
         )
         began = _first_record(loop)
         loop.join()
-        counts = loop.processor.intake.counts
-        while counts.handled < count or not loop.relay.idle or loop.relay.waiting:
+        while _is_behind(loop, waiting) or not loop.relay.idle or loop.relay.waiting:
             loop.turn()
         seconds = time.perf_counter() - began[0]
         loop.leave()
     return seconds
+
+
+def _is_behind(loop: Engine, waiting: Mapping[int, int]) -> bool:
+    """Whether something is still to be taken in of what lay in each lane before anything was answered there."""
+    topic, owned = loop.lanes.topics[0], loop.lanes.owned
+    return any(n not in owned or owned[n].lane.offsets.get(topic, 0) < count for n, count in waiting.items())
 
 
 def _first_record(loop: Engine) -> list[float]:
@@ -72,20 +82,29 @@ def by_hand(name: str, servers: str, dsn: str, saga_name: str, count: int) -> fl
         return CONTENDERS[name](loop, count)
 
 
+def one_in_each_lane(first: int) -> set[int]:
+    """The numbers, from the `first` on, of one order in each lane."""
+    found: dict[int, int] = {}
+    for number in range(first, first + 100 * PARTITIONS):
+        found.setdefault(lane_of(key(number), PARTITIONS), number)
+    return {*found.values()}
+
+
 def main(name: str, servers: str, dsn: str, saga_name: str, count: str) -> None:
     tame_collector()  # as `saga run` does; the loops by hand get the same
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(CREATE_ACCOUNTS)
         connection.execute(FILL_ACCOUNTS)
-    if name == "engine":
-        seconds = engine(servers, dsn, saga_name, int(count))
+    poisoned = one_in_each_lane(int(count) // 4) if name == "poisoned" else set[int]()
+    if name in ("engine", "poisoned"):
+        seconds, outbox = engine(servers, dsn, saga_name, int(count), poisoned), "saga_outbox"
     else:
-        seconds = by_hand(name, servers, dsn, saga_name, int(count))
+        seconds, outbox = by_hand(name, servers, dsn, saga_name, int(count)), "outbox"
     with psycopg.connect(dsn) as connection:
         [(done,)] = connection.execute("SELECT sum(events) FROM accounts").fetchall()
-        outbox = "saga_outbox" if name == "engine" else "outbox"
         [(published,)] = connection.execute(f"SELECT count(*) FROM {outbox} WHERE published IS NOT NULL").fetchall()
-    assert (done, published) == (int(count), int(count)), (done, published)
+    good = int(count) - len(poisoned)
+    assert (done, published) == (good, good), (done, published)
     sys.stdout.write(orjson.dumps({"seconds": seconds}).decode() + "\n")
 
 

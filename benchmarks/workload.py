@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from saga import Event, Participant, Saga, Transaction
+from saga import Event, Participant, Retry, Saga, Transaction
 from saga.contracts.avro import AvroCodec
 from saga.contracts.message import Kind, Message, event_id, to_headers
 from saga.contracts.topics import lane_of, saga_topics
@@ -92,13 +92,15 @@ def saga(name: str) -> Saga:
     )
 
 
-def ledger(bench: Saga) -> Participant:
-    """The measured participant."""
-    participant = Participant("ledger", bench)
+def ledger(bench: Saga, poisoned: Collection[int] = ()) -> Participant:
+    """The measured participant; it never manages the orders with `poisoned` numbers, and is never tired of trying."""
+    participant, hopeless = Participant("ledger", bench), {placed(number)["order"] for number in poisoned}
 
-    @participant.step
+    @participant.step(retry=Retry(attempts=1_000_000, longest=5.0))
     def accept(placed: Placed, tx: Transaction) -> Accepted:
         tx.execute(BUSINESS, (placed.account,))
+        if placed.order in hopeless:
+            raise ValueError("this order cannot be accepted")
         return Accepted(**placed.__dict__)
 
     return participant
@@ -120,13 +122,18 @@ def placed(number: int) -> dict[str, Any]:
     }
 
 
+def key(number: int) -> str:
+    """The workflow of an order."""
+    return f"01990000-0000-7000-8000-{number:012}"
+
+
 def messages(bench: Saga, count: int, first: int = 0) -> Iterator[tuple[str, bytes, Headers]]:
     """Key, value and headers of `count` placed orders."""
     codec, kind = AvroCodec(bench), Kind("bench.Placed", "shop", bench.name, 1, "place", FactStatus.DONE)
     for number in range(first, first + count):
-        key = f"01990000-0000-7000-8000-{number:012}"
-        message = Message(kind, event_id(bench.name, key, "place", "done"), key, datetime.now(UTC), 1)
-        yield key, codec.encode("bench.Placed", placed(number)), to_headers(message)
+        id = key(number)
+        message = Message(kind, event_id(bench.name, id, "place", "done"), id, datetime.now(UTC), 1)
+        yield id, codec.encode("bench.Placed", placed(number)), to_headers(message)
 
 
 def load(servers: str, bench: Saga, count: int) -> None:

@@ -40,6 +40,11 @@ class HandlerFailure(SagaError):
         return self.failure.kind
 
     @property
+    def is_unreadable(self) -> bool:
+        """Whether it is the input that could not be read, though it may be tried again: its schema may still come."""
+        return self.kind is FailureKind.POISON or isinstance(self.__cause__, UnknownSchema)
+
+    @property
     def dependency(self) -> Dependency | None:
         """What is away, if that is why."""
         return self.failure.dependency

@@ -14,7 +14,6 @@ from saga.engine.breakers import Unasked
 from saga.engine.intake import Incoming
 from saga.engine.invocation import HandlerFailure
 from saga.participant import operator
-from saga.participant.failure import FailureKind
 from saga.participant.handler import Act
 from saga.participant.ledger import Ledger
 from saga.protocol.decide import Action, Compensate, Run
@@ -72,7 +71,7 @@ def park(ledger: Ledger, workflow: Workflow, setback: Setback, chance: float) ->
     if (delay := failure.delay(setback.attempt, chance)) is not None:
         due = ledger.now + timedelta(seconds=delay)
         ledger.park(workflow, step.name, attempt=setback.attempt, due=due, error=failure.why)
-    elif failure.handler.act is Act.ACTION and failure.kind is not FailureKind.POISON and _may_fail(saga, step):
+    elif failure.handler.act is Act.ACTION and not failure.is_unreadable and _may_fail(saga, step):
         ledger.fail(workflow, step, failure.why)
     else:
         ledger.park(workflow, step.name, attempt=setback.attempt, due=None, error=failure.why)

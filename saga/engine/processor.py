@@ -1,7 +1,7 @@
 """The heart: a micro-batch of one lane in one database transaction.
 
 Facts are taken in, `decide` is asked, handlers run, and fences, inbox, outbox, delivery marks and the lane's offsets commit
-together or not at all. If a batch fails it is bisected: only a batch of one may blame a handler.
+together or not at all. If a batch fails it is split, where a handler raised or in halves: only a batch of one may blame.
 """
 
 from __future__ import annotations
@@ -218,11 +218,15 @@ class Processor:
             try:
                 return intents + self._persist(lane, items)
             except HandlerFailure as failure:
-                if failure.dependency is None:
-                    alone = len(items) == 1
-                    return intents + (self._retry(lane, items[0], failure) if alone else self._halve(lane, items))
-                met, items = items[: self._reached + 1], items[self._reached + 1 :]
-                intents += self._put_off(lane, met, failure)
+                if failure.dependency is None and len(items) == 1:
+                    return intents + self._retry(lane, items[0], failure)
+                at = self._reached
+                if failure.dependency is None:  # whoever raised is the first to be looked at alone
+                    intents += self._commit(lane, items[:at])
+                    intents += self._commit(lane, items[at : at + 1])
+                else:
+                    intents += self._put_off(lane, items[: at + 1], failure)
+                items = items[at + 1 :]
             except StatementFailed:
                 if len(items) == 1:
                     raise  # and no handler has run

@@ -17,11 +17,15 @@ import pytest
 
 from saga import Overloaded, Participant, Retry, TerminalError
 from saga.contracts.registry import Registry
+from saga.contracts.topics import fact_topics
 from saga.errors import RegistryUnavailable
 from saga.participant import operator
 from saga.protocol.facts import WorkflowStatus
+from saga.store.dead_letter import LetterSearch
 from saga.store.sqlite import SqliteStore
-from tests.integration.crew import NAMES, Crew, embedded, on_servers
+from saga.transport.port import Record
+from tests.integration.crew import LANES, NAMES, Crew, embedded, on_servers
+from tests.integration.garbage import write
 from tests.travel import Away, Script, TripBooked, fleet
 from tests.waiting import until
 
@@ -43,7 +47,8 @@ class Line:
     """What goes wrong with one trip, and how it ends; the hotel's schema says `"on_error": "fail"`, the flight's does not.
 
     `parked` are the steps that wait for an operator first, with the tries that they have spent; the operator then has them
-    tried again, the cause being gone, or, where `spoilt` bytes stay what they are, gives the trip up.
+    tried again, the cause being gone, or, where `spoilt` bytes stay what they are, gives the trip up. What may `still_come`
+    to a registry is tried again where there is one.
     """
 
     end: set[WorkflowStatus]
@@ -52,6 +57,7 @@ class Line:
     error: Callable[[str], Exception] = RuntimeError
     spoilt: Spoil | None = None
     parked: dict[str, int] = field(default_factory=dict)
+    still_come: bool = False
 
 
 UNREADABLE = {"hotel": 1, "flight": 1}
@@ -67,7 +73,9 @@ TABLE = {
     "infrastructure": Line(end=COMPLETED, raising={"hotel": MORE_THAN_ALLOWED}, error=RegistryUnavailable),
     "a dependency": Line(end=COMPLETED, raising={"hotel": MORE_THAN_ALLOWED}, error=Away),
     "poison": Line(end=COMPENSATED, spoilt=lambda payload: GARBAGE, parked=UNREADABLE),
-    "an unknown schema": Line(end=COMPENSATED, spoilt=lambda payload: FAR_BEYOND + payload[5:], parked=UNREADABLE),
+    "an unknown schema": Line(
+        end=COMPENSATED, spoilt=lambda payload: FAR_BEYOND + payload[5:], parked=UNREADABLE, still_come=True
+    ),
 }  # fmt: skip
 OWNERS = {"hotel": "hotels", "flight": "airline"}
 
@@ -78,6 +86,7 @@ class Ground:
 
     crew: Crew
     script: Script
+    registry: Registry | None
 
 
 @pytest.fixture(scope="module", params=["servers", "embedded"])
@@ -89,7 +98,7 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         if request.param == "servers":
             registry = registered(made[0], request.getfixturevalue("registry"))
         crew.begin(*NAMES, registry=registry)
-        yield Ground(crew, script)
+        yield Ground(crew, script, registry)
         assert not any(worker.standing().stopped for worker in crew.workers.values())
 
 
@@ -129,7 +138,8 @@ def test_a_failure_of_each_class_ends_as_the_table_says(ground: Ground, name: st
     script.failing.update({(line.failing, name)} if line.failing else ())
 
     start(crew, name, line.spoilt)
-    for step, attempts in line.parked.items():
+    for step, spent in line.parked.items():
+        attempts = ATTEMPTS if line.still_come and ground.registry else spent
         until(partial(waits_for_an_operator, crew, name, step, attempts), seconds=60, what=f"{step} to be parked")
     if line.parked:
         script.raising.clear()
@@ -139,6 +149,21 @@ def test_a_failure_of_each_class_ends_as_the_table_says(ground: Ground, name: st
     assert crew.ends(name) == line.end
     expected = [("confirm", "action"), ("flight", "action"), ("hotel", "action"), ("pay", "action")]
     assert line.end != COMPLETED or crew.effects(name) == expected
+
+
+def test_a_record_of_no_workflow_is_kept_as_a_dead_letter_and_its_lane_goes_on(ground: Ground) -> None:
+    crew, topic = ground.crew, fact_topics(ground.crew.saga.name)[0]
+    write(crew.broker.settings, [Record(topic, lane, 0, b"nonsense", b"\xff\xfe", ()) for lane in range(LANES)])
+    behind = [f"behind {number}" for number in range(3 * LANES)]
+
+    crew.start(*behind)
+    crew.await_end(*behind)
+
+    assert {trip: crew.ends(trip) for trip in behind} == dict.fromkeys(behind, COMPLETED)
+    for store in crew.stores.values():
+        with store.unit() as unit:
+            found = unit.letters(LetterSearch(), 100)
+        assert sorted((letter.lane, letter.value) for letter in found) == [(lane, b"\xff\xfe") for lane in range(LANES)]
 
 
 def test_while_too_much_waits_to_be_published_start_refuses_and_what_was_accepted_is_done_later(ground: Ground) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -156,3 +157,18 @@ def test_parked_workflows_hold_up_nobody_else(travel: Travel) -> None:
     open_ = {workflow for workflow in workflows if outcome(fleet, workflow) != {WorkflowStatus.COMPLETED}}
     assert open_ == {f"w{number:02}" for number in range(0, 60, 10)}
     assert not fleet.stopped()
+
+
+def test_one_that_fails_among_many_makes_no_handler_run_more_than_twice(travel: Travel) -> None:
+    script = Script(raising={("hotel", "trip 60"): 99})
+    fleet = travel(script, partitions=1, retry=Retry(attempts=9, quick=0))
+    for number in range(100):
+        fleet.start(TripBooked(trip=f"trip {number}"), workflow_id=f"w{number:03}")
+
+    fleet.turn("agency")
+    fleet.turn("hotels")
+
+    tried = Counter(script.reached["hotel"])
+    assert len(tried) == 100
+    assert max(tried.values()) == 2
+    assert [trip for trip, count in tried.items() if count == 1] == [f"trip {number}" for number in range(61, 100)]

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 from pydantic import field_validator
 
-from saga import Event, Participant, Transaction
+from saga import Event, Participant, Retry, Transaction
 from saga.errors import DefinitionError, EventTooLarge, UnknownSchema
 from saga.participant import operator
 from saga.protocol.facts import StepStatus
@@ -140,6 +140,23 @@ def test_a_schema_that_the_registry_does_not_know_yet_is_tried_again(travel: Tra
     assert waiting.due is not None
     assert "schema 9 is not here yet" in (waiting.error or "")
     assert running.steps("w1")["confirm"] is StepStatus.DONE
+
+
+def test_a_schema_that_never_comes_fails_no_step_whatever_the_schema_says_of_errors(
+    travel: Travel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = travel(Script(), on_error="fail", retry=Retry(attempts=2, quick=1))
+
+    def unknown(name: str, payload: bytes) -> dict[str, object]:
+        raise UnknownSchema("schema 9 is nowhere")
+
+    monkeypatch.setattr(running.participants["hotels"].versions.codec(1), "decode", unknown)
+    running.start(TripBooked(trip="rome"), workflow_id="w1")
+    running.settle()
+
+    found = hotel(running)
+    assert (found.status, found.attempt, found.due) == (StepStatus.IDLE, 2, None)
+    assert "schema 9 is nowhere" in (found.error or "")
 
 
 def test_the_bound_on_events_is_the_participants_to_set(travel: Travel) -> None:

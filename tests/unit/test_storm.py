@@ -144,4 +144,4 @@ def test_what_is_due_and_slow_gives_way_to_what_is_new_after_a_moment(stack: Exi
         tried = script.reached["hotel"][known:]
 
         assert tried[0] == f"new {turns}"
-        assert 0 < tried.count("early") < 2 * DUE_AT_ONCE  # since a batch in which all fail is halved again and again
+        assert 0 < tried.count("early") < 2 * DUE_AT_ONCE  # since each that fails is tried again alone
