@@ -104,6 +104,7 @@ def worker(participant: Participant, settings: Settings, store: Store) -> Worker
         registry=registry(settings),
         threads=settings.threads,
         batch=settings.batch,
+        overdue=settings.overdue,
     )
 
 

@@ -6,6 +6,7 @@ A key that is not known is refused, since a misspelt one would otherwise be the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -54,7 +55,7 @@ class Settings(BaseSettings):
     `broker`: bootstrap servers, `host:port`, separated by commas. `database`: `sqlite:///relative.db`,
     `sqlite:////absolute.db` or `postgresql://user@host:5432/database`. `lanes="all"` takes all partitions without a group,
     for a participant that runs as exactly one process. `embedded`: the broker is an EmbeddedBroker of another process.
-    `threads` and `batch` are the worker's. `max_backlog`, `max_parked` and `max_event_bytes` take the place of the
+    `threads`, `batch` and `overdue` are the worker's. `max_backlog`, `max_parked` and `max_event_bytes` take the place of the
     participant's own.
     `kafka`: further librdkafka settings, as a JSON object or one by one (`SAGA_KAFKA__linger.ms`). `registry`: address of the
     schema registry, `registry_...`: how we prove who we are there and whom we believe; `cache`: folder in which what it said
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     max_backlog: int | None = Field(default=None, ge=1)
     max_parked: int | None = Field(default=None, ge=1)
     max_event_bytes: int | None = Field(default=None, ge=1)
+    overdue: timedelta = Field(default=timedelta(seconds=30), gt=timedelta(0))
     kafka: Mapping[str, Annotated[SecretStr, BeforeValidator(_client_value)]] = {}
     registry: str | None = None
     registry_user: SecretStr | None = None

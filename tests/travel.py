@@ -308,10 +308,10 @@ def fleet(
     return [agency, hotels, airline, bank]
 
 
-def harness(script: Script, *, partitions: int = 2, **options: Any) -> Harness:
+def harness(script: Script, *, partitions: int = 2, hold: float = 0.0, **options: Any) -> Harness:
     """The fleet in one thread, with its tables of effects; `options` are those of `fleet`, and `chance`."""
     chance: Callable[[], float] = options.pop("chance", lambda: 0.5)
-    running = Harness(*fleet(script, **options), partitions=partitions, chance=chance)
+    running = Harness(*fleet(script, **options), partitions=partitions, chance=chance, hold=hold)
     for name in running.stores:
         with running.transaction(name) as tx:
             tx.execute(CREATE_EFFECTS)

@@ -65,6 +65,7 @@ class _StepAttributes(BaseModel):
     on_error: Literal["park", "fail"] = "park"
     on_stuck: Literal["wait", "continue"] = "wait"
     gate: Annotated[str | None, Field(pattern=r"^!?[a-z][a-z0-9_-]*$")] = None
+    acknowledged: bool = True
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -211,6 +212,7 @@ class _Reader:
             on_error=given.on_error,
             on_stuck=given.on_stuck,
             gate=given.gate,
+            acknowledged=given.acknowledged,
         )
         self._check_union(name, field_.get("type"), step)
         return step

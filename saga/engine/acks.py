@@ -1,21 +1,27 @@
-"""What this participant tells of what it has taken in: acknowledgments, spans of offsets on the saga's acks topic.
+"""Acknowledgments told and heard: what this participant has taken in, and what the others have, on the saga's acks topic.
 
 They have no outbox. A span is told after the transaction that took it in, until the broker has it, and only then is Kafka told
-the lane's offsets; a lane's new owner tells all that its store has taken in anew, so a crash in between loses nothing.
+the lane's offsets; a lane's new owner tells all that its store has taken in anew, so a crash in between loses nothing. What is
+heard is kept in memory, and in the lane's row with the next transaction.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from saga.contracts.acknowledged import RECORD, Acknowledged, Reason
+from saga.contracts.acknowledged import RECORD, Acknowledged, Acknowledgments, Reason
 from saga.contracts.message import CONTENT_TYPE, Headers
 from saga.contracts.topics import acks_topic, fact_topics
+from saga.errors import DecodeError
 from saga.participant.participant import Participant
 from saga.store.port import Lane, Unit
-from saga.transport.port import Outbound, Partition
+from saga.transport.port import Outbound, Partition, Record
+
+log = logging.getLogger("saga.acks")
 
 MOST_PARKED = 1000  # in one record, which must stay small
 
@@ -32,7 +38,8 @@ class Acks:
     """The acknowledgments of one participant, from one thread.
 
     `told` are the offsets of each partition up to which all is acknowledged on the broker. `held` are the parked offsets by
-    lane, as (topic, offset), each to be acknowledged once it is handled.
+    lane, as (topic, offset), each to be acknowledged once it is handled. `known` is what was heard, by lane; `news` are the
+    lanes of which there is more than their rows say, `heard` counts records.
     """
 
     def __init__(self, participant: Participant) -> None:
@@ -41,6 +48,9 @@ class Acks:
         self.saga, self.topic, self.facts = saga.name, acks_topic(saga.name), fact_topics(saga.name)
         self.told: dict[Partition, int] = {}
         self.held: dict[int, set[tuple[str, int]]] = {}
+        self.known: dict[int, Acknowledgments] = {}
+        self.news: set[int] = set()
+        self.heard: Counter[int] = Counter()
         self._headers: Headers = [
             ("ce_specversion", "1.0"),
             ("ce_type", RECORD),
@@ -50,6 +60,7 @@ class Acks:
         ]
         self._ready: list[Outbound] = []
         self._under_way: dict[str, tuple[Partition, int]] = {}
+        self._epochs: dict[int, int] = {}
         self._number = 0
 
     def took_in(self, lane: Lane, before: Mapping[str, int], remarks: Iterable[Remark]) -> None:
@@ -66,6 +77,9 @@ class Acks:
 
     def begin(self, lane: Lane, unit: Unit) -> None:
         """Tell again all that the store has taken in of this lane: its former owner may not have come to it."""
+        if self._epochs.get(lane.number) != lane.epoch:
+            self._epochs[lane.number] = lane.epoch
+            self.known[lane.number] = Acknowledgments(lane.acks.get("told"))
         self.held[lane.number] = parked = {*unit.parked(self.saga, lane.number)}
         for topic in self.facts:
             holes = sorted(offset for of, offset in parked if of == topic)
@@ -84,8 +98,33 @@ class Acks:
     def give_up(self, lane: int) -> None:
         """The lane is another owner's."""
         self.held.pop(lane, None)
+        self.known.pop(lane, None)
+        self.news.discard(lane)
         for topic in self.facts:
             self.told.pop(Partition(topic, lane), None)
+
+    def hear(self, lane: Lane, records: Iterable[Record]) -> None:
+        """Take in what participants acknowledge; what cannot be read is passed over, and at worst an event is sent again."""
+        known = self.known[lane.number]
+        for record in records:
+            lane.offsets[record.topic] = record.offset + 1
+            self.heard[lane.number] += 1
+            self.news.add(lane.number)
+            try:
+                known.take(Acknowledged.of(self.codec.decode(RECORD, record.value or b"")))
+            except DecodeError as error:
+                log.warning("%s/%d@%d is no acknowledgment: %s", record.topic, record.partition, record.offset, error)
+
+    def keep(self, lane: Lane) -> dict[str, Any]:
+        """What the lane's row is to hold of it."""
+        if lane.number not in self.news:
+            return lane.acks
+        return {"participant": self.participant, "told": self.known[lane.number].json()}
+
+    def kept(self, lane: Lane, acks: dict[str, Any]) -> None:
+        """The row holds it now."""
+        lane.acks = acks
+        self.news.discard(lane.number)
 
     def take(self) -> list[Outbound]:
         """What is to be sent, handed over once."""

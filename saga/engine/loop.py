@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from functools import partial
 from threading import Event as Flag
 
@@ -12,11 +13,13 @@ from saga.contracts.topics import group
 from saga.engine.acks import Acks
 from saga.engine.bounds import Bounds
 from saga.engine.breakers import Breakers
+from saga.engine.deliveries import HOLD, Deliveries
 from saga.engine.health import Part
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import READ_AHEAD, Processor
 from saga.engine.pulse import Pulse
-from saga.engine.relay import MARK_AFTER, Relay
+from saga.engine.relay import Relay
+from saga.engine.unhandled import OVERDUE, Unhandled
 from saga.engine.watch import Watch
 from saga.errors import (
     BrokerError,
@@ -37,6 +40,7 @@ from saga.transport.port import Broker, Consumer, Partition, Record
 log = logging.getLogger("saga.worker")
 
 IDLE_WAIT = 0.02
+MARK_AFTER = 0.2  # in a quiet moment; what is heard of others can wait five times as long
 FLUSH_PATIENCE = 5.0
 TROUBLE_PAUSE = 1.0
 DUE_EVERY = 0.25
@@ -64,13 +68,16 @@ class Loop:
         watch: Watch | None = None,
         idle_wait: float = IDLE_WAIT,
         mark_after: float = MARK_AFTER,
+        hold: float = HOLD,
+        overdue: timedelta = OVERDUE,
         due_every: float = DUE_EVERY,
     ) -> None:
         self.participant, self.store, self.broker, self.stopping, self.batch = participant, store, broker, stopping, batch
-        self.clock, self.idle_wait, self.due_every = clock or participant.clock, idle_wait, due_every
+        self.clock, self.idle_wait = clock or participant.clock, idle_wait
+        self.mark_after, self.due_every = mark_after, due_every
         self.pulse, self.watch = pulse or Pulse(participant.name, self.clock), watch
-        self.relay = Relay(store, broker, self.clock, mark_after=mark_after)
-        self.acks = Acks(participant)
+        self.acks, self.deliveries = Acks(participant), Deliveries(participant.versions, hold=hold)
+        self.relay = Relay(store, broker, self.clock, self.acks, self.deliveries)
         self.breakers = breakers or Breakers(participant.dependencies.values(), self.clock)
         self.processor = Processor(
             participant, store, self.relay, self.acks, self.clock, self.breakers, partitions, batch=batch, chance=chance
@@ -84,11 +91,14 @@ class Loop:
             clock=self.clock,
             leaving=self._leave,
         )
+        self.unhandled = Unhandled(
+            participant.saga.name, store, broker, self.clock, self.acks, self.deliveries, overdue=overdue
+        )
         self._consumer: Consumer | None = None
         self._told: dict[Partition, int] = {}
         self.lag: dict[int, int] = {}
         self._bounds = Bounds()
-        self._look_again = self._count_again = self._publish_again = 0.0
+        self._look_again = self._count_again = self._publish_again = self._noted_at = 0.0
 
     @property
     def consumer(self) -> Consumer:
@@ -149,10 +159,11 @@ class Loop:
         for number, batch in self.lanes.split(records).items():
             self._process(self.lanes.owned[number], batch)
         self._watch_the_clock()
-        self._publish(quiet=not records)
+        self._publish(quiet=not any(record.topic != self.acks.topic for record in records))
         self._tell_offsets()
         self._wake()
-        return bool(records or self.relay.waiting) or not self.relay.idle or full != self.lanes.full
+        moving = bool(records or self.relay.waiting or self.unhandled.trials)
+        return moving or not self.relay.idle or full != self.lanes.full
 
     def _poll(self) -> list[Record]:
         self.lanes.check_splits()
@@ -171,9 +182,19 @@ class Loop:
 
     def _stop(self, error: OffsetOutOfRange) -> None:
         if (owned := self.lanes.owned.get(error.partition)) is not None:
+            if error.topic == self.acks.topic:
+                self._pass_over(error)
+                return
             owned.stopped = LaneStopped(owned.lane.saga, owned.lane.number, str(error))
             log.error("%s", owned.stopped)
             self.consumer.pause(self.lanes.twins(owned.lane.number))
+
+    def _pass_over(self, error: OffsetOutOfRange) -> None:
+        """Acknowledgments that are gone cost no more than events that are sent again."""
+        log.warning("%s; going on from the first acknowledgment that is there", error)
+        partition = Partition(error.topic, error.partition)
+        self.consumer.seek(partition, None)
+        self.consumer.resume([partition])
 
     def _greet(self) -> None:
         """Begin with the lanes that came in this poll: their outbox first, then what a previous owner left in the air."""
@@ -181,6 +202,7 @@ class Loop:
         for lane in claimed:
             log.info("lane %s/%d is ours, epoch %d", lane.saga, lane.number, lane.epoch)
             self.relay.waiting.add(lane.number)
+            self.unhandled.begin(lane.number)
             owned = self.lanes.owned[lane.number]
             if owned.stopped is None:
                 self._guard(owned, partial(self._begin, lane))
@@ -199,6 +221,7 @@ class Loop:
 
     def _process(self, owned: Owned, batch: Sequence[Record]) -> None:
         facts = [record for record in batch if record.topic != self.acks.topic]
+        self.acks.hear(owned.lane, (record for record in batch if record.topic == self.acks.topic))
         if facts:
             self._guard(owned, partial(self.processor.process, owned.lane, facts))
 
@@ -323,8 +346,9 @@ class Loop:
                 self.relay.waiting.update(self.lanes.owned)
             self.relay.scan(self.lanes.running())
             self._acknowledge()
+            self._sweep()
             if quiet:
-                self.relay.mark_in_time()
+                self._note()
         except StoreError as error:
             log.warning("the outbox cannot be read or marked (%s); trying again in %.0f s", error, TROUBLE_PAUSE)
             self._publish_again = self.clock.monotonic() + TROUBLE_PAUSE  # a turn is short: a storm helps no database back
@@ -344,6 +368,25 @@ class Loop:
             failpoint(Failpoint.OFFSETS_UNCOMMITTED)
             self.consumer.commit(news)
             self._told.update(news)
+
+    def _sweep(self) -> None:
+        lanes = {number: owned.lane for number, owned in self.lanes.owned.items() if not owned.at_rest}
+        try:
+            self.unhandled.sweep(lanes, self.consumer.ends)
+        except BrokerError as error:
+            log.warning("what became of unhandled events cannot be asked (%s); trying again", error)
+
+    def _note(self) -> None:
+        """Nothing comes in that would carry it: write what was heard and delivered."""
+        quiet = self.clock.monotonic() - self._noted_at
+        due = quiet >= self.mark_after and self.relay.settle()
+        if not due and quiet < 5 * self.mark_after:
+            return
+        self._noted_at = self.clock.monotonic()
+        for number in [*self.acks.news]:
+            if (owned := self.lanes.owned.get(number)) is not None and not owned.at_rest:
+                self._guard(owned, partial(self.processor.note, owned.lane))
+        self.relay.write()
 
     def _acknowledge(self) -> None:
         self.relay.aside(self.acks.take())
@@ -366,5 +409,6 @@ class Loop:
             for twin in self.lanes.twins(lane.number):
                 self._told.pop(twin, None)
             self.acks.give_up(lane.number)
+            self.unhandled.give_up(lane.number)
         if offsets:
             self.consumer.commit(offsets)

@@ -160,6 +160,10 @@ class Processor:
             for intent in intents:
                 self._call_again(lane, intent)
 
+    def note(self, lane: Lane) -> None:
+        """Keep what was heard of acknowledgments, and write what is due."""
+        self._persist(lane, [])
+
     @property
     def doing(self) -> str | None:
         """The handler that runs now, in words; called from any thread."""
@@ -283,8 +287,8 @@ class Processor:
     def _unit(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
         """One transaction; the lane's own row is its last statement, so a fenced owner commits nothing."""
         intents: list[Intent] = []
-        ahead = replace(lane, batch=lane.batch + 1, offsets=_offsets_after(lane, items))
-        marks = self.relay.delivered
+        ahead = replace(lane, batch=lane.batch + 1, offsets=_offsets_after(lane, items), acks=self.acks.keep(lane))
+        due = self.relay.settle()
         self.handling.latest, self.handling.remarks, self.handling.letters = None, [], []
         try:
             with self.store.unit(eager=len(items) == 1) as unit:
@@ -295,7 +299,7 @@ class Processor:
                     intents += self.handling.apply(ledger, lane, item)
                 ledger.write()
                 self._sort_letters(unit, lane, items)
-                unit.mark(marks)
+                due.write(unit)
                 unit.advance(ahead)
                 failpoint(Failpoint.UNIT_INSIDE)
         except CommitUnknown:
@@ -309,8 +313,9 @@ class Processor:
         before, lane.batch, lane.offsets = lane.offsets, ahead.batch, ahead.offsets
         unhandled = [(r.topic, r.offset) for r in ledger.suspended] + _queued(self.handling.letters)
         parked = [Remark(topic, offset, Reason.PARKED) for topic, offset in unhandled]
+        self.acks.kept(lane, ahead.acks)
         self.acks.took_in(lane, before, [*self.handling.remarks, *parked])
-        self.relay.marked(marks)
+        self.relay.settled(due)
         self.relay.publish(lane, ledger.outbox, unpublished)
         self._escalate(ledger)
         return intents

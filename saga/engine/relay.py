@@ -8,12 +8,15 @@ hole behind which later records pass, so after one the producer is thrown away a
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from saga.clock import Clock
+from saga.engine.acks import Acks
+from saga.engine.deliveries import Deliveries, Settlement
 from saga.errors import BrokerError
 from saga.failpoints import Failpoint, failpoint
-from saga.store.port import Lane, OutboxRow, Published, Store
+from saga.store.port import Lane, OutboxRow, Store
 from saga.transport.port import Broker, Outbound, Producer
 
 log = logging.getLogger("saga.relay")
@@ -21,46 +24,51 @@ log = logging.getLogger("saga.relay")
 SCAN_ROWS = 1000
 MAX_IN_FLIGHT = 5_000  # each is held in memory twice, here and in the client: some 30 MB
 RESTART_PAUSE = 1.0
-MARK_AFTER = 0.2
 
 
 class Relay:
-    """Publishes, and keeps the delivery reports until a transaction has marked their rows.
+    """Publishes, and keeps the delivery reports until a transaction has marked or cleaned their rows.
 
     `aside` takes records that have no outbox: they are sent until the broker has them, and then come back from `arrived`.
-    Belongs to one thread. `waiting` holds the lanes whose pending rows must be read from the store. Reports are marked
-    with the next batch, or alone when none has come for `mark_after` seconds.
+    Belongs to one thread. `waiting` holds the lanes whose pending rows must be read from the store. What is due is written
+    with the next unit of work, or by `write`.
     """
 
-    def __init__(self, store: Store, broker: Broker, clock: Clock, *, mark_after: float = MARK_AFTER) -> None:
-        self.store, self.broker, self.clock, self.mark_after = store, broker, clock, mark_after
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        clock: Clock,
+        acks: Acks,
+        deliveries: Deliveries,
+    ) -> None:
+        self.store, self.broker, self.clock = store, broker, clock
+        self.acks, self.deliveries = acks, deliveries
         self.waiting: set[int] = set()
         self._producer: Producer | None = None
         self._in_flight: dict[str, OutboxRow] = {}
-        self._delivered: dict[str, Published] = {}
         self._aside: dict[str, Outbound] = {}
         self._aside_again: list[Outbound] = []
         self._arrived: list[str] = []
-        self._not_before = self._marked_at = 0.0
+        self._not_before = 0.0
 
     def open(self) -> None:
         """Have a producer before the first event: an idempotent one takes half a second to get its id."""
         self._producer = self._producer or self.broker.producer()
 
     @property
-    def delivered(self) -> list[Published]:
-        """What the broker has and the store does not know yet: to be marked in the next transaction."""
-        return [*self._delivered.values()]
-
-    @property
     def idle(self) -> bool:
-        return not (self._in_flight or self._delivered or self._aside or self._aside_again)
+        return not (self._in_flight or self.deliveries.due or self._aside or self._aside_again)
 
-    def marked(self, published: Iterable[Published]) -> None:
-        """These marks are committed."""
-        self._marked_at = self.clock.monotonic()
-        done = {*published}
-        self._delivered = {id: report for id, report in self._delivered.items() if report not in done}
+    def settle(self, *, all: bool = False) -> Settlement:
+        """What the next transaction is to write of what was delivered; with `all` also what could still wait."""
+        return self.deliveries.settle(self.acks.known, math.inf if all else self.clock.monotonic())
+
+    def settled(self, done: Settlement) -> None:
+        """This is committed."""
+        self.deliveries.settled(done)
+        if done.lost:
+            self.waiting.update(self.acks.known)
 
     def publish(self, lane: Lane, rows: Mapping[str, Sequence[OutboxRow]], before: Mapping[str, Collection[str]]) -> None:
         """Send what was committed just now, by workflow; `before` are ids of earlier rows that the store has as unpublished."""
@@ -81,7 +89,7 @@ class Relay:
             return
         for lane in lanes:
             if lane.number in self.waiting and len(self._in_flight) < MAX_IN_FLIGHT // 2:
-                limit = SCAN_ROWS + len(self._in_flight) + len(self._delivered)
+                limit = SCAN_ROWS + len(self._in_flight) + len(self.deliveries)
                 rows = self.store.pending(lane.saga, lane.number, limit)
                 if len(rows) < limit:
                     self.waiting.discard(lane.number)
@@ -110,38 +118,34 @@ class Relay:
         """Take in delivery reports; after a failure all `owned` lanes wait for a scan."""
         if self._producer is None:
             return
-        failure = None
+        failure, delivered, now = None, False, self.clock.monotonic()
         for report in self._producer.reports():
             if report.error is not None:
                 failure = report.error
             elif (row := self._in_flight.pop(report.token, None)) is not None:
-                self._delivered[row.id] = Published(row.saga, row.workflow_id, row.sequence, report.offset)
+                self.deliveries.add(row, report.offset, now)
+                delivered = True
             elif self._aside.pop(report.token, None) is not None:
                 self._arrived.append(report.token)
         if failure is not None:
             self._restart(failure)
             self.waiting.update(owned)
-        if self._delivered:
+        if delivered:
             failpoint(Failpoint.RELAY_ACKNOWLEDGED)
 
-    def mark_in_time(self) -> None:
-        """In a quiet moment: a transaction of its own, once the delivered have waited long enough for a batch."""
-        if self._delivered and self.clock.monotonic() >= self._marked_at + self.mark_after:
-            self.mark()
-
-    def mark(self) -> None:
-        """Mark what is delivered in a transaction of its own."""
-        if published := self.delivered:
+    def write(self, *, all: bool = False) -> None:
+        """Write what is due in a transaction of its own."""
+        if due := self.settle(all=all):
             with self.store.unit() as unit:
-                unit.mark(published)
-            self.marked(published)
+                due.write(unit)
+            self.settled(due)
 
     def flush(self, timeout: float) -> None:
-        """Wait for what is on its way, then mark it; what is not delivered by then stays pending."""
+        """Wait for what is on its way, then note all of it; what is not delivered by then stays pending."""
         if self._producer is not None and (self._in_flight or self._aside):
             self._producer.flush(timeout)
             self.collect(())
-        self.mark()
+        self.write(all=True)
 
     def close(self) -> None:
         """End; what is not delivered stays pending in the store."""
@@ -151,7 +155,7 @@ class Relay:
         self._aside.clear()
 
     def _known(self, id: str) -> bool:
-        return id in self._in_flight or id in self._delivered
+        return id in self._in_flight or id in self.deliveries
 
     def _send(self, rows: Sequence[OutboxRow]) -> None:
         if not rows:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from saga.engine.health import Health, Part, State
 from saga.engine.intake import Counts
 from saga.engine.loop import Loop
 from saga.engine.pulse import Pulse
+from saga.engine.unhandled import OVERDUE
 from saga.engine.watch import Stock, Watch
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
 from saga.participant.participant import Participant
@@ -40,6 +42,8 @@ class Standing:
 
     `breakers` are those of its dependencies, by name. `resting` lanes begin again by themselves; `lag` is how many records of a
     lane are not taken in, and `stock` what waits in the store, both as they were seen last.
+    `lost` counts the events that were passed over in silence and sent again, `unhandled_since` is when the oldest published
+    event was written that somebody has still to acknowledge.
     """
 
     lanes: tuple[int, ...]
@@ -49,13 +53,16 @@ class Standing:
     resting: tuple[int, ...] = ()
     lag: dict[int, int] = field(default_factory=dict)
     stock: Stock = field(default_factory=Stock)
+    lost: int = 0
+    unhandled_since: datetime | None = None
 
 
 class Worker:
     """Runs a participant against its store and a broker, with `threads` members of its consumer group.
 
-    With a `registry` the ids of schemas are those registered there. `batch` bounds the messages of one transaction. A store
-    is opened by the caller and stays open.
+    With a `registry` the ids of schemas are those registered there. `batch` bounds the messages of one transaction. An event
+    that is not acknowledged after `overdue` is asked after, and sent again if it is lost. A store is opened by the caller and
+    stays open.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class Worker:
         registry: Registry | None = None,
         threads: int = 1,
         batch: int = 500,
+        overdue: timedelta = OVERDUE,
         chance: Callable[[], float] = random.random,
     ) -> None:
         participant.check()
@@ -75,7 +83,7 @@ class Worker:
         if threads < 1 or batch < 1:
             raise DefinitionError(f"found threads={threads} and batch={batch}; expected at least 1 of each")
         self.participant, self.store, self.broker = participant, store, broker
-        self.threads, self.batch, self.chance = threads, batch, chance
+        self.threads, self.batch, self.chance, self.overdue = threads, batch, chance, overdue
         self._breakers = Breakers(participant.dependencies.values(), participant.clock)
         self._stopping = threading.Event()
         self._loops: list[Loop] = []
@@ -122,6 +130,7 @@ class Worker:
         for loop in self._loops:
             counts += loop.processor.intake.counts
             lag.update(loop.lag)
+        since = [moment for loop in self._loops for moment in [*loop.unhandled.since.values()]]
         return Standing(
             lanes=tuple(sorted(owned)),
             stopped={number: lane.stopped for number, lane in owned.items() if lane.stopped is not None},
@@ -130,6 +139,8 @@ class Worker:
             resting=tuple(sorted(number for number, lane in owned.items() if lane.resume_at is not None)),
             lag={number: behind for number, behind in lag.items() if number in owned},
             stock=self._watch.stock,
+            lost=sum(loop.unhandled.lost for loop in self._loops),
+            unhandled_since=min(since, default=None),
         )
 
     def health(self) -> Health:
@@ -199,6 +210,7 @@ class Worker:
             breakers=self._breakers,
             pulse=pulse,
             watch=self._watch,
+            overdue=self.overdue,
         )
 
     def _wait_for_schemas(self, pulse: Pulse) -> None:

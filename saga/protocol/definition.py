@@ -44,6 +44,7 @@ class Step:
     on_error: Literal["park", "fail"] = "park"
     on_stuck: Literal["wait", "continue"] = "wait"
     gate: str | None = None
+    acknowledged: bool = True
 
     @property
     def consumes(self) -> frozenset[str]:

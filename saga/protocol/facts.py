@@ -90,5 +90,11 @@ def audience(saga: Definition, fact: Fact) -> frozenset[str]:
             return frozenset()
 
 
+@lru_cache(maxsize=4096)
+def expected(saga: Definition, fact: Fact) -> frozenset[str]:
+    """Who has to acknowledge `fact` before it counts as handled: its audience, unless its step does without."""
+    return audience(saga, fact) if not fact.step or saga[fact.step].acknowledged else frozenset()
+
+
 def _owners(saga: Definition, steps: Iterable[str]) -> frozenset[str]:
     return frozenset(saga[name].by for name in steps)

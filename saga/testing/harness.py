@@ -24,7 +24,8 @@ from saga.transport.port import Record
 
 
 class Harness:
-    """Runs participants of one saga; `chance` in [0, 1) stands for the jitter of retries.
+    """Runs participants of one saga; `chance` in [0, 1) stands for the jitter of retries, `hold` is in seconds: for how long
+    a delivered event waits for its acknowledgments before its row is marked.
 
     The participants get the harness's clock, which stands still until told.
 
@@ -37,10 +38,11 @@ class Harness:
         partitions: int = 2,
         chance: Callable[[], float] = lambda: 0.5,
         clock: ManualClock | None = None,
+        hold: float = 0.0,
     ) -> None:
         self.participants = {participant.name: participant for participant in participants}
         self.saga = participants[0].saga
-        self.clock, self.partitions, self.chance = clock or ManualClock(), partitions, chance
+        self.clock, self.partitions, self.chance, self.hold = clock or ManualClock(), partitions, chance, hold
         self.broker = MemoryBroker(saga_topics(self.saga.name), partitions=partitions)
         self.stores = {name: MemoryStore(self.clock) for name in self.participants}
         self.loops: dict[str, Loop] = {}
@@ -145,7 +147,9 @@ class Harness:
             clock=self.clock,
             idle_wait=0.0,
             mark_after=0.0,
+            hold=self.hold,
             due_every=0.0,
         )
+        loop.unhandled.sweep_every = loop.unhandled.judge_every = 0.0
         loop.join()
         return loop

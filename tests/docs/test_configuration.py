@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from pydantic import TypeAdapter
 
 from saga.settings import PREFIX, Settings
 from saga.transport.kafka_settings import KafkaSettings
@@ -23,7 +24,8 @@ def test_every_setting_is_documented_and_no_other() -> None:
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_the_default_is_the_one_that_is_told(name: str) -> None:
     default = Settings.model_fields[name].default
-    spelt = default if isinstance(default, str) else orjson.dumps(default).decode()
+    spelt = TypeAdapter(type(default)).dump_python(default, mode="json")
+    spelt = spelt if isinstance(spelt, str) else orjson.dumps(spelt).decode()
 
     assert ROWS[name.upper()] == ("none" if default is None else f"`{spelt}`")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from datetime import timedelta
 
 import pytest
 
@@ -26,17 +27,20 @@ _IDLE = Fence(step="", status=StepStatus.IDLE)
 
 @pytest.mark.parametrize("external", [False, True], ids=["local", "external"])
 @pytest.mark.parametrize("seed", range(40), ids=lambda seed: f"seed-{seed}")
-def test_whatever_happens_every_workflow_ends_once_and_whole(seed: int, external: bool) -> None:
+def test_whatever_happens_every_workflow_ends_once_and_whole(
+    seed: int, external: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
 
-    with harness(script, external=external) as fleet:
+    with harness(script, external=external, hold=seed % 3) as fleet:
         chaos = _Chaos(fleet, dice)
         for _ in range(TURNS):
             chaos.turn()
         chaos.calm()
 
         assert not fleet.stopped()
+        _everything_is_handled_and_nothing_was_taken_for_lost(fleet, caplog)
         assert len(chaos.workflows) > 2
         for workflow in chaos.workflows:
             _ended_alike(fleet, workflow)
@@ -216,6 +220,13 @@ def _failures(dice: random.Random) -> set[tuple[str, str]]:
 def _mishaps(dice: random.Random) -> dict[tuple[str, str], int]:
     steps = ["hotel", "flight", "pay", "free_hotel"]
     return {(dice.choice(steps), f"trip {n}"): dice.randint(1, 8) for n in range(TRIPS) if dice.random() < 0.4}
+
+
+def _everything_is_handled_and_nothing_was_taken_for_lost(fleet: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """Every outbox is empty: all that was stated has been acknowledged by everybody that it concerns."""
+    tomorrow = fleet.clock.now() + timedelta(days=1)
+    assert {name: store.outstanding(tomorrow, 9) for name, store in fleet.stores.items()} == {name: [] for name in fleet.stores}
+    assert [record.message for record in caplog.records if record.message.startswith("lost")] == []
 
 
 def _ended_alike(fleet: Harness, workflow: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ ALL = ("agency", "hotels", "airline", "bank")
 def travel() -> Iterator[Travel]:
     opened: list[Harness] = []
 
-    def make(script: Script, **options: object) -> Harness:
+    def make(script: Script, **options: Any) -> Harness:
         opened.append(harness(script, partitions=1, **options))
         return opened[-1]
 

@@ -64,9 +64,10 @@ def resolve(fleet: Harness, by: str, step: str, event: Event, workflow: str = "w
 
 
 def records(fleet: Harness, participant: str, name: str) -> list[dict[str, Any]]:
-    """The control records of this type that the participant has written."""
-    [(_, _, rows)] = fleet.stores[participant].find("w1")
-    return [fleet.participants[participant].codec.decode(name, row.payload) for row in rows if row.type == name]
+    """The control records of this type that the participant has stated."""
+    kind = ("ce_type", name.encode()), ("ce_source", participant.encode())
+    found = [record for log in fleet.facts() for record in log if all(header in record.headers for header in kind)]
+    return [fleet.participants[participant].codec.decode(name, record.value or b"") for record in found]
 
 
 # --- skip
@@ -279,6 +280,7 @@ def test_an_abort_and_a_retry_say_who_asked(travel: Travel, caplog: pytest.LogCa
     with fleet.transaction("hotels") as tx:
         fleet.participants["hotels"].retry("w1", tx, by="alice")
         fleet.participants["hotels"].abort("w1", tx, reason="the customer called", by="alice")
+    fleet.settle()
 
     assert records(fleet, "hotels", "saga.AbortRequested") == [{"reason": "the customer called", "requested_by": "alice"}]
     assert [record.getMessage() for record in caplog.records if record.name == "saga.operator"] == [

@@ -1,0 +1,104 @@
+"""Events between the broker's report of them and the store's note of it: to be cleaned when handled, else to be marked.
+
+A delivered event is held for a moment, since most are acknowledged at once and their rows can then be deleted without having
+been marked first. What a crash forgets here is published a second time, under the same id.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from saga.contracts.acknowledged import Acknowledgments
+from saga.participant.versions import Versions
+from saga.protocol.facts import FactStatus, expected, stated
+from saga.store.port import OutboxRow, Published, Unit
+
+HOLD = 0.5
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What the next transaction writes of delivered events; `lost` ones are to be published once more."""
+
+    marked: list[Published] = field(default_factory=list)
+    handled: list[Published] = field(default_factory=list)
+    lost: list[Published] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.marked or self.handled or self.lost)
+
+    def write(self, unit: Unit) -> None:
+        unit.mark(self.marked)
+        unit.clean(self.handled)
+        unit.again(self.lost)
+
+
+class Deliveries:
+    """Belongs to one thread; `hold` is for how many seconds a delivered event waits for its acknowledgments.
+
+    `due` is what is to be written next, and grows until `settled`. `marked` are the lanes in which
+    there may be rows that were.
+    """
+
+    def __init__(self, versions: Versions, *, hold: float = HOLD) -> None:
+        self.versions, self.hold = versions, hold
+        self.due = Settlement()
+        self.marked: set[int] = set()
+        self._queues: dict[tuple[int, str, frozenset[str]], deque[tuple[Published, float]]] = {}
+        self._ids: dict[Published, str] = {}
+        self._known: set[str] = set()
+        self._audience = lru_cache(maxsize=1024)(self._audience_of)
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, row: OutboxRow, offset: int, now: float) -> None:
+        """The broker has this event."""
+        report = Published(row.saga, row.workflow_id, row.sequence, offset)
+        self._known.add(row.id)
+        self._ids[report] = row.id
+        if audience := self.audience(row):
+            key = row.lane, row.topic, audience
+            self._queues.setdefault(key, deque()).append((report, now + self.hold))
+        else:
+            self.due.handled.append(report)
+
+    def audience(self, row: OutboxRow) -> frozenset[str]:
+        """Who has to acknowledge this event."""
+        headers = dict(row.headers)
+        saga = int(headers["ce_sagaversion"]), headers.get("ce_gates", "")
+        return self._audience(saga, headers.get("ce_step", ""), headers["ce_status"], row.type)
+
+    def settle(self, told: Mapping[int, Acknowledgments], now: float = math.inf) -> Settlement:
+        """What is acknowledged or has been held for long enough by `now` (monotonic), until `settled` a part of the answer."""
+        for (lane, topic, audience), queue in self._queues.items():
+            known = told.get(lane) or Acknowledgments()
+            end = known.end(audience, topic)
+            while queue and (queue[0][0].offset < end or queue[0][1] <= now):
+                report, _ = queue.popleft()
+                if report.offset < end and not known.missing(audience, topic, report.offset):
+                    self.due.handled.append(report)
+                else:
+                    self.due.marked.append(report)
+                    self.marked.add(lane)
+        return Settlement([*self.due.marked], [*self.due.handled], [*self.due.lost])
+
+    def settled(self, done: Settlement) -> None:
+        """This is committed."""
+        del self.due.marked[: len(done.marked)], self.due.handled[: len(done.handled)], self.due.lost[: len(done.lost)]
+        for report in (*done.marked, *done.handled):
+            if (id := self._ids.pop(report, None)) is not None:
+                self._known.discard(id)
+
+    def _audience_of(self, saga: tuple[int, str], step: str, status: str, type: str) -> frozenset[str]:
+        try:
+            return expected(self.versions.saga(*saga), stated(step, FactStatus(status), type))
+        except LookupError:  # written by another release, of whose saga nothing is known here
+            return self.versions.latest.participants

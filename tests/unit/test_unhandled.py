@@ -1,0 +1,205 @@
+"""An event is kept until everybody that it concerns has acknowledged it; one that was passed over in silence is sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from saga.contracts.topics import group
+from saga.participant.versions import Versions
+from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.store.port import OutboxRow
+from saga.testing.harness import Harness
+from saga.transport.port import Partition
+from tests.travel import Script, TripBooked, effects, harness
+
+Travel = Callable[..., Harness]
+EVENTS, ACKS = Partition("travel.events", 0), Partition("travel.acks", 0)
+
+
+@pytest.fixture
+def travel() -> Iterator[Travel]:
+    opened: list[Harness] = []
+
+    def make(script: Script | None = None, **options: Any) -> Harness:
+        opened.append(harness(script or Script(), partitions=1, **options))
+        return opened[-1]
+
+    yield make
+    for fleet in opened:
+        fleet.close()
+
+
+def kept(fleet: Harness, participant: str) -> list[OutboxRow]:
+    return fleet.stores[participant].outstanding(fleet.clock.now() + timedelta(days=1), 99)
+
+
+def lost(fleet: Harness) -> int:
+    return sum(loop.unhandled.lost for loop in fleet.loops.values())
+
+
+def work(fleet: Harness, *names: str) -> None:
+    for _ in range(10):
+        for name in names:
+            fleet.turn(name)
+
+
+@pytest.mark.parametrize("hold", [0.0, 10.0], ids=["marked first", "held until it is acknowledged"])
+def test_the_outbox_is_empty_once_all_have_acknowledged(travel: Travel, hold: float) -> None:
+    fleet = travel(hold=hold)
+    fleet.start(TripBooked(trip="rome"))
+
+    fleet.settle()
+
+    assert {name: kept(fleet, name) for name in fleet.stores} == {name: [] for name in fleet.stores}
+
+
+def test_an_event_is_kept_as_long_as_one_of_its_audience_is_silent(travel: Travel) -> None:
+    fleet = travel()
+    fleet.start(TripBooked(trip="rome"))
+
+    work(fleet, "agency", "hotels")
+    before = kept(fleet, "agency")
+    work(fleet, "agency", "airline")
+
+    assert [(row.type, row.offset) for row in before] == [("travel.TripBooked", 0)]
+    assert kept(fleet, "agency") == []
+
+
+def test_an_event_that_is_parked_there_is_kept_and_not_sent_again(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 3}), retry=None)
+    fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+    before = kept(fleet, "agency")
+
+    for _ in range(5):
+        fleet.advance(301)
+
+    assert [row.type for row in before] == ["travel.TripBooked"]
+    assert kept(fleet, "agency") == []
+    assert lost(fleet) == 0
+
+
+def test_what_a_lane_skipped_is_noticed_and_sent_again(travel: Travel, caplog: pytest.LogCaptureFixture) -> None:
+    fleet = travel()
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.turn("agency")
+    lane = fleet.loops["hotels"].lanes.owned[0].lane
+    lane.offsets, lane.gaps = {"travel.events": 1}, {"travel.events": [(0, 1)]}
+    fleet.loops["hotels"].consumer.seek(EVENTS, 1)
+    fleet.broker.offsets[group("travel", "hotels")][EVENTS] = 1
+    fleet.settle()
+    before = fleet.steps(workflow)["hotel"]
+
+    fleet.advance(31)
+
+    assert before is StepStatus.IDLE
+    assert "lost: travel.TripBooked of workflow" in caplog.text
+    assert "travel.events/0@0, was passed by hotels" in caplog.text
+    assert fleet.workflow("agency", workflow).status is WorkflowStatus.COMPLETED  # type: ignore[union-attr]
+    assert len(effects(fleet)) == 4
+    assert {name: kept(fleet, name) for name in fleet.stores} == {name: [] for name in fleet.stores}
+
+
+def test_what_was_sent_again_is_not_sent_a_third_time_before_it_is_passed_again(travel: Travel) -> None:
+    fleet = travel()
+    fleet.start(TripBooked(trip="rome"))
+    fleet.turn("agency")
+    fleet.broker.offsets[group("travel", "hotels")][EVENTS] = 1
+    work(fleet, "agency", "airline", "bank")
+
+    fleet.clock.advance(31)
+    work(fleet, "agency")
+    once = lost(fleet)
+    for _ in range(5):
+        fleet.clock.advance(31)
+        work(fleet, "agency")
+
+    assert once == lost(fleet) == 1
+
+
+@pytest.mark.parametrize("told", [None, 0], ids=["absent", "behind"])
+def test_what_a_group_has_not_passed_is_not_lost(travel: Travel, told: int | None) -> None:
+    fleet = travel()
+    fleet.start(TripBooked(trip="rome"))
+    fleet.broker.offsets[group("travel", "hotels")] = {} if told is None else {EVENTS: told}
+
+    for _ in range(3):
+        work(fleet, "agency", "airline", "bank")
+        fleet.clock.advance(31)
+
+    assert lost(fleet) == 0
+    assert [row.type for row in kept(fleet, "agency")] == ["travel.TripBooked"]
+
+
+def test_no_verdict_before_the_acks_were_read_to_their_end(travel: Travel) -> None:
+    fleet = travel()
+    fleet.start(TripBooked(trip="rome"))
+    work(fleet, "agency")
+    fleet.loops["agency"].consumer.pause([ACKS])
+    work(fleet, "agency", "hotels", "airline")
+    fleet.clock.advance(31)
+    work(fleet, "agency")
+    before = lost(fleet)
+
+    fleet.loops["agency"].consumer.resume([ACKS])
+    fleet.settle()
+
+    assert before == lost(fleet) == 0
+    assert kept(fleet, "agency") == []
+
+
+def test_a_step_that_does_without_is_handled_when_it_is_published(travel: Travel) -> None:
+    fleet = travel()
+    saga = fleet.saga
+    steps = tuple(replace(step, acknowledged=step.name != "book") for step in saga.steps)
+    fleet.loops["agency"].deliveries.versions = Versions("agency", [replace(saga, steps=steps)])
+    fleet.start(TripBooked(trip="rome"))
+
+    work(fleet, "agency")
+
+    assert kept(fleet, "agency") == []
+
+
+def test_a_new_owner_knows_what_was_acknowledged_to_the_old_one(travel: Travel) -> None:
+    fleet = travel()
+    fleet.start(TripBooked(trip="rome"))
+    work(fleet, "agency", "hotels")
+    fleet.crash("agency")
+    fleet.broker.logs[ACKS].clear()
+
+    work(fleet, "agency")
+    known = fleet.loops["agency"].acks.known[0]
+
+    assert known.missing(["hotels", "airline"], "travel.events", 0) == ["airline"]
+
+
+def test_acknowledgments_that_are_gone_stop_no_lane(travel: Travel) -> None:
+    fleet = travel()
+    fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+    fleet.broker.logs[ACKS].clear()
+
+    fleet.start(TripBooked(trip="oslo"), workflow_id="w2")
+    fleet.settle()
+
+    assert not fleet.stopped()
+    assert fleet.workflow("agency", "w2").status is WorkflowStatus.COMPLETED  # type: ignore[union-attr]
+
+
+def test_a_record_that_is_no_acknowledgment_is_passed_over(travel: Travel, caplog: pytest.LogCaptureFixture) -> None:
+    fleet = travel()
+    fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+    log = fleet.broker.logs[ACKS]
+
+    log.append(log[0]._replace(offset=len(log), value=b"nonsense"))
+    fleet.start(TripBooked(trip="oslo"), workflow_id="w2")
+    fleet.settle()
+
+    assert "is no acknowledgment" in caplog.text
+    assert kept(fleet, "agency") == []
