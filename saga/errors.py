@@ -133,7 +133,8 @@ class OffsetOutOfRange(BrokerError):
         self.topic, self.partition, self.offset = topic, partition, offset
         super().__init__(
             f"{topic}/{partition} has no offset {offset}{found}: the records aged out, or the topic was re-created. "
-            f"Check the topic's retention and who re-created it; nothing was skipped"
+            f"Check the topic's retention and who re-created it; nothing was skipped. To go on from the first that is there: "
+            f"saga lanes skip"
         )
 
 

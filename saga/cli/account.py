@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from saga.cli.levels import Level, Told
 from saga.contracts.message import Message, from_headers, open_gates
 from saga.contracts.saga import Saga
 from saga.contracts.sensitive import redact
@@ -59,7 +60,7 @@ class FactTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactStated:
-    """An own fact in the outbox."""
+    """An own fact in the outbox; `missing` have still to acknowledge it, None where nobody says whom it concerns."""
 
     sequence: int
     stated: datetime
@@ -69,6 +70,8 @@ class FactStated:
     topic: str
     partition: int
     published: bool
+    level: Level
+    missing: list[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,18 +116,30 @@ class Account:
     steps: list[StepAccount]
     taken: list[FactTaken]
     stated: list[FactStated]
+    handled: list[int]
 
 
 def account(
-    saga: str, workflow: Workflow, outbox: Sequence[OutboxRow], now: datetime, contracts: Saga | None, codec: AvroCodec | None
+    saga: str,
+    workflow: Workflow,
+    outbox: Sequence[OutboxRow],
+    now: datetime,
+    contracts: Saga | None,
+    codec: AvroCodec | None,
+    told: Told,
 ) -> Account:
-    """Tell what is known. With the saga's `contracts` also what is awaited, with a `codec` what the results were."""
+    """Tell what is known. With the saga's `contracts` also what is awaited, with a `codec` what the results were.
+
+    `told` is what was heard of acknowledgments. `handled` of the account are the sequence numbers of facts that need no row any
+    more, since all that they concern have acknowledged them.
+    """
     stated = [from_headers(_raw(row), row.payload, topic=row.topic, partition=row.lane) for row in outbox]
     fences = workflow.fences.values()
     here = _variant(workflow, contracts)
     participant = next((message.kind.source for message in stated), None)
     if participant is None and here is not None:
         participant = next((here[fence.step].by for fence in fences if fence.step in here), None)
+    participant = participant or told.participants.get(saga)
     return Account(
         saga=saga,
         id=workflow.id,
@@ -147,7 +162,11 @@ def account(
         interventions=[Intervened(**act._asdict()) for act in workflow.interventions],
         steps=[_step(fence, codec) for fence in fences],
         taken=[_taken(received) for received in sorted(workflow.inbox.values(), key=_arrival)],
-        stated=[_stated(message, message.id not in workflow.unpublished) for message in stated],
+        stated=[
+            _stated(message, message.id not in workflow.unpublished, told.level(row), told.missing(row))
+            for message, row in zip(stated, outbox, strict=True)
+        ],
+        handled=sorted({*range(1, workflow.sequence + 1)} - {row.sequence for row in outbox}),
     )
 
 
@@ -324,7 +343,7 @@ def _taken(received: Received) -> FactTaken:
     )
 
 
-def _stated(message: Message, published: bool) -> FactStated:
+def _stated(message: Message, published: bool, level: Level, missing: list[str] | None) -> FactStated:
     return FactStated(
         sequence=message.sequence,
         stated=message.time,
@@ -334,6 +353,8 @@ def _stated(message: Message, published: bool) -> FactStated:
         topic=message.topic,
         partition=message.partition,
         published=published,
+        level=level,
+        missing=missing,
     )
 
 

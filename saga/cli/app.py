@@ -20,6 +20,7 @@ from saga.cli.drain import drain
 from saga.cli.health import health
 from saga.cli.importing import import_records
 from saga.cli.intervene import abort, resolve, skip
+from saga.cli.lanes import lanes
 from saga.cli.list import list_workflows
 from saga.cli.parked import parked
 from saga.cli.project import project
@@ -32,6 +33,7 @@ from saga.cli.show import show
 from saga.cli.state import tell_state
 from saga.cli.topics import topics
 from saga.cli.trace import trace
+from saga.cli.unacknowledged import unacknowledged
 from saga.errors import DefinitionError, SagaError
 
 EPILOG = """\b
@@ -109,6 +111,7 @@ app.command()(trace)
 app.command()(record)
 app.command()(project)
 app.command()(parked)
+app.command()(unacknowledged)
 app.command()(retry)
 app.command()(skip)
 app.command()(resolve)
@@ -125,3 +128,4 @@ app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(topics, name="topics")
 app.add_typer(schemas, name="schemas")
 app.add_typer(db, name="db")
+app.add_typer(lanes, name="lanes")

@@ -12,6 +12,7 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.account import Account, account
+from saga.cli.levels import Told
 from saga.clock import SystemClock
 from saga.contracts.saga import Saga
 from saga.protocol.facts import WorkflowStatus
@@ -21,6 +22,7 @@ from saga.store.dead_letter import DeadLetter, LetterSearch
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
 
+MOST_NUMBERS = 20
 _HEADLINE = {
     WorkflowStatus.COMPLETED: "bold green",
     WorkflowStatus.COMPENSATED: "bold cyan",
@@ -70,11 +72,12 @@ def _letters(settings: Settings, workflow_id: str) -> list[DeadLetter]:
 def _accounts(settings: Settings, workflow_id: str, now: datetime, contracts: Saga | None) -> list[Account]:
     store = assembly.store(settings)
     try:
-        rows = [*store.find(workflow_id)]
+        rows, told = [*store.find(workflow_id)], Told(store.lanes(), contracts)
     finally:
         store.close()
     return [
-        account(saga, workflow, outbox, now, *_fitting(saga, workflow.version, contracts)) for saga, workflow, outbox in rows
+        account(saga, workflow, outbox, now, *_fitting(saga, workflow.version, contracts), told)
+        for saga, workflow, outbox in rows
     ]
 
 
@@ -159,11 +162,26 @@ def _tell_facts(one: Account) -> None:
         for f in one.taken
     ]
     stated = [
-        [str(f.sequence), _when(f.stated, one.opened), f.step, f.status.value, _short(f.event), "yes" if f.published else "NO"]
+        [
+            str(f.sequence),
+            _when(f.stated, one.opened),
+            f.step,
+            f.status.value,
+            _short(f.event),
+            f.level.value,
+            ", ".join(f.missing or ()),
+        ]
         for f in one.stated
     ]
     _section("facts taken in", ["received", "step", "status", "event", "state", "from"], taken)
-    _section("facts stated", ["sequence", "stated", "step", "status", "event", "published"], stated)
+    _section("facts stated", ["sequence", "stated", "step", "status", "event", "level", "not handled by"], stated)
+    if one.handled:
+        output.line("")
+        output.line(f"facts stated and handled by all that they concern: {_numbers(one.handled)}")
+
+
+def _numbers(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers)) if len(numbers) <= MOST_NUMBERS else f"{len(numbers)} of them"
 
 
 def _section(title: str, headers: list[str], rows: list[list[str]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -71,9 +71,9 @@ class Acks:
             if reason is Reason.PARKED:
                 self.held.setdefault(lane.number, set()).add((topic, offset))
         for topic in self.facts:
-            begin, end = before.get(topic, 0), lane.offsets.get(topic, 0)
-            if begin < end:
-                self._tell(lane.number, topic, begin, end, found.get(topic, ()))
+            first, last = before.get(topic, 0), lane.offsets.get(topic, 0)
+            if first < last:
+                self._tell_taken(lane, topic, first, last, found.get(topic, []))
 
     def begin(self, lane: Lane, unit: Unit) -> None:
         """Tell again all that the store has taken in of this lane: its former owner may not have come to it."""
@@ -84,15 +84,13 @@ class Acks:
         for topic in self.facts:
             holes = sorted(offset for of, offset in parked if of == topic)
             for first, last in _pieces(lane.offsets.get(topic, 0), holes):
-                for begin, end in _taken(first, last, lane.gaps.get(topic, ())):
-                    remarks = [(hole, Reason.PARKED) for hole in holes if begin <= hole < end]
-                    self._tell(lane.number, topic, begin, end, remarks)
+                self._tell_taken(lane, topic, first, last, [(hole, Reason.PARKED) for hole in holes])
 
     def release(self, lane: Lane, unit: Unit) -> None:
         """Acknowledge what was parked and is handled now, whoever saw to that."""
         parked = {*unit.parked(self.saga, lane.number)}
         for topic, offset in sorted(self.held.get(lane.number, set()) - parked):
-            self._tell(lane.number, topic, offset, offset + 1, ())
+            self._tell(lane.number, topic, offset, offset + 1, (), upto=0)
         self.held[lane.number] = parked
 
     def give_up(self, lane: int) -> None:
@@ -131,19 +129,35 @@ class Acks:
         ready, self._ready = self._ready, []
         return ready
 
+    def progress(self, lanes: Iterable[Lane]) -> dict[Partition, int]:
+        """How far each partition is in the store and, where facts come, acknowledged as well."""
+        offsets = {Partition(topic, lane.number): offset for lane in lanes for topic, offset in lane.offsets.items()}
+        return {p: o if p.topic == self.topic else min(o, self.told.get(p, 0)) for p, o in offsets.items()}
+
     def arrived(self, tokens: Iterable[str]) -> None:
         """The broker has these."""
         for token in tokens:
             partition, end = self._under_way.pop(token)
             self.told[partition] = max(end, self.told.get(partition, 0))
 
-    def _tell(self, lane: int, topic: str, begin: int, end: int, remarks: Iterable[tuple[int, Reason]]) -> None:
+    def _tell_taken(self, lane: Lane, topic: str, first: int, last: int, remarks: Sequence[tuple[int, Reason]]) -> None:
+        """Tell a span without its gaps, of which nothing is to be told before Kafka may hear that they were passed."""
+        spans = [*_taken(first, last, lane.gaps.get(topic, ()))]
+        for begin, end in spans:
+            within = [remark for remark in remarks if begin <= remark[0] < end]
+            self._tell(lane.number, topic, begin, end, within, upto=last if end == spans[-1][1] else end)
+        if not spans and first < last:
+            partition = Partition(topic, lane.number)
+            self.told[partition] = max(last, self.told.get(partition, 0))
+
+    def _tell(self, lane: int, topic: str, begin: int, end: int, remarks: Iterable[tuple[int, Reason]], *, upto: int) -> None:
+        """Once the broker has this record, everything before `upto` is acknowledged."""
         self._number += 1
         token = f"ack {self._number}"
         record = Acknowledged(self.participant, topic, begin, end, None, tuple(remarks))
         value = self.codec.encode(RECORD, record.fields())
         self._ready.append(Outbound(token, self.topic, lane, None, value, self._headers))
-        self._under_way[token] = Partition(topic, lane), end
+        self._under_way[token] = Partition(topic, lane), upto
 
 
 def _pieces(end: int, holes: list[int]) -> Iterable[tuple[int, int]]:

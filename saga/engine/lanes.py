@@ -36,13 +36,14 @@ _CHUNK = 500
 class Owned:
     """A lane in this thread's hands; `stopped` says why it does not go on, `resume_at` (monotonic) when it may again.
 
-    `resting` says why it does not go on until then.
+    `resting` says why it does not go on until then, `look_again` (monotonic) when to see whether a stopped one is still ours.
     """
 
     lane: Lane
     stopped: LaneStopped | None = None
     resume_at: float | None = None
     resting: str = ""
+    look_again: float = 0.0
 
     @property
     def at_rest(self) -> bool:
@@ -119,6 +120,18 @@ class Lanes:
         self.again[fenced.lane] = self.clock.monotonic() + FENCED_PAUSE
         self.refused[fenced.lane] = str(fenced)
 
+    def let_go(self) -> None:
+        """Let stopped lanes go that somebody has taken from us in the store: an operator who let them go on elsewhere, e.g."""
+        now = self.clock.monotonic()
+        for owned in [*self.owned.values()]:
+            if owned.stopped is not None and now >= owned.look_again:
+                owned.look_again = now + FENCED_PAUSE
+                try:
+                    if not self.store.committed(owned.lane):
+                        self.fenced(LaneFenced(owned.lane.saga, owned.lane.number, owned.lane.epoch))
+                except StoreError as error:
+                    log.warning("whether lane %s/%d is still ours cannot be seen: %s", self.saga, owned.lane.number, error)
+
     def claim_due(self) -> None:
         """Claim those lanes again whose time has come."""
         for number in [n for n, due in self.again.items() if self.clock.monotonic() >= due]:
@@ -139,6 +152,10 @@ class Lanes:
             if record.offset >= owned.lane.offsets.get(record.topic, 0):
                 batches.setdefault(record.partition, []).append(record)
         return batches
+
+    def at_work(self) -> dict[int, Lane]:
+        """The lanes that go on now, by number."""
+        return {number: owned.lane for number, owned in self.owned.items() if not owned.at_rest}
 
     def running(self) -> Iterator[Lane]:
         """The lanes that this thread owns, stopped ones included: their outbox is published all the same."""

@@ -91,9 +91,7 @@ class Loop:
             clock=self.clock,
             leaving=self._leave,
         )
-        self.unhandled = Unhandled(
-            participant.saga.name, store, broker, self.clock, self.acks, self.deliveries, overdue=overdue
-        )
+        self.unhandled = Unhandled(store, broker, self.clock, self.acks, self.deliveries, overdue=overdue)
         self._consumer: Consumer | None = None
         self._told: dict[Partition, int] = {}
         self.lag: dict[int, int] = {}
@@ -152,6 +150,7 @@ class Loop:
         """
         self.pulse.beat()
         full, records = self.lanes.full, self._poll()
+        self.lanes.let_go()
         self.lanes.claim_due()
         if self.lanes.rewound:  # they come again, after those that were passed over
             records = [r for r in records if Partition(r.topic, r.partition) not in self.lanes.rewound]
@@ -346,7 +345,7 @@ class Loop:
                 self.relay.waiting.update(self.lanes.owned)
             self.relay.scan(self.lanes.running())
             self._acknowledge()
-            self._sweep()
+            self.unhandled.sweep(self.lanes.at_work(), self.consumer.ends)
             if quiet:
                 self._note()
         except StoreError as error:
@@ -362,19 +361,12 @@ class Loop:
 
     def _tell_offsets(self) -> None:
         """Committed offsets serve lag and loss detection; the store's fence is the truth."""
-        progress = self._progress(owned.lane for owned in self.lanes.owned.values())
+        progress = self.acks.progress(owned.lane for owned in self.lanes.owned.values())
         news = {partition: offset for partition, offset in progress.items() if self._told.get(partition) != offset}
         if news:
             failpoint(Failpoint.OFFSETS_UNCOMMITTED)
             self.consumer.commit(news)
             self._told.update(news)
-
-    def _sweep(self) -> None:
-        lanes = {number: owned.lane for number, owned in self.lanes.owned.items() if not owned.at_rest}
-        try:
-            self.unhandled.sweep(lanes, self.consumer.ends)
-        except BrokerError as error:
-            log.warning("what became of unhandled events cannot be asked (%s); trying again", error)
 
     def _note(self) -> None:
         """Nothing comes in that would carry it: write what was heard and delivered."""
@@ -392,18 +384,12 @@ class Loop:
         self.relay.aside(self.acks.take())
         self.acks.arrived(self.relay.arrived())
 
-    def _progress(self, lanes: Iterable[Lane]) -> dict[Partition, int]:
-        """How far each partition is in the store and, where facts come, acknowledged as well."""
-        offsets = {Partition(topic, lane.number): offset for lane in lanes for topic, offset in lane.offsets.items()}
-        told = self.acks.told
-        return {p: o if p.topic == self.acks.topic else min(o, told.get(p, 0)) for p, o in offsets.items()}
-
     def _leave(self, lanes: Sequence[Lane]) -> None:
         """Called from a rebalance or at the end: nothing of these lanes may be left on its way."""
         self._acknowledge()
         self.relay.flush(FLUSH_PATIENCE)
         self._acknowledge()
-        offsets = self._progress(lanes)
+        offsets = self.acks.progress(lanes)
         for lane in lanes:
             self.relay.waiting.discard(lane.number)
             for twin in self.lanes.twins(lane.number):

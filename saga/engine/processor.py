@@ -287,7 +287,8 @@ class Processor:
     def _unit(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
         """One transaction; the lane's own row is its last statement, so a fenced owner commits nothing."""
         intents: list[Intent] = []
-        ahead = replace(lane, batch=lane.batch + 1, offsets=_offsets_after(lane, items), acks=self.acks.keep(lane))
+        offsets, gaps = _after(lane, items)
+        ahead = replace(lane, batch=lane.batch + 1, offsets=offsets, acks=self.acks.keep(lane), gaps=gaps)
         due = self.relay.settle()
         self.handling.latest, self.handling.remarks, self.handling.letters = None, [], []
         try:
@@ -310,7 +311,7 @@ class Processor:
                 raise
             raise blamed from failed
         failpoint(Failpoint.UNIT_COMMITTED)
-        before, lane.batch, lane.offsets = lane.offsets, ahead.batch, ahead.offsets
+        before, lane.batch, lane.offsets, lane.gaps = lane.offsets, ahead.batch, ahead.offsets, ahead.gaps
         unhandled = [(r.topic, r.offset) for r in ledger.suspended] + _queued(self.handling.letters)
         parked = [Remark(topic, offset, Reason.PARKED) for topic, offset in unhandled]
         self.acks.kept(lane, ahead.acks)
@@ -348,12 +349,16 @@ def _workflow_of(item: Item) -> str | None:
     return item.workflow_id
 
 
-def _offsets_after(lane: Lane, items: Sequence[Item]) -> dict[str, int]:
-    offsets = dict(lane.offsets)
+def _after(lane: Lane, items: Sequence[Item]) -> tuple[dict[str, int], dict[str, list[tuple[int, int]]]]:
+    """Offsets and gaps behind the items; what a lane that is new to a topic finds gone is a gap for good."""
+    offsets, gaps = dict(lane.offsets), lane.gaps
     for incoming in map(_incoming_of, items):
         if incoming is not None and not incoming.again:
-            offsets[incoming.record.topic] = incoming.record.offset + 1
-    return offsets
+            topic, offset = incoming.record.topic, incoming.record.offset
+            if topic not in offsets and offset > 0:
+                gaps = {**gaps, topic: [(0, offset)]}
+            offsets[topic] = offset + 1
+    return offsets, gaps
 
 
 def _incoming_of(item: Item) -> Incoming | None:

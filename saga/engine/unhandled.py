@@ -17,6 +17,7 @@ from saga.clock import Clock
 from saga.contracts.topics import group
 from saga.engine.acks import Acks
 from saga.engine.deliveries import Deliveries
+from saga.errors import BrokerError
 from saga.store.port import Lane, OutboxRow, Published, Store
 from saga.transport.port import Broker, Partition
 
@@ -47,9 +48,9 @@ class Unhandled:
     """
 
     def __init__(
-        self, saga: str, store: Store, broker: Broker, clock: Clock, acks: Acks, deliveries: Deliveries, *, overdue: timedelta
+        self, store: Store, broker: Broker, clock: Clock, acks: Acks, deliveries: Deliveries, *, overdue: timedelta
     ) -> None:
-        self.saga, self.store, self.broker, self.clock = saga, store, broker, clock
+        self.saga, self.store, self.broker, self.clock = acks.saga, store, broker, clock
         self.acks, self.deliveries, self.overdue = acks, deliveries, overdue
         self.sweep_every, self.judge_every = SWEEP_EVERY, JUDGE_EVERY
         self.lost = 0
@@ -71,7 +72,7 @@ class Unhandled:
         self.trials.pop(lane, None)
 
     def sweep(self, lanes: Mapping[int, Lane], ends: Ends) -> None:
-        """Look a page of each lane over, if it is time and something may have changed; raises StoreError, BrokerError."""
+        """Look a page of each lane over, if it is time and something may have changed; raises StoreError."""
         now = self.clock.monotonic()
         if now < self._sweep_at or self.deliveries.due:
             return
@@ -84,7 +85,10 @@ class Unhandled:
         self._give_verdicts(lanes)
         if judging and not self.deliveries.due.lost:
             self._judge_at = now + self.judge_every
-            self._accuse([*self._passed(open_)], ends)
+            try:
+                self._accuse([*self._passed(open_)], ends)
+            except BrokerError as error:
+                log.warning("what became of unhandled events cannot be asked (%s); trying again", error)
 
     def _look_over(self, number: int) -> Iterator[tuple[OutboxRow, list[str]]]:
         """Clean what is handled; the others with those that have not acknowledged them."""

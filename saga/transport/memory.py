@@ -20,7 +20,7 @@ Fault = Callable[[Outbound], str | None]
 class MemoryBroker:
     """`topics` exist from the start, others must be created; `partitions` is the count of the former.
 
-    `offsets` is what groups told about theirs: by group, then by partition.
+    `offsets` is what groups told about theirs: by group, then by partition. Records before the offset in `begins` are gone.
     """
 
     def __init__(self, topics: Iterable[str] = (), *, partitions: int = 4, fault: Fault | None = None) -> None:
@@ -28,6 +28,7 @@ class MemoryBroker:
         self.offsets: dict[str, dict[Partition, int]] = defaultdict(dict)
         self.changed = Condition()
         self.logs: dict[Partition, list[Record]] = {}
+        self.begins: dict[Partition, int] = defaultdict(int)
         self._counts: dict[str, int] = {}
         self._groups: dict[str, _Group] = {}
         self.create(list(topics), partitions, {})
@@ -62,7 +63,7 @@ class MemoryBroker:
         with self.changed:
             if missing := [partition.topic for partition in partitions if partition not in self.logs]:
                 raise unknown_topics(missing)
-            return {partition: range(len(self.logs[partition])) for partition in partitions}
+            return {partition: range(self.begins[partition], len(self.logs[partition])) for partition in partitions}
 
     def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
         with self.changed:
@@ -70,9 +71,11 @@ class MemoryBroker:
             for partition, start in starts.items():
                 if (records := self.logs.get(partition)) is None:
                     raise unknown_topics([partition.topic])
-                if not 0 <= (start or 0) <= len(records):
-                    raise out_of_range(partition, start or 0, f", only 0 to {len(records)}")
-                found += records[start:]
+                begin = self.begins[partition]
+                first = begin if start is None else start
+                if not begin <= first <= len(records):
+                    raise out_of_range(partition, first, f", only {begin} to {len(records)}")
+                found += records[first:]
         return iter(found)
 
     def append(self, outbound: Outbound) -> Delivery:
@@ -140,7 +143,7 @@ class MemoryConsumer:
 
     def seek(self, partition: Partition, offset: int | None) -> None:
         (owned,) = self._owned([partition], "seek")
-        self._positions[owned] = offset or 0
+        self._positions[owned] = self._broker.begins[owned] if offset is None else offset
 
     def close(self) -> None:
         if self._closed:
@@ -172,7 +175,8 @@ class MemoryConsumer:
             coming = self._group.claim(self)
         if coming:
             starts = self._assignments.assigned(coming)
-            self._positions |= {p: starts[p] or 0 for p in coming}
+            begins = self._broker.begins
+            self._positions |= {p: begins[p] if (start := starts[p]) is None else start for p in coming}
 
     def _tell_lost(self) -> None:
         if lost := self._lost:
@@ -203,7 +207,7 @@ class MemoryConsumer:
 
     def _refuse_out_of_range(self, partition: Partition) -> None:
         position, end = self._positions[partition], len(self._broker.logs[partition])
-        if not 0 <= position <= end:
+        if not self._broker.begins[partition] <= position <= end:
             self._positions[partition] = end
             self._paused.add(partition)
             raise out_of_range(partition, position)

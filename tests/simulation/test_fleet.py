@@ -150,7 +150,16 @@ class _Chaos:
         """Let everything settle that is on its way, and everything that is parked be tried again until it ends."""
         self.fleet.settle()
         for _ in range(12):
+            self._lift_quarantine()
             self.fleet.advance(301)
+
+    def _lift_quarantine(self) -> None:
+        """Somebody finds nothing wrong with what a process died of three times, and has it tried again."""
+        for name, workflow in [(name, workflow) for name in self.fleet.stores for workflow in self.workflows]:
+            known = self.fleet.workflow(name, workflow)
+            if known and any((fence.error or "").startswith("in quarantine") for fence in known.fences.values()):
+                with self.fleet.transaction(name) as tx:
+                    self.fleet.participants[name].retry(workflow, tx)
 
     def operate(self) -> bool:
         """Somebody resolves or retries one stuck compensation; answers whether there was one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -146,3 +147,20 @@ def test_what_a_lane_never_saw_is_not_acknowledged(travel: Travel) -> None:
 
     assert taken(fleet).missing(["hotels"], EVENTS, 1) == ["hotels"]
     assert taken(fleet).missing(["hotels"], EVENTS, 0) == []
+
+
+def test_a_group_that_skipped_to_the_end_says_that_it_has_passed_the_gap(travel: Travel) -> None:
+    fleet = travel(Script())
+    fleet.start(TripBooked(trip="rome"))
+    fleet.turn("agency")
+    store, events = fleet.stores["hotels"], Partition(EVENTS, 0)
+    lane = store.claim("travel", 0, 1)
+    with store.unit() as unit:
+        unit.advance(replace(lane, batch=lane.batch + 1, offsets={EVENTS: 1}, gaps={EVENTS: [(0, 1)]}))
+
+    fleet.crash("hotels")
+    for _ in range(3):
+        fleet.turn("hotels")
+
+    assert fleet.broker.offsets["travel.hotels"][events] == 1
+    assert taken(fleet).missing(["hotels"], EVENTS, 0) == ["hotels"]

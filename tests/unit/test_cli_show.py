@@ -116,7 +116,7 @@ def test_steps_and_facts_come_as_columns(saga: Commands, tmp_path: Path) -> None
     rows = [line.split() for line in lines]
     assert ["reserve", "done", "StockReserved", "03:00:00Z", f"{len(RESERVED)}", "bytes"] in rows
     assert ["03:00:07Z", "place", "done", "OrderPlaced", "handled", "checkout.events/3@7"] in rows
-    assert ["1", "03:00:00Z", "reserve", "done", "StockReserved", "yes"] in rows
+    assert ["1", "03:00:00Z", "reserve", "done", "StockReserved", "published"] in rows
     assert "  stock, lane 3, sqlite:///stock.db" in lines
 
 
@@ -286,7 +286,7 @@ def test_an_own_fact_that_is_not_published_is_trouble(saga: Commands, tmp_path: 
 
     assert "! 1 own facts are not published, the oldest of 03:00:00Z: does a worker run? see: saga doctor" in said.out
     assert "awaits 1 own facts are to be published" in said.out
-    assert said.out.splitlines()[-1].split()[-1] == "NO"
+    assert said.out.splitlines()[-1].split()[-1] == "recorded"
 
 
 def test_a_closed_workflow_says_how_long_it_took_and_awaits_nothing(saga: Commands, tmp_path: Path) -> None:

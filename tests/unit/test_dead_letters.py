@@ -378,7 +378,8 @@ def test_whatever_is_on_the_topic_every_record_has_its_place_and_the_lane_goes_o
         for name, loop in running.loops.items():
             [owned] = loop.lanes.owned.values()
             logs = {p.topic: running.broker.logs[p] for p in (EVENTS, COMPENSATIONS)}
-            assert owned.lane.offsets == {topic: len(log) for topic, log in logs.items() if log}
+            offsets = {topic: offset for topic, offset in owned.lane.offsets.items() if topic in logs}
+            assert offsets == {topic: len(log) for topic, log in logs.items() if log}
             for record in [record for log in logs.values() for record in log]:
                 [incoming] = loop.processor.intake.read(owned.lane, [record], running.clock.now())
                 kept = letters(running, name, topic=record.topic, offset=record.offset)

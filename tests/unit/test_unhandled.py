@@ -203,3 +203,42 @@ def test_a_record_that_is_no_acknowledgment_is_passed_over(travel: Travel, caplo
 
     assert "is no acknowledgment" in caplog.text
     assert kept(fleet, "agency") == []
+
+
+def test_a_stopped_lane_that_was_skipped_on_goes_on_by_itself_and_what_is_gone_is_sent_again(travel: Travel) -> None:
+    fleet = travel()
+    workflow = fleet.start(TripBooked(trip="rome"))
+    work(fleet, "agency", "airline", "bank")
+    fleet.broker.begins[EVENTS] = 1
+    work(fleet, "hotels")
+    stopped = fleet.stopped()
+    store = fleet.stores["hotels"]
+
+    lane = store.claim("travel", 0, 1)
+    with store.unit() as unit:
+        unit.advance(replace(lane, batch=lane.batch + 1, offsets={EVENTS.topic: 1}, gaps={EVENTS.topic: [(0, 1)]}))
+    for _ in range(6):
+        fleet.advance(31)
+
+    assert [*stopped] == ["hotels"]
+    assert fleet.broker.offsets[group("travel", "hotels")][EVENTS] == len(fleet.broker.logs[EVENTS])
+    assert not fleet.stopped()
+    assert fleet.workflow("agency", workflow).status is WorkflowStatus.COMPLETED  # type: ignore[union-attr]
+    assert {name: kept(fleet, name) for name in fleet.stores} == {name: [] for name in fleet.stores}
+
+
+def test_what_was_gone_before_a_lane_began_is_never_acknowledged(travel: Travel) -> None:
+    fleet = travel()
+    fleet.start(TripBooked(trip="rome"))
+    fleet.turn("agency")
+    fleet.start(TripBooked(trip="oslo"), workflow_id="w2")
+    fleet.turn("agency")
+    fleet.broker.begins[EVENTS] = 1
+    fleet.loops["hotels"].consumer.seek(EVENTS, None)
+
+    work(fleet, "hotels", "agency")
+
+    known = fleet.loops["agency"].acks.known[0]
+    assert known.missing(["hotels"], EVENTS.topic, 0) == ["hotels"]
+    assert known.missing(["hotels"], EVENTS.topic, 1) == []
+    assert fleet.loops["hotels"].lanes.owned[0].lane.gaps == {EVENTS.topic: [(0, 1)]}

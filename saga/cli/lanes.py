@@ -1,0 +1,159 @@
+"""`saga lanes`: how the lanes of one database stand, and letting one go on from where its topics still have records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from saga import assembly
+from saga.cli import arguments, output
+from saga.contracts.topics import acks_topic
+from saga.errors import Refused
+from saga.settings import Settings
+from saga.store.port import Lane
+from saga.transport.port import Broker, Partition
+
+if TYPE_CHECKING:
+    from saga.store.postgres import PostgresStore
+    from saga.store.sqlite import SqliteStore
+
+log = logging.getLogger("saga.operator")
+
+lanes = typer.Typer(help="The lanes of a database.", no_args_is_help=True, rich_markup_mode=None)
+
+_ACKS = acks_topic("")
+"""Of acknowledgments that are gone nobody takes notice; a lane of a projection has none."""
+
+Spans = Mapping[Partition, range]
+
+
+@lanes.command("list")
+def list_lanes(
+    saga: Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only lanes of this saga.")] = None,
+    database: arguments.DatabaseUrl = None,
+    broker: arguments.BrokerServers = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """List lanes with the offsets that they have come to; with a broker, which of them stand where nothing is. Reads only."""
+    settings = Settings.load(database=database, broker=broker)
+    store = assembly.store(settings)
+    try:
+        found = [lane for lane in store.lanes() if saga in {None, lane.saga}]
+    finally:
+        store.close()
+    cluster = assembly.broker(settings) if settings.broker else None
+    adrift = {(lane.saga, lane.number): _adrift(lane, _spans(cluster, lane)) if cluster else {} for lane in found}
+    if as_json:
+        rows = [_data(lane, adrift[lane.saga, lane.number]) for lane in found]
+        output.json({"database": assembly.database_name(settings), "lanes": rows})
+    elif found:
+        headers = ["lane", "epoch", "batch", "left clean", "offsets", "skipped", "trouble"]
+        output.table(headers, [_row(lane, adrift[lane.saga, lane.number]) for lane in found])
+    else:
+        output.progress(f"no lane has been owned in {assembly.database_name(settings)}; run a worker of this participant")
+
+
+@lanes.command()
+def skip(
+    saga: Annotated[str, typer.Argument(metavar="SAGA", help="The saga's name.")],
+    number: Annotated[int, typer.Argument(metavar="LANE", help="The lane's number, which is that of its partitions.")],
+    reason: arguments.Reason,
+    by: arguments.By = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be skipped, change nothing.")] = False,
+    database: arguments.DatabaseUrl = None,
+    broker: arguments.BrokerServers = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Let a lane that stands where its topics have nothing go on from the first record that is there.
+
+    What is skipped is never acknowledged, so whoever sent it notices, and sends it again from its outbox.
+    """
+    settings = Settings.load(database=database, broker=broker)
+    store, cluster = assembly.store(settings), assembly.broker(settings)
+    try:
+        lane = next((lane for lane in store.lanes() if (lane.saga, lane.number) == (saga, number)), None)
+        if lane is None:
+            raise Refused(f"there is no lane {saga}/{number} in {assembly.database_name(settings)}; see: saga lanes list")
+        found = _adrift(lane, _spans(cluster, lane))
+        if not found:
+            raise Refused(f"every offset of lane {saga}/{number} is on its topic: nothing keeps it there; see: saga lanes list")
+        if not dry_run:
+            _skip(store, lane, found)
+    finally:
+        store.close()
+    who = arguments.person(by)
+    for topic, (offset, first) in found.items():
+        if not dry_run:
+            log.warning("skip of %s/%d from %d to %d, by %s: %s", topic, number, offset, first, who, reason)
+    if as_json:
+        skipped = {topic: {"from": offset, "to": first} for topic, (offset, first) in found.items()}
+        output.json({"database": assembly.database_name(settings), "dry_run": dry_run, "skipped": skipped})
+        return
+    for topic, (offset, first) in found.items():
+        would = "would go" if dry_run else "goes"
+        output.line(f"{topic}/{number} {would} on from {first}, after {offset}; a worker takes it up within seconds")
+
+
+def _skip(store: SqliteStore | PostgresStore, lane: Lane, found: Mapping[str, tuple[int, int]]) -> None:
+    """As the lane's owner for a moment, which its worker notices."""
+    with store.unit() as unit:
+        partitions = unit.partitions(lane.saga)
+    assert partitions is not None
+    owned = store.claim(lane.saga, lane.number, partitions)
+    offsets, gaps = dict(owned.offsets), dict(owned.gaps)
+    for topic, (offset, first) in found.items():
+        offsets[topic] = first
+        # behind its end the topic is another one of that name, of which nothing was taken in
+        gaps[topic] = [*gaps.get(topic, []), (offset, first)] if offset < first else [(0, first)] if first else []
+    with store.unit() as unit:
+        unit.advance(replace(owned, batch=owned.batch + 1, offsets=offsets, gaps=gaps))
+    if owned.clean:
+        store.release(owned)
+
+
+def _spans(broker: Broker, lane: Lane) -> Spans:
+    return broker.spans([Partition(topic, lane.number) for topic in lane.offsets if not topic.endswith(_ACKS)])
+
+
+def _adrift(lane: Lane, spans: Spans) -> dict[str, tuple[int, int]]:
+    """Topics on which the lane's offset does not exist any more, with that offset and the first that is there."""
+    found = {}
+    for (topic, _), there in spans.items():
+        offset = lane.offsets.get(topic)
+        if offset is not None and not there.start <= offset <= there.stop:
+            found[topic] = offset, there.start
+    return found
+
+
+def _data(lane: Lane, adrift: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    return {
+        "saga": lane.saga,
+        "lane": lane.number,
+        "participant": lane.acks.get("participant"),
+        "epoch": lane.epoch,
+        "batch": lane.batch,
+        "clean": lane.clean,
+        "offsets": lane.offsets,
+        "gaps": lane.gaps,
+        "adrift": {topic: {"offset": offset, "first": first} for topic, (offset, first) in adrift.items()},
+    }
+
+
+def _row(lane: Lane, adrift: Mapping[str, tuple[int, int]]) -> list[str]:
+    offsets = ", ".join(f"{topic.rpartition('.')[2]} {offset}" for topic, offset in lane.offsets.items())
+    skipped = sum(end - begin for spans in lane.gaps.values() for begin, end in spans)
+    trouble = [f"{topic}@{offset} is gone, the first is {first}: saga lanes skip" for topic, (offset, first) in adrift.items()]
+    clean = "yes" if lane.clean else "no, or it is owned"
+    return [
+        f"{lane.saga}/{lane.number}",
+        str(lane.epoch),
+        str(lane.batch),
+        clean,
+        offsets,
+        str(skipped or ""),
+        "; ".join(trouble),
+    ]

@@ -1,0 +1,154 @@
+"""Records that Kafka does not have any more: noticed by the lane that wanted them, skipped on, and sent again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from saga import Worker
+from saga.contracts.topics import events_topic, group, saga_topics
+from saga.protocol.facts import WorkflowStatus
+from saga.store.sqlite import SqliteStore
+from saga.transport.kafka import KafkaBroker
+from saga.transport.kafka_settings import KafkaSettings
+from saga.transport.port import Partition
+from tests.commands import Commands
+from tests.travel import CREATE_EFFECTS, Script, TripBooked, fleet
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+LANES = 1
+SOON = timedelta(seconds=1)
+
+
+class Trips:
+    """The fleet on one broker, each participant with a database of its own and a worker that can be stopped."""
+
+    def __init__(self, name: str, kafka: str, folder: Path) -> None:
+        self.name, self.kafka, self.folder = name, kafka, folder
+        self.broker = KafkaBroker(KafkaSettings(kafka, lanes="all"))
+        self.broker.create(saga_topics(name), LANES, {})
+        self.participants = {participant.name: participant for participant in fleet(Script(), name=name)}
+        for participant in self.participants:
+            with closing(self.store(participant)) as store, store.transaction() as tx:
+                tx.execute(CREATE_EFFECTS)
+        self.running: dict[str, tuple[Worker, object, SqliteStore]] = {}
+
+    def store(self, participant: str) -> SqliteStore:
+        return SqliteStore(self.folder / f"{participant}.db", migrate=True)
+
+    def work(self, *names: str) -> None:
+        for name in names:
+            store = self.store(name)
+            worker = Worker(self.participants[name], store=store, broker=self.broker, overdue=SOON)
+            running = worker.running()
+            running.__enter__()
+            self.running[name] = worker, running, store
+            until(lambda worker=worker: worker.standing().lanes == (0,), seconds=60, what="the lane")  # type: ignore[misc]
+
+    def rest(self, *names: str) -> None:
+        for name in names or [*self.running]:
+            _, running, store = self.running.pop(name)
+            running.__exit__(None, None, None)  # type: ignore[attr-defined]
+            store.close()
+
+    def book(self, workflow: str) -> None:
+        with closing(self.store("agency")) as store, store.transaction() as tx:
+            self.participants["agency"].start(TripBooked(trip=workflow), tx, workflow_id=workflow)
+
+    def status(self, workflow: str) -> WorkflowStatus | None:
+        with closing(self.store("agency")) as store:
+            found = store.find(workflow)
+        return found[0][1].status if found else None
+
+    def kept(self) -> int:
+        found = 0
+        for name in self.participants:
+            with closing(self.store(name)) as store:
+                found += len(store.outstanding(datetime.now(UTC) + timedelta(days=1), 99))
+        return found
+
+    def saga(self, *words: str) -> tuple[int, str]:
+        said = Commands(self.folder)(*words, SAGA_DATABASE="sqlite:///hotels.db", SAGA_BROKER=self.kafka)
+        return said.code, said.out + said.err
+
+    def told(self, participant: str) -> int:
+        partition = Partition(events_topic(self.name), 0)
+        return self.broker.committed(group(self.name, participant), [partition]).get(partition, 0)
+
+
+@pytest.fixture
+def trips(kafka: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Trips]:
+    running = Trips(f"lost{abs(hash(request.node.name)) % 10**8}", kafka, tmp_path)
+    yield running
+    running.rest()
+
+
+def test_records_deleted_under_a_stopped_participant_are_noticed_skipped_and_sent_again(
+    trips: Trips, kafka: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    trips.work("agency", "hotels", "airline", "bank")
+    trips.book("w1")
+    until(lambda: trips.status("w1") is WorkflowStatus.COMPLETED, seconds=60, what="the first trip to complete")
+    until(lambda: trips.kept() == 0, seconds=60, what="everything to be handled")
+    trips.rest("hotels")
+    trips.book("w2")
+    end = trips.told("hotels")
+    until(lambda: trips.told("airline") > end, seconds=60, what="the airline to take the second trip in")
+
+    admin, topic = AdminClient({"bootstrap.servers": kafka}), events_topic(trips.name)
+    first = trips.broker.spans([Partition(topic, 0)])[Partition(topic, 0)].stop
+    admin.delete_records([TopicPartition(topic, 0, first)])[TopicPartition(topic, 0, first)].result(30)
+    trips.work("hotels")
+    until(lambda: 0 in trips.running["hotels"][0].standing().stopped, seconds=60, what="the lane to stop")
+    reason = str(trips.running["hotels"][0].standing().stopped[0])
+    trips.rest("hotels")
+    listed = trips.saga("lanes", "list")
+    skipped = trips.saga("lanes", "skip", trips.name, "0", "--reason", "the records were deleted")
+    trips.work("hotels")
+
+    until(lambda: trips.status("w2") is WorkflowStatus.COMPLETED, seconds=90, what="the second trip to complete")
+    until(lambda: trips.kept() == 0, seconds=60, what="every outbox to be empty")
+    assert "saga lanes skip" in reason
+    assert f"is gone, the first is {first}" in listed[1]
+    assert skipped[0] == 0
+    assert "lost: travel.TripBooked of workflow w2" in caplog.text
+    assert not trips.running["hotels"][0].standing().stopped
+    assert trips.running["agency"][0].standing().lost >= 1
+
+
+def test_a_topic_deleted_and_made_anew_stops_the_lanes_and_they_go_on(trips: Trips, kafka: str) -> None:
+    trips.work("agency", "hotels", "airline", "bank")
+    trips.book("w1")
+    until(lambda: trips.status("w1") is WorkflowStatus.COMPLETED, seconds=60, what="the first trip to complete")
+    until(lambda: trips.kept() == 0, seconds=60, what="everything to be handled")
+    trips.rest()
+
+    admin, topic = AdminClient({"bootstrap.servers": kafka}), events_topic(trips.name)
+    admin.delete_topics([topic])[topic].result(30)
+    until(lambda: trips.broker.partitions([topic])[topic] is None, seconds=30, what="the topic to be gone")
+    until(lambda: _made(trips, topic), seconds=60, what="the topic to be there again")
+    trips.work("hotels")
+    until(lambda: 0 in trips.running["hotels"][0].standing().stopped, seconds=60, what="the lane to stop")
+    trips.rest()
+    skipped = trips.saga("lanes", "skip", trips.name, "0", "--reason", "the topic was made anew")
+    trips.work("hotels")
+
+    until(lambda: 0 in trips.running["hotels"][0].standing().lanes, seconds=60, what="the lane to be owned")
+    assert skipped[0] == 0
+    assert not trips.running["hotels"][0].standing().stopped
+
+
+def _made(trips: Trips, topic: str) -> bool:
+    """Create the topic; while the one before it is still being deleted that does not hold."""
+    trips.broker.create([topic], LANES, {})
+    return trips.broker.partitions([topic])[topic] == LANES and trips.broker.spans([Partition(topic, 0)]) != {}
