@@ -35,12 +35,15 @@ DATABASE_PAUSE = 1.0
 Answer = TypeVar("Answer")
 
 
-def store(settings: Settings) -> SqliteStore | PostgresStore:
-    """The opened store, which reads for people too; refuses a database that does not exist or has other tables."""
+def store(settings: Settings, *, idle_timeout: float = 4.0) -> SqliteStore | PostgresStore:
+    """The opened store, which reads for people too; refuses a database that does not exist or has other tables.
+
+    `idle_timeout` (seconds) is for how long a PostgreSQL transaction may do nothing.
+    """
     if _on_postgres(settings):
         with _postgres_extra():
             from saga.store.postgres import PostgresStore
-        return PostgresStore(_database(settings))
+        return PostgresStore(_database(settings), idle_timeout=idle_timeout)
     from saga.store.sqlite import SqliteStore
 
     return SqliteStore(_existing(settings))

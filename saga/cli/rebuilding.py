@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from multiprocessing.synchronize import Event as Flag
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.run import tame_allocator, tame_collector
 from saga.errors import SagaError
-from saga.replay.rebuild import Rebuild
+from saga.replay.rebuild import Flag, Rebuild, Turns
 from saga.settings import Settings
 
+_SPAWN = multiprocessing.get_context("spawn")
 EVERY = 1.0
 PAUSE = 0.2
+ALONE = 60.0  # nobody waits for the rows of a database that is being rebuilt
+GIVING_WAY = 10  # to those who live on this machine
 
 
 class Job(NamedTuple):
@@ -63,20 +67,12 @@ class End(NamedTuple):
     failure: str | None = None
 
 
-class Stopping(Protocol):
-    """Whether a person wants it to stop."""
-
-    def is_set(self) -> bool: ...
-
-
 def carry_out(job: Job, shares: Sequence[Sequence[int]]) -> Total:
     """Rebuild these lanes, one process for each share, telling on stderr how far they are; raises SagaError if one fails."""
     pace = _Pace(job.follow)
     total = Total()
-    with _interrupts() as (stopping, context):
-        for said in (
-            _work(0, job, shares[0], stopping, pace.tell) if len(shares) == 1 else _together(context, job, shares, stopping)
-        ):
+    with _interrupts(len(shares) > 1) as stopping:
+        for said in _together(job, shares, stopping) if len(shares) > 1 else _work(0, job, shares[0], stopping, pace.tell):
             if isinstance(said, Progress):
                 pace.tell(said)
                 continue
@@ -88,9 +84,10 @@ def carry_out(job: Job, shares: Sequence[Sequence[int]]) -> Total:
     return total
 
 
-def _together(context: Any, job: Job, shares: Sequence[Sequence[int]], stopping: Flag) -> Iterator[Progress | End]:
-    told: Any = context.Queue()
-    workers = [context.Process(target=_process, args=(n, job, share, stopping, told)) for n, share in enumerate(shares)]
+def _together(job: Job, shares: Sequence[Sequence[int]], stopping: Flag) -> Iterator[Progress | End]:
+    told: Any = _SPAWN.Queue()
+    shared = stopping, told, _SPAWN.Event(), _SPAWN.Lock()
+    workers = [_SPAWN.Process(target=_process, args=(n, job, share, *shared)) for n, share in enumerate(shares)]
     for worker in workers:
         worker.start()
     try:
@@ -110,27 +107,33 @@ def _together(context: Any, job: Job, shares: Sequence[Sequence[int]], stopping:
             worker.join()
 
 
-def _process(number: int, job: Job, lanes: Sequence[int], stopping: Flag, told: Any) -> None:
+def _process(number: int, job: Job, lanes: Sequence[int], stopping: Flag, told: Any, contended: Flag, lock: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):  # the first process hears of them and says so
         signal.signal(each, signal.SIG_IGN)
+    os.nice(GIVING_WAY)
+    tame_collector()
+    tame_allocator()
     try:
-        for said in _work(number, job, lanes, stopping, told.put):
+        for said in _work(number, job, lanes, stopping, told.put, Turns(contended, lock)):
             told.put(said)
     except SagaError as error:
         told.put(End(number, 0, False, {}, str(error)))
 
 
 def _work(
-    number: int, job: Job, lanes: Sequence[int], stopping: Stopping, tell: Callable[[Progress], None]
+    number: int,
+    job: Job,
+    lanes: Sequence[int],
+    stopping: Flag,
+    tell: Callable[[Progress], None],
+    turns: Turns | None = None,
 ) -> Iterator[Progress | End]:
     """One process's share, from its beginning to its end."""
     settings = Settings.load(database=job.to, broker=job.broker)
     participant = arguments.participant(job.target)
     if (registry := assembly.registry(settings)) is not None:
         participant.use(registry)
-    store = assembly.store(settings)
-    tame_collector()
-    tame_allocator()
+    store = assembly.store(settings, idle_timeout=ALONE)
     size, last = 0, 0.0
 
     def pace(read: int) -> None:
@@ -142,7 +145,7 @@ def _work(
     try:
         one = Rebuild(
             participant, store, assembly.broker(settings), evolve=job.evolve, until=job.until, partial=job.partial,
-            lanes=lanes, pace=pace,
+            lanes=lanes, turns=turns, pace=pace,
         )  # fmt: skip
         one.start()
         size = one.left()
@@ -188,13 +191,12 @@ class _Pace:
 
 
 @contextmanager
-def _interrupts() -> Iterator[tuple[Flag, Any]]:
-    """SIGTERM and Ctrl-C stop it in an orderly way."""
-    context = multiprocessing.get_context("spawn")
-    stopping = context.Event()
+def _interrupts(several: bool) -> Iterator[Flag]:
+    """SIGTERM and Ctrl-C stop it in an orderly way; `several` processes hear of it."""
+    stopping: Flag = _SPAWN.Event() if several else threading.Event()
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield stopping, context
+        yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

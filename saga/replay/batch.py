@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from saga.contracts.message import Message, from_headers, kind_of
+from saga.contracts.message import Message, RawHeaders, from_headers, kind_of
 from saga.engine.intake import Incoming, Intake, contradiction
 from saga.errors import ContractError, LaneStopped, StoreError
 from saga.participant import evolve
@@ -23,6 +23,9 @@ from saga.replay.shadow import Seen, Shadow
 from saga.store.dead_letter import DeadLetter
 from saga.store.port import Changes, Lane, Unit, Workflow
 from saga.transport.port import Record
+
+MOST_FACTS = 100_000
+"""Numbers beyond are nobody's count of facts about one workflow."""
 
 
 class Waiting(NamedTuple):
@@ -57,22 +60,23 @@ class Held:
 
 
 class Item(NamedTuple):
-    """One record: whom it is about, who says so and as what number; `message` where it is the participant's business."""
+    """One record that is the participant's business: its own statement, or something that it takes in, or both."""
 
     record: Record
-    workflow: str
-    source: str
-    sequence: int
-    message: Message | None
+    message: Message
     own: bool
     heard: bool
 
 
 @dataclass(slots=True)
 class Reading:
-    """Records as a rebuild sees them; `letters` cannot be taken in, `late` as in `Held`."""
+    """Records as a rebuild sees them.
+
+    `seen` are the sequence numbers of all of them, by workflow; `letters` cannot be taken in, `late` as in `Held`.
+    """
 
     items: list[Item]
+    seen: dict[str, Seen]
     letters: list[DeadLetter]
     upto: dict[str, int]
     late: dict[str, int]
@@ -82,42 +86,47 @@ class Reading:
         cls, restoring: Restoring, intake: Intake, lane: Lane, records: Sequence[Record], until: datetime | None, now: datetime
     ) -> Reading:
         """Read their headers, nothing else; what a worker would have made a dead letter becomes one."""
-        found = cls([], [], {record.topic: record.offset + 1 for record in records}, {})
+        found = cls([], {}, [], {record.topic: record.offset + 1 for record in records}, {})
         for record in records:
-            item: Item | None = None
-            time: datetime | None = None
             try:
-                item = _item(restoring, record)
-                time = item.message.time if item.message else _moment(record) if until else None
+                raw = dict(record.headers)
+                kind = kind_of(raw)
+                part = restoring.part(kind)
+                if until is not None and _moment(raw) > until:
+                    found.late.setdefault(record.topic, record.offset)
+                elif part.heard:
+                    found._take_in(intake, lane, record, part.own, now)
+                elif part.own:
+                    topic, partition, offset = record.topic, record.partition, record.offset
+                    message = from_headers(raw, record.value or b"", topic=topic, partition=partition, offset=offset)
+                    found._add(Item(record, message, own=True, heard=False))
+                else:
+                    found._see((raw["ce_subject"] or b"").decode(), kind.source, int(raw["ce_sequence"] or b""))
             except (ContractError, KeyError, ValueError):
-                item = None  # what becomes of it is for intake to say
-            if until is not None and time is not None and time > until:
-                found.late.setdefault(record.topic, record.offset)
-            elif item is None or item.heard:
-                [incoming] = intake.read(lane, [record], now)
-                if incoming.letter is not None:
-                    found.letters.append(incoming.letter)
-                elif item is not None:
-                    found.items.append(item)
-            else:
-                found.items.append(item)
+                found._take_in(intake, lane, record, False, now)
         return found
 
+    def _take_in(self, intake: Intake, lane: Lane, record: Record, own: bool, now: datetime) -> None:
+        [incoming] = intake.read(lane, [record], now)
+        if incoming.letter is not None:
+            self.letters.append(incoming.letter)
+        elif incoming.message is not None:
+            self._add(Item(record, incoming.message, own, heard=True))
 
-def _item(restoring: Restoring, record: Record) -> Item:
-    raw = dict(record.headers)
-    kind = kind_of(raw)
-    own, heard = restoring.part(kind)
-    if own or heard:
-        topic, partition, offset = record.topic, record.partition, record.offset
-        message = from_headers(raw, record.value or b"", topic=topic, partition=partition, offset=offset)
-        return Item(record, message.workflow_id, kind.source, message.sequence, message, own, heard)
-    workflow, sequence = raw["ce_subject"] or b"", int(raw["ce_sequence"] or b"")
-    return Item(record, workflow.decode(), kind.source, sequence, None, False, False)
+    def _add(self, item: Item) -> None:
+        self.items.append(item)
+        self._see(item.message.workflow_id, item.message.kind.source, item.message.sequence)
+
+    def _see(self, workflow: str, source: str, sequence: int) -> None:
+        if not 0 < sequence < MOST_FACTS:
+            return
+        if (seen := self.seen.get(workflow)) is None:
+            seen = self.seen[workflow] = {}
+        seen[source] = seen.get(source, 0) | 1 << sequence
 
 
-def _moment(record: Record) -> datetime:
-    return datetime.fromisoformat((dict(record.headers)["ce_time"] or b"").decode())
+def _moment(raw: RawHeaders) -> datetime:
+    return datetime.fromisoformat((raw["ce_time"] or b"").decode())
 
 
 class Batch:
@@ -145,19 +154,17 @@ class Batch:
     def load(self, unit: Unit, reading: Reading, marked: Mapping[str, tuple[Hole, ...]]) -> None:
         """Read what is known of all workflows of the batch."""
         self.unit = unit
-        self.workflows = unit.load(self.lane.saga, list(dict.fromkeys([item.workflow for item in reading.items] + [*marked])))
+        self.workflows = unit.load(self.lane.saga, [*{**reading.seen, **marked}])
 
     def take(self, reading: Reading) -> None:
         """Apply the facts in the order in which they were read."""
-        for item in reading.items:
-            self._see(item)
-            if item.message is None:
-                continue
-            if item.own:
-                self._state(item.message)
-            if item.heard:
-                self._hear(item.record, item.message)
-                self._go_on(item.workflow)
+        self._see(reading.seen)
+        for record, message, own, heard in reading.items:
+            if own:
+                self._state(message)
+            if heard:
+                self._hear(record, message)
+                self._go_on(message.workflow_id)
         self.letters += reading.letters
         self.held.upto.update(reading.upto)
         for topic, offset in reading.late.items():
@@ -195,14 +202,15 @@ class Batch:
         remembered = {id: seen for id, seen in self.seen.items() if id not in self.forgotten}
         shadow.remember(unit, self.lane.number, remembered, [id for id in self.forgotten if id in self.before])
 
-    def _see(self, item: Item) -> None:
-        """Note the sequence number, of a workflow that has not ended here with nothing missing."""
-        if (seen := self.seen.get(item.workflow)) is None:
-            known = self.workflows.get(item.workflow)
-            if item.workflow not in self.before and known is not None and known.closed:
-                return
-            seen = self.seen[item.workflow] = dict(self.before.get(item.workflow, {}))
-        seen[item.source] = seen.get(item.source, 0) | 1 << item.sequence
+    def _see(self, read: Mapping[str, Seen]) -> None:
+        """Note the sequence numbers of workflows that have not ended here with nothing missing."""
+        for id, seen in read.items():
+            before, known = self.before.get(id), self.workflows.get(id)
+            if before is None:
+                if known is None or not known.closed:
+                    self.seen[id] = seen
+            elif any(bits & ~before.get(source, 0) for source, bits in seen.items()):
+                self.seen[id] = {source: before.get(source, 0) | seen.get(source, 0) for source in {**before, **seen}}
 
     def _hear(self, record: Record, message: Message) -> None:
         known = self.workflows.get(message.workflow_id)
@@ -268,6 +276,8 @@ class Batch:
         except (ContractError, StoreError):
             raise
         except Exception as error:
+            if (technical := self.unit.technical(error)) is not None:
+                raise technical from error
             place = f"{message.topic}/{message.partition}@{message.offset}"
             why = f"{bound.title} failed for workflow {workflow.id}, record {place}: {type(error).__name__}: {error}"
             raise LaneStopped(self.lane.saga, self.lane.number, why) from error

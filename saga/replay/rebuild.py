@@ -7,11 +7,13 @@ place at any such moment. It reads the topics outside of any group. There is no 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import merge
 from itertools import islice
-from typing import Protocol
+from threading import Event, Lock
+from typing import Any, Protocol
 
 from saga.clock import Clock, SystemClock
 from saga.contracts.topics import fact_topics
@@ -28,6 +30,7 @@ from saga.transport.port import Partition, Record, unknown_topics
 
 BATCH = 2_000
 CONFLICTS = 10
+CONFLICT_PAUSE = 0.05
 
 
 class Topics(Protocol):
@@ -36,6 +39,28 @@ class Topics(Protocol):
     def partitions(self, topics: Sequence[str]) -> dict[str, int | None]: ...
     def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]: ...
     def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]: ...
+
+
+class Flag(Protocol):
+    """An event of threading or of multiprocessing."""
+
+    def is_set(self) -> bool: ...
+    def set(self) -> None: ...
+
+
+class Turns:
+    """How several rebuilds of one database keep out of each other's way: freely, until they were in it once.
+
+    `contended` and `lock` are shared by them all. Rows of the service's own, such as one for each item, may be written for
+    every lane, and transactions that take them in different orders would wait for each other in a circle.
+    """
+
+    def __init__(self, contended: Flag, lock: AbstractContextManager[Any]) -> None:
+        self.contended, self.lock = contended, lock
+
+    def take(self) -> AbstractContextManager[Any]:
+        """Around a transaction."""
+        return self.lock if self.contended.is_set() else nullcontext()
 
 
 @dataclass(slots=True)
@@ -67,6 +92,7 @@ class Rebuild:
         lanes: Collection[int] | None = None,
         clock: Clock | None = None,
         batch: int = BATCH,
+        turns: Turns | None = None,
         pace: Pace = lambda _: None,
     ) -> None:
         if evolve and (missing := participant.evolution.missing()):
@@ -75,6 +101,7 @@ class Rebuild:
                 f"each with @{participant.name}.evolve(...), or .unchanged_by(...), or rebuild with --engine-tables-only"
             )
         self.participant, self.store, self.broker, self.pace = participant, store, broker, pace
+        self.turns = turns or Turns(Event(), Lock())
         self.evolve, self.until, self.partial, self.batch = evolve, until, partial, batch
         self.clock, self.saga = clock or SystemClock(), participant.saga.name
         self.restoring = Restoring(participant.versions, participant.name)
@@ -199,7 +226,7 @@ class Rebuild:
         for attempt in range(CONFLICTS):
             batch = Batch(self.participant, self.restoring, one.lane, one.held, one.seen, self.clock.now(), self.evolve)
             try:
-                with self.store.unit(eager=eager) as unit:
+                with self.turns.take(), self.store.unit(eager=eager) as unit:
                     batch.load(unit, reading, marked or {})
                     batch.take(reading)
                     batch.settle(marked or {})
@@ -209,6 +236,8 @@ class Rebuild:
             except StoreConflict:
                 if attempt == CONFLICTS - 1:
                     raise
+                self.turns.contended.set()
+                self.clock.sleep(CONFLICT_PAUSE)
                 continue
             except CommitUnknown:
                 if not self.store.committed(ahead):
