@@ -1,13 +1,13 @@
-"""Avro object container files: what replay writes for others to read. Imports fastavro, for these files alone."""
+"""Avro object container files: what replay writes for others to read.
+
+Imports fastavro, for these files alone and when one is opened: every command of `saga` loads this module.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import fastavro
-from fastavro.read import SchemaResolutionError
 
 from saga.contracts.schema import Schema
 from saga.errors import DecodeError
@@ -18,6 +18,8 @@ def write(file: Path, schema: Schema, records: Iterable[Mapping[str, Any]], meta
 
     The file appears under its name once it is whole.
     """
+    import fastavro
+
     part = file.with_name(f"{file.name}.part")
     try:
         with part.open("wb") as opened:
@@ -35,6 +37,8 @@ def metadata(file: Path) -> Mapping[str, str]:
 
 def read(file: Path) -> Iterator[dict[str, Any]]:
     """The records, one after the other; raises DecodeError."""
+    from fastavro.read import SchemaResolutionError
+
     with file.open("rb") as opened:
         try:
             yield from _reader(file, opened)
@@ -43,6 +47,8 @@ def read(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _reader(file: Path, opened: Any) -> Any:
+    import fastavro
+
     try:
         return fastavro.reader(opened)
     except (ValueError, EOFError, KeyError) as error:

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from saga.contracts.avro import AvroCodec
 from saga.contracts.saga import Saga
 from saga.contracts.schema import PRIMITIVES, Schema, outline
 from saga.errors import ContractError
 from saga.replay.history import History
+
+if TYPE_CHECKING:
+    from saga.contracts.avro import AvroCodec
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -89,8 +89,23 @@ class KafkaConsumer:
         return {p: marks[1] for p, marks in found.items() if marks is not None and marks[1] >= 0}
 
     def seek(self, partition: Partition, offset: int | None) -> None:
+        start = kafka_partition(partition, OFFSET_BEGINNING if offset is None else offset)
         with translated(f"cannot seek {partition.topic}/{partition.number} to {offset}"):
-            self._client.seek(kafka_partition(partition, OFFSET_BEGINNING if offset is None else offset))
+            try:
+                self._client.seek(start)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._STATE:
+                    raise
+                self._begin_anew(partition, start)
+
+    def _begin_anew(self, partition: Partition, start: TopicPartition) -> None:
+        """Read a partition again of which nothing is fetched since its offset was not there: librdkafka cannot seek in it."""
+        if self._incremental or self._alone:
+            self._client.incremental_unassign([start])
+            self._client.incremental_assign([start])
+        else:
+            others = [kafka_partition(p) for p in self._owned if p != partition]
+            self._client.assign([start, *self._client.position(others)])
 
     def close(self) -> None:
         if self._closed:

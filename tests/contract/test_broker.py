@@ -160,6 +160,20 @@ def test_an_offset_that_does_not_exist_is_an_error_naming_it_and_the_other_parti
     assert f"{case.events}/3 has no offset 99" in str(errors[0])
 
 
+def test_a_partition_that_ended_at_such_an_offset_goes_on_where_it_is_sought(case: Case) -> None:
+    case.publish(outbound(case.events, 0, "here"), outbound(case.events, 3, "there"))
+    partition = Partition(case.events, 3)
+    consumer = case.consumer(Lanes(starts={partition: 99, Partition(case.events, 0): 1}))
+    with pytest.raises(BrokerError, match="has no offset 99"):
+        polled(consumer, 1)
+
+    consumer.pause([partition])
+    consumer.resume([partition])
+    consumer.seek(partition, 0)
+
+    assert values(polled(consumer, 1)) == ["there"]
+
+
 def test_a_paused_partition_is_silent_until_it_is_resumed(case: Case) -> None:
     paused = Partition(case.events, 0)
     case.publish(outbound(case.events, 0, "before"))
