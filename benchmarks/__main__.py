@@ -12,6 +12,7 @@ from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import orjson
 import psycopg
@@ -38,7 +39,7 @@ def main() -> None:
         rates: dict[str, list[float]] = defaultdict(list)
         for number in range(ROUNDS):
             for name in EVENTS:
-                rates[name].append(EVENTS[name] / run(name, servers, dsn, number, EVENTS[name]))
+                rates[name].append(EVENTS[name] / run(name, servers, dsn, number, EVENTS[name]).seconds)
                 stderr.print(f"round {number + 1}: {name} {rates[name][-1]:,.0f} events/s", highlight=False)
         steps = latencies(servers, database(dsn, "bench_latency"), "bench-latency", STEPS, STEPS_PER_SECOND)
     show(rates)
@@ -56,14 +57,21 @@ def main() -> None:
     sys.stdout.write(orjson.dumps(line).decode() + "\n")
 
 
-def run(name: str, servers: str, dsn: str, number: int, count: int) -> float:
-    """Seconds of one contender for so many events, on topics and a database of its own."""
+class Run(NamedTuple):
+    """What one contender took: by the clock, and of processors (its own process alone, servers apart)."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def run(name: str, servers: str, dsn: str, number: int, count: int) -> Run:
+    """One contender on so many events, on topics and a database of its own."""
     label = f"bench-{name.replace('_', '-')}-{number}"
     load(servers, saga(label), count)
     own = database(dsn, label.replace("-", "_"))
     command = [sys.executable, "-m", "benchmarks.contender", name, servers, own, label, str(count)]
     answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=120)
-    return float(orjson.loads(answer.stdout)["seconds"])
+    return Run(**orjson.loads(answer.stdout))
 
 
 def database(dsn: str, name: str) -> str:

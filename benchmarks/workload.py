@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from saga import Event, Participant, Retry, Saga, Transaction
+from saga import Event, Participant, Saga, Transaction
 from saga.contracts.avro import AvroCodec
 from saga.contracts.message import Kind, Message, event_id, to_headers
 from saga.contracts.topics import lane_of, saga_topics
@@ -93,10 +93,10 @@ def saga(name: str) -> Saga:
 
 
 def ledger(bench: Saga, poisoned: Collection[int] = ()) -> Participant:
-    """The measured participant; it never manages the orders with `poisoned` numbers, and is never tired of trying."""
+    """The measured participant, which never manages the orders with `poisoned` numbers."""
     participant, hopeless = Participant("ledger", bench), {placed(number)["order"] for number in poisoned}
 
-    @participant.step(retry=Retry(attempts=1_000_000, longest=5.0))
+    @participant.step
     def accept(placed: Placed, tx: Transaction) -> Accepted:
         tx.execute(BUSINESS, (placed.account,))
         if placed.order in hopeless:
