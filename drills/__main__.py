@@ -25,7 +25,16 @@ from drills.drill import Drill
 from drills.scene import DrillFailed, Scene, path_of_commands, staged
 from servers.errors import ServerFailed, ServerMissing
 
-NAMES = ("parked-growing", "stuck-compensation", "breaker-open", "deadline-burst", "dead-letters", "store-behind")
+NAMES = (
+    "parked-growing",
+    "stuck-compensation",
+    "breaker-open",
+    "deadline-burst",
+    "lane-paused",
+    "unacknowledged-overdue",
+    "dead-letters",
+    "store-behind",
+)
 HOME = ROOT / ".demo"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

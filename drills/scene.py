@@ -28,6 +28,9 @@ OPENING = {MUGS.sku: 10_000}
 TIMEOUT, DEADLINE = "PT1H", "PT2H"
 """Longer than in production, so that nothing runs out while somebody reads a page."""
 
+OVERDUE = "PT2S"
+"""Shorter than in production, so that what is lost is sent again while somebody looks."""
+
 PATIENCE = 60.0
 POLL = 0.1
 
@@ -86,7 +89,7 @@ class Scene:
     def look_at(self, service: str, **more: str) -> None:
         """Whose alarm it is, and more names that the page uses."""
         environment = self.fleet.ground.environment(service)
-        settings = {name: environment[name] for name in environment if name not in ("SAGA_LANES", "SAGA_REGISTRY")}
+        settings = {name: environment[name] for name in environment if name != "SAGA_LANES"}
         self.exports = {
             "SERVICE": f"services.{service}.app:{service}",
             **settings,
@@ -102,12 +105,16 @@ class Scene:
                 lines = response.read().decode().splitlines()
         except (URLError, OSError):
             return 0.0
-        series = name.replace(".", "_")
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{series}{{", f"{series}_total{{")))
+        series = tuple(f"{name.replace('.', '_')}{suffix}{{" for suffix in ("", "_total", "_seconds"))
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
+
+    def settle(self) -> None:
+        """Wait until no workflow is open any more."""
+        settle(self.fleet.books, self.fleet.require_alive, patience=PATIENCE)
 
     def finish(self) -> None:
         """Wait for the end of all workflows and look at the books. Raises DrillFailed for whatever they say against it."""
-        settle(self.fleet.books, self.fleet.require_alive, patience=PATIENCE)
+        self.settle()
         findings = audit(self.fleet.books, opening=OPENING, totals=self._totals)
         if wrong := [f"{finding.claim}: {', '.join(finding.against)}" for finding in findings if not finding.holds]:
             raise DrillFailed(f"the audit is not clean: {'; '.join(wrong)}; logs are in {self.fleet.home}")
@@ -118,7 +125,8 @@ class Scene:
 
 def environment(health: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """What the services of a drill are told besides."""
-    return {name: {"SAGA_HEALTH": health[name]} if name in health else {} for name in SERVICES}
+    own = {name: {"SAGA_HEALTH": health[name]} if name in health else {} for name in SERVICES}
+    return {name: {**settings, "SAGA_OVERDUE": OVERDUE} for name, settings in own.items()}
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from demo.feed import settle
 from drills.drill import Drill
 from drills.scene import OPENING, Scene
 
@@ -41,7 +40,7 @@ def start(scene: Scene) -> None:
 def _ordered(scene: Scene) -> str:
     """The first of some orders, all of which have ended."""
     workflow, *_ = scene.order(8)
-    settle(scene.fleet.books, scene.fleet.require_alive)
+    scene.settle()
     return workflow
 
 

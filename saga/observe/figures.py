@@ -49,9 +49,8 @@ def _facts(found: Reading) -> Iterable[Value]:
     return [(count, {"saga.outcome": outcome}) for outcome, count in outcomes.items()]
 
 
-def _oldest(found: Reading) -> Iterable[Value]:
-    oldest = found.standing.stock.oldest
-    return [(max(0.0, (found.now - oldest).total_seconds()) if oldest else 0.0, {})]
+def _age(since: datetime | None, found: Reading) -> Iterable[Value]:
+    return [(max(0.0, (found.now - since).total_seconds()) if since else 0.0, {})]
 
 
 FIGURES: tuple[Figure, ...] = (
@@ -68,7 +67,15 @@ FIGURES: tuple[Figure, ...] = (
     Figure("saga.facts", "{fact}", "Facts taken in, by what became of them", _facts, counter=True),
     Figure("saga.workflows.parked", "{workflow}", "Workflows parked here", lambda r: [(r.standing.stock.parked, {})]),
     Figure("saga.outbox.unpublished", "{event}", "Events to be published", lambda r: [(r.standing.stock.unpublished, {})]),
-    Figure("saga.outbox.oldest_age", "s", "Age of the oldest event to be published", _oldest),
+    Figure(
+        "saga.outbox.oldest_age", "s", "Age of the oldest event to be published", lambda r: _age(r.standing.stock.oldest, r)
+    ),
+    Figure(
+        "saga.unhandled.oldest_age", "s", "Age of the oldest event not handled", lambda r: _age(r.standing.unhandled_since, r)
+    ),
+    Figure(
+        "saga.events.lost", "{event}", "Events that were lost and sent again", lambda r: [(r.standing.lost, {})], counter=True
+    ),
     Figure(
         "saga.breaker.state",
         "1",
