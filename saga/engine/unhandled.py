@@ -24,6 +24,7 @@ from saga.transport.port import Broker, Partition
 log = logging.getLogger("saga.acks")
 
 PAGE = 500
+PROBE = 50  # where the last look cleaned nothing, most often this one will not either
 SWEEP_EVERY = 1.0
 JUDGE_EVERY = 10.0
 OVERDUE = timedelta(seconds=30)
@@ -58,6 +59,7 @@ class Unhandled:
         self.trials: dict[int, _Trial] = {}
         self._behind: dict[int, tuple[str, int]] = {}
         self._seen: dict[int, int] = {}
+        self._moving: set[int] = set()
         self._sweep_at = self._judge_at = 0.0
 
     def begin(self, lane: int) -> None:
@@ -81,7 +83,7 @@ class Unhandled:
         open_: list[tuple[OutboxRow, list[str]]] = []
         for number in self.deliveries.marked & lanes.keys():
             if judging or self._behind[number] != _START or self._seen[number] != self.acks.heard[number]:
-                open_ += self._look_over(number)
+                open_ += self._look_over(number, PAGE if judging or number in self._moving else PROBE)
         self._give_verdicts(lanes)
         if judging and not self.deliveries.due.lost:
             self._judge_at = now + self.judge_every
@@ -90,11 +92,11 @@ class Unhandled:
             except BrokerError as error:
                 log.warning("what became of unhandled events cannot be asked (%s); trying again", error)
 
-    def _look_over(self, number: int) -> Iterator[tuple[OutboxRow, list[str]]]:
+    def _look_over(self, number: int, limit: int) -> Iterator[tuple[OutboxRow, list[str]]]:
         """Clean what is handled; the others with those that have not acknowledged them."""
         begin, self._seen[number] = self._behind[number], self.acks.heard[number]
-        rows = self.store.unhandled(self.saga, number, begin, PAGE)
-        is_full = len(rows) == PAGE
+        rows = self.store.unhandled(self.saga, number, begin, limit)
+        is_full = len(rows) == limit
         self._behind[number] = (rows[-1].topic, rows[-1].offset or 0) if is_full else _START
         known, left = self.acks.known[number], []
         for row in rows:
@@ -106,8 +108,11 @@ class Unhandled:
                 self.deliveries.due.handled.append(_report(row))
         if begin == _START:
             self._remember(number, [row for row, _ in left], is_all=not is_full)
-        if is_full and len(left) < len(rows):
-            self._sweep_at = 0.0
+        self._moving.discard(number)
+        if len(left) < len(rows):
+            self._moving.add(number)
+            if is_full:
+                self._sweep_at = 0.0
         yield from left
 
     def _remember(self, number: int, left: list[OutboxRow], *, is_all: bool) -> None:
