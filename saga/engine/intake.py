@@ -72,13 +72,17 @@ class Unusable(Exception):
 
 
 class Intake:
-    """Reads records of one saga, whose topics have `partitions`, for one participant, and keeps `counts`."""
+    """Reads records of one saga, whose topics have `partitions`, for one participant, and keeps `counts`.
+
+    `concern` says what a kind of record is to the participant, and raises ValueError for one that makes no sense; `lane_of` is
+    that of `saga.contracts.topics`. Both remember.
+    """
 
     def __init__(self, versions: Versions, participant: str, partitions: int) -> None:
         self.versions, self.participant, self.partitions = versions, participant, partitions
         self.counts = Counts()
-        self._concern = lru_cache(maxsize=4096)(self._concern_of)
-        self._lane_of = lru_cache(maxsize=16_384)(lane_of)
+        self.concern = lru_cache(maxsize=4096)(self._concern_of)
+        self.lane_of = lru_cache(maxsize=16_384)(lane_of)
 
     def read(self, lane: Lane, records: Iterable[Record], now: datetime) -> list[Incoming]:
         """What each record is, in order."""
@@ -102,7 +106,7 @@ class Intake:
         try:
             if len(raw) != len(record.headers):
                 _refuse_ambiguous(record)
-            concern = self._concern(kind_of(raw))
+            concern = self.concern(kind_of(raw))
         except (KeyError, ValueError) as error:
             why = unreadable(raw, error, topic=topic, partition=partition, offset=offset)
             raise Unusable(Reason.HEADERS, str(why)) from error
@@ -125,7 +129,7 @@ class Intake:
         """A workflow has one lane, which its key decides; in any other its facts would meet those of another owner."""
         if record.key is None or record.key.decode(errors="replace") != message.workflow_id:
             raise Unusable(Reason.KEY, f"its key is {record.key!r}, its ce_subject {message.workflow_id!r}", message)
-        if (lane := self._lane_of(message.workflow_id, self.partitions)) != record.partition:
+        if (lane := self.lane_of(message.workflow_id, self.partitions)) != record.partition:
             raise Unusable(Reason.LANE, f"its key belongs to partition {lane} of {self.partitions}", message)
         if concern is Concern.UNKNOWN:
             known = ", ".join(map(str, sorted(self.versions.numbers)))

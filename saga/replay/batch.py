@@ -82,29 +82,34 @@ class Reading:
     late: dict[str, int]
 
     @classmethod
-    def of(
-        cls, restoring: Restoring, intake: Intake, lane: Lane, records: Sequence[Record], until: datetime | None, now: datetime
-    ) -> Reading:
+    def of(cls, restoring: Restoring, lane: Lane, records: Sequence[Record], until: datetime | None, now: datetime) -> Reading:
         """Read their headers, nothing else; what a worker would have made a dead letter becomes one."""
-        found = cls([], {}, [], {record.topic: record.offset + 1 for record in records}, {})
+        found, intake = cls([], {}, [], {record.topic: record.offset + 1 for record in records}, {}), restoring.intake
         for record in records:
             try:
                 raw = dict(record.headers)
                 kind = kind_of(raw)
-                part = restoring.part(kind)
+                own, heard = restoring.part(kind)
                 if until is not None and _moment(raw) > until:
                     found.late.setdefault(record.topic, record.offset)
-                elif part.heard:
-                    found._take_in(intake, lane, record, part.own, now)
-                elif part.own:
+                elif not (own or heard):
+                    found._see((raw["ce_subject"] or b"").decode(), kind.source, int(raw["ce_sequence"] or b""))
+                elif heard and not found._is_in_place(intake, record, raw):
+                    found._take_in(intake, lane, record, own, now)
+                else:
                     topic, partition, offset = record.topic, record.partition, record.offset
                     message = from_headers(raw, record.value or b"", topic=topic, partition=partition, offset=offset)
-                    found._add(Item(record, message, own=True, heard=False))
-                else:
-                    found._see((raw["ce_subject"] or b"").decode(), kind.source, int(raw["ce_sequence"] or b""))
+                    found._add(Item(record, message, own, heard))
             except (ContractError, KeyError, ValueError):
                 found._take_in(intake, lane, record, False, now)
         return found
+
+    def _is_in_place(self, intake: Intake, record: Record, raw: RawHeaders) -> bool:
+        """Whether there is nothing about the record at which `intake` would have to look."""
+        if record.key is None or record.key != raw["ce_subject"] or len(raw) != len(record.headers):
+            return False
+        workflow = record.key.decode()
+        return intake.lane_of(workflow, intake.partitions) == record.partition
 
     def _take_in(self, intake: Intake, lane: Lane, record: Record, own: bool, now: datetime) -> None:
         [incoming] = intake.read(lane, [record], now)

@@ -104,10 +104,10 @@ class Rebuild:
         self.turns = turns or Turns(Event(), Lock())
         self.evolve, self.until, self.partial, self.batch = evolve, until, partial, batch
         self.clock, self.saga = clock or SystemClock(), participant.saga.name
-        self.restoring = Restoring(participant.versions, participant.name)
         self.shadow = Shadow(store, self.saga, participant.name)
         self.count = self._partitions()
-        self.intake = Intake(participant.versions, participant.name, self.count)
+        intake = Intake(participant.versions, participant.name, self.count)
+        self.restoring = Restoring(participant.versions, participant.name, intake)
         self.numbers = sorted(range(self.count) if lanes is None else lanes)
         self.read = 0
         self.lanes: dict[int, _Lane] = {}
@@ -222,7 +222,7 @@ class Rebuild:
     def _patiently(
         self, one: _Lane, records: Sequence[Record], *, eager: bool, marked: dict[str, tuple[Hole, ...]] | None = None
     ) -> None:
-        reading = Reading.of(self.restoring, self.intake, one.lane, records, self.until, self.clock.now())
+        reading = Reading.of(self.restoring, one.lane, records, self.until, self.clock.now())
         for attempt in range(CONFLICTS):
             batch = Batch(self.participant, self.restoring, one.lane, one.held, one.seen, self.clock.now(), self.evolve)
             try:

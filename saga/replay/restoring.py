@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 from saga.contracts.message import Kind, Message
 from saga.contracts.saga import Saga
 from saga.engine.decisions import Decisions
+from saga.engine.intake import Concern, Intake
 from saga.participant.note import RECORD as NOTED
 from saga.participant.note import remember
 from saga.participant.versions import Versions
 from saga.protocol.decide import Action, Close, Run, Skip, answer
 from saga.protocol.definition import Step
-from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus, audience
+from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Fence, Intervention, Received, Workflow
 
 TAKEN_UP = "rebuilt from the topics: what was not published by then is done now"
@@ -46,22 +47,18 @@ class Part(NamedTuple):
 class Restoring:
     """Applies facts to workflows of `participant`, as its live store would have come to hold them."""
 
-    def __init__(self, versions: Versions, participant: str) -> None:
-        self.versions, self.participant = versions, participant
+    def __init__(self, versions: Versions, participant: str, intake: Intake) -> None:
+        self.versions, self.participant, self.intake = versions, participant, intake
         self.decisions = Decisions(participant)
         self.part = lru_cache(maxsize=4096)(self._part)
 
     def _part(self, kind: Kind) -> Part:
-        """Raises ValueError for a saga or version that is not known."""
-        try:
-            saga = self.versions.saga(kind.version, kind.gates)
-        except LookupError as error:
-            raise ValueError(f"version {kind.version} is not known") from error
-        if kind.saga != saga.name:
-            raise ValueError(f"saga {kind.saga!r} is not known")
-        if kind.step and (kind.step not in saga or saga[kind.step].by != kind.source):
-            return Part(False, False)
-        return Part(kind.source == self.participant, self.participant in audience(saga, kind.fact))
+        """Raises ValueError for what only a dead letter can be made of."""
+        concern = self.intake.concern(kind)
+        if concern in (Concern.FOREIGN, Concern.UNKNOWN):
+            raise ValueError(concern.value)
+        own = kind.source == self.participant and concern is not Concern.REFUSE
+        return Part(own, concern is Concern.HANDLE)
 
     def open(self, message: Message, lane: int) -> Workflow:
         """A workflow of which this is the first fact; moments are those of facts, since nothing else is on the topics."""

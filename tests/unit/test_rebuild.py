@@ -334,3 +334,19 @@ def test_until_is_a_moment_with_a_zone() -> None:
         first = begun(fleet, "bank", until=datetime(2030, 1, 1, tzinfo=UTC))
 
         assert first.how["until"] == "2030-01-01T00:00:00+00:00"
+
+
+def test_what_others_wait_to_have_acknowledged_is_acknowledged_by_the_rebuilt_one_and_nothing_is_sent_again() -> None:
+    with harness(Script()) as fleet:
+        started(fleet)
+        dies_before_publishing(fleet, "hotels")
+        before = [(r.topic, r.key, r.value) for log in fleet.facts() for r in log]
+
+        put_in_place(fleet, "hotels", rebuilt(fleet, "hotels"))
+        fleet.settle()
+        fleet.advance(120)
+
+        assert [row for store in fleet.stores.values() for row in store.outstanding(fleet.clock.now(), 10)] == []
+        after = [(r.topic, r.key, r.value) for log in fleet.facts() for r in log]
+        assert len(after) == len(set(after))
+        assert set(before) <= set(after)
