@@ -9,7 +9,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Event as Flag
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from saga.contracts.topics import saga_topics
@@ -63,6 +65,7 @@ class Watch:
         self.away: dict[str, Away] = {}
         self.seen: dict[str, datetime] = {}
         self.stock = Stock()
+        self._asking_store = Lock()
 
     def run(self, stopping: Flag) -> None:
         """Look until told to stop."""
@@ -73,7 +76,7 @@ class Watch:
     def look(self, stopping: Flag | None = None) -> None:
         """Look at everything once; what does not answer is noted, nothing is raised."""
         asked: dict[str, Callable[[], None] | None] = {
-            "store": self._ask_store if self.store is not None else None,
+            "store": partial(self._ask_store, stopping) if self.store is not None else None,
             "broker": self._ask_broker if self.broker is not None else None,
             "registry": self._ask_registry if self.registry is not None else None,
         }
@@ -110,9 +113,22 @@ class Watch:
                 self.away = {other: found for other, found in self.away.items() if other != name}
                 log.info("%s is back", name)
 
-    def _ask_store(self) -> None:
+    def let_go(self, timeout: float) -> bool:
+        """Once told to stop: wait until the store is not being asked, nor will be, so that it may be closed."""
+        if free := self._asking_store.acquire(timeout=timeout):
+            self._asking_store.release()
+        return free
+
+    def _ask_store(self, stopping: Flag | None) -> None:
         assert self.store is not None
         saga = self.participant.saga.name
+        with self._asking_store:
+            if stopping is not None and stopping.is_set():
+                return
+            self._look_into_store(saga)
+
+    def _look_into_store(self, saga: str) -> None:
+        assert self.store is not None
         with self.store.unit() as unit:
             self.stock = Stock(unit.waiting(saga), unit.count_parked(saga, self.participant.max_parked + 1))
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("saga.worker")
 
 TOPIC_PATIENCE = 30.0
+STORE_PATIENCE = 5.0
 _LOOK_AGAIN = 0.2
 
 
@@ -115,6 +116,10 @@ class Worker:
             self._stopping.set()
             for thread in threads:
                 thread.join()
+            if not self._watch.let_go(STORE_PATIENCE):
+                log.warning(
+                    "the store of %r has not answered for %.0f s; it is left alone", self.participant.name, STORE_PATIENCE
+                )
             self._loops, self._pulses, self._running = [], [], False
         if self.failure is not None:
             raise self.failure
@@ -179,7 +184,7 @@ class Worker:
         ]
         for thread in threads:
             thread.start()
-        # it may be in a question that nobody answers when the worker ends, so nobody waits for it
+        # it may be asking somebody who does not answer when the worker ends: only for the store is it waited, and not for ever
         threading.Thread(target=self._watch.run, args=[self._stopping], name=f"saga-{name}-watch", daemon=True).start()
         return threads
 

@@ -281,3 +281,32 @@ def test_a_port_of_its_own_answers_the_same(waiting: Worker) -> None:
 def test_an_address_on_which_nobody_can_listen_is_refused(waiting: Worker, address: str) -> None:
     with pytest.raises(DefinitionError, match="health"), served(waiting, address):
         pass
+
+
+def test_a_worker_has_let_go_of_its_store_when_it_ends() -> None:
+    """Whoever ran it closes the store then, and a connection that is closed while it is asked can end the process."""
+    asked, answer, using = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(MemoryStore):
+        @contextmanager
+        def unit(self, *, eager: bool = False) -> Iterator[MemoryUnit]:
+            using.set()
+            asked.set()
+            answer.wait(30)
+            with super().unit(eager=eager) as unit:
+                yield unit
+            using.clear()
+
+    watch, stopping = Watch(fleet(Script())[0], Slow(), None), threading.Event()
+    thread = threading.Thread(target=watch.run, args=[stopping])
+    thread.start()
+    assert asked.wait(30)
+
+    stopping.set()
+    assert not watch.let_go(0.0)
+    answer.set()
+
+    assert watch.let_go(30)
+    assert not using.is_set()
+    thread.join(30)
+    assert not thread.is_alive()
