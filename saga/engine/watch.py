@@ -125,12 +125,8 @@ class Watch:
         with self._asking_store:
             if stopping is not None and stopping.is_set():
                 return
-            self._look_into_store(saga)
-
-    def _look_into_store(self, saga: str) -> None:
-        assert self.store is not None
-        with self.store.unit() as unit:
-            self.stock = Stock(unit.waiting(saga), unit.count_parked(saga, self.participant.max_parked + 1))
+            with self.store.unit() as unit:
+                self.stock = Stock(unit.waiting(saga), unit.count_parked(saga, self.participant.max_parked + 1))
 
     def _ask_broker(self) -> None:
         assert self.broker is not None

@@ -161,7 +161,7 @@ class SqliteStore:
 
     def left(self, saga: str, version: int) -> Left:
         with self._begun("BEGIN") as unit:
-            return Left(*next(iter(unit.query("left", saga, version).fetchall())))
+            return Left(*unit.query("left", saga, version).fetchone())
 
     def close(self) -> None:
         """Close all threads' connections and give the file up; open transactions are rolled back."""

@@ -9,9 +9,9 @@ import orjson
 import pytest
 from pydantic import TypeAdapter
 
+from drills.blocks import blocks
 from saga.settings import PREFIX, Settings
 from saga.transport.kafka_settings import KafkaSettings
-from tests.docs.blocks import blocks
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 ROWS = dict(re.findall(r"^\| `SAGA_(\w+)` \| .+ \| (`[^`]+`|none) \| .+ \|$", DOCUMENT.read_text(), re.MULTILINE))

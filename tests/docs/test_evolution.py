@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from drills.blocks import blocks, matches
 from saga import Saga
 from saga.contracts.upcast import Upcasters
 from tests.commands import Commands, Said, schemas, written
-from tests.docs.blocks import blocks, matches
 from tests.optional import needs
 from tests.unit.test_cli_evolution import PAY, PLACE, commit, git
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from drills.blocks import blocks
 from saga import Failure, Participant, TerminalError
 from saga.participant.failure import failure_of
 from saga.participant.handler import Act
-from tests.docs.blocks import blocks
 from tests.sources import ROOT
 
 PAGE = ROOT / "docs" / "failures.md"

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from drills.blocks import blocks, matches
 from saga.protocol.facts import StepStatus
 from saga.store.port import Changes, Fence, Workflow
 from saga.store.sqlite import SqliteStore
 from services.stock.app import stock
 from tests.commands import Commands, Said
-from tests.docs.blocks import blocks, matches
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations" / "verbs.md"
 LONG_AGO = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)

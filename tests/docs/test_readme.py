@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from drills.blocks import blocks
 from saga import Saga
 from saga.protocol.diagram import mermaid
-from tests.docs.blocks import blocks
 from tests.sources import ROOT
 
 README = ROOT / "README.md"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import typer
 
+from drills.blocks import blocks
 from saga.cli.app import app
-from tests.docs.blocks import blocks
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "rebuild.md"

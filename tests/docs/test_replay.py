@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import blocks
+from drills.blocks import blocks
 from tests.docs.test_tutorial import TUTORIAL, reading
 
 REPLAY = TUTORIAL.with_name("replay.md")

@@ -10,10 +10,10 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
+from drills.blocks import blocks
 from saga import Saga
 from saga.contracts.saga import _SagaAttributes, _StepAttributes
 from saga.protocol.check import check
-from tests.docs.blocks import blocks
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "saga-schema.md"
 

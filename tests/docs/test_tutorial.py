@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import Block, blocks, matches
+from drills.blocks import Block, blocks, matches
 from tests.waiting import until
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"

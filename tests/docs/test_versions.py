@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
+from drills.blocks import Block, blocks, matches
 from saga.store.port import Changes, Workflow
 from saga.store.sqlite import SqliteStore
 from tests.commands import Commands, Said
-from tests.docs.blocks import Block, blocks, matches
 
 PAGE = Path(__file__).parents[2] / "docs" / "versions.md"
 
