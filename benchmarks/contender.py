@@ -19,7 +19,7 @@ import psycopg
 
 from benchmarks.loops import CONTENDERS, TABLES, Loop
 from benchmarks.workload import BATCH, CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, create, key, ledger, saga
-from saga.cli.run import tame_collector
+from saga.cli.running.run import tame_collector
 from saga.contracts.topics import lane_of, saga_topics
 from saga.engine.loop import Loop as Engine
 from saga.store.port import Lane

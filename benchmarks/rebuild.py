@@ -39,7 +39,7 @@ from benchmarks.workload import (
     saga,
 )  # fmt: skip
 from saga import Transaction
-from saga.cli.run import tame_collector
+from saga.cli.running.run import tame_collector
 from saga.contracts.avro import AvroCodec
 from saga.contracts.message import Kind, Message, event_id, to_headers
 from saga.contracts.topics import lane_of, saga_topics

@@ -20,6 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("store",),
     ("transport",),
     ("participant",),
+    ("delivery",),
+    ("handling",),
     ("engine",),
     ("observe",),
     ("assembly",),

@@ -10,30 +10,30 @@ import typer
 from typer.core import TyperGroup
 
 from saga.cli import output
-from saga.cli.broker import broker
-from saga.cli.check import check, diagram
-from saga.cli.db import db
-from saga.cli.dead_letters import dead_letters
-from saga.cli.docs import docs
-from saga.cli.doctor import doctor
-from saga.cli.drain import drain
-from saga.cli.health import health
-from saga.cli.importing import import_records
-from saga.cli.intervene import abort, resolve, skip
-from saga.cli.lanes import lanes
-from saga.cli.list import list_workflows
-from saga.cli.parked import parked
-from saga.cli.project import project
-from saga.cli.rebuild import rebuild
-from saga.cli.record import record
-from saga.cli.retry import retry
-from saga.cli.run import run
-from saga.cli.schemas import schemas
-from saga.cli.show import show
-from saga.cli.state import tell_state
-from saga.cli.topics import topics
-from saga.cli.trace import trace
-from saga.cli.unacknowledged import unacknowledged
+from saga.cli.acting.dead_letters import dead_letters
+from saga.cli.acting.intervene import abort, resolve, skip
+from saga.cli.acting.retry import retry
+from saga.cli.contracts.check import check, diagram
+from saga.cli.contracts.docs import docs
+from saga.cli.contracts.schemas import schemas
+from saga.cli.looking.doctor import doctor
+from saga.cli.looking.health import health
+from saga.cli.looking.lanes import lanes
+from saga.cli.looking.list import list_workflows
+from saga.cli.looking.parked import parked
+from saga.cli.looking.show import show
+from saga.cli.looking.unacknowledged import unacknowledged
+from saga.cli.past.project import project
+from saga.cli.past.rebuild import rebuild
+from saga.cli.past.record import record
+from saga.cli.past.state import tell_state
+from saga.cli.past.trace import trace
+from saga.cli.running.broker import broker
+from saga.cli.running.db import db
+from saga.cli.running.drain import drain
+from saga.cli.running.importing import import_records
+from saga.cli.running.run import run
+from saga.cli.running.topics import topics
 from saga.errors import DefinitionError, SagaError
 
 EPILOG = """\b

@@ -10,16 +10,15 @@ from threading import Event as Flag
 
 from saga.clock import Clock
 from saga.contracts.topics import group
-from saga.engine.acks import Acks
+from saga.delivery.acks import Acks
+from saga.delivery.deliveries import HOLD, Deliveries
+from saga.delivery.relay import Relay
+from saga.delivery.unhandled import OVERDUE, Unhandled
 from saga.engine.bounds import Bounds
-from saga.engine.breakers import Breakers
-from saga.engine.deliveries import HOLD, Deliveries
 from saga.engine.health import Part
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import READ_AHEAD, Processor
 from saga.engine.pulse import Pulse
-from saga.engine.relay import Relay
-from saga.engine.unhandled import OVERDUE, Unhandled
 from saga.engine.watch import Watch
 from saga.errors import (
     BrokerError,
@@ -33,6 +32,7 @@ from saga.errors import (
     StoreError,
 )
 from saga.failpoints import Failpoint, failpoint
+from saga.handling.breakers import Breakers
 from saga.participant.participant import Participant
 from saga.store.port import Lane, Store, Unit
 from saga.transport.port import Broker, Consumer, Partition, Record

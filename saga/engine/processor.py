@@ -12,18 +12,18 @@ from dataclasses import replace
 
 from saga.clock import Clock
 from saga.contracts.acknowledged import Reason
-from saga.engine.acks import Acks, Remark
-from saga.engine.breakers import Breakers
-from saga.engine.external import QUICK_PAUSE, Externals, Intent
-from saga.engine.handling import Handling, Item, is_in_the_air
-from saga.engine.intake import Incoming, Intake
-from saga.engine.invocation import HandlerFailure, Invocation
-from saga.engine.parking import Resume, Setback
-from saga.engine.quarantine import DEATHS, Caution, Suspect, name_of, quarantined
-from saga.engine.relay import Relay
-from saga.engine.timers import Late
+from saga.delivery.acks import Acks, Remark
+from saga.delivery.relay import Relay
 from saga.errors import CommitUnknown, StatementFailed, StoreConflict
 from saga.failpoints import Failpoint, failpoint
+from saga.handling.breakers import Breakers
+from saga.handling.external import QUICK_PAUSE, Externals, Intent
+from saga.handling.handling import Handling, Item, is_in_the_air
+from saga.handling.intake import Incoming, Intake
+from saga.handling.invocation import HandlerFailure, Invocation
+from saga.handling.parking import Resume, Setback
+from saga.handling.quarantine import DEATHS, Caution, Suspect, name_of, quarantined
+from saga.handling.timers import Late
 from saga.participant.escalation import parked_of
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant

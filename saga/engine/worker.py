@@ -14,15 +14,15 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from saga.contracts.topics import saga_topics
-from saga.engine.breaker import Circuit
-from saga.engine.breakers import Breakers, BreakerStanding
+from saga.delivery.unhandled import OVERDUE
 from saga.engine.health import Health, Part, State
-from saga.engine.intake import Counts
 from saga.engine.loop import Loop
 from saga.engine.pulse import Pulse
-from saga.engine.unhandled import OVERDUE
 from saga.engine.watch import Stock, Watch
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
+from saga.handling.breaker import Circuit
+from saga.handling.breakers import Breakers, BreakerStanding
+from saga.handling.intake import Counts
 from saga.participant.participant import Participant
 from saga.store.port import Store
 from saga.transport.port import Broker

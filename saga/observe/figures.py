@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from saga.engine.breaker import Circuit
 from saga.engine.health import State
 from saga.engine.worker import Standing, Worker
+from saga.handling.breaker import Circuit
 
 Value = tuple[float, Mapping[str, str]]
 """A number with the attributes that tell it from others of the same figure."""

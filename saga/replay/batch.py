@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from saga.contracts.message import Message, RawHeaders, from_headers, kind_of
-from saga.engine.intake import Incoming, Intake, contradiction
 from saga.errors import ContractError, LaneStopped, StoreError
+from saga.handling.intake import Incoming, Intake, contradiction
 from saga.participant import evolve
 from saga.participant.participant import Participant
 from saga.protocol.facts import FactStatus

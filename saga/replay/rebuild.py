@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 from saga.clock import Clock, SystemClock
 from saga.contracts.topics import fact_topics
-from saga.engine.intake import Intake
 from saga.errors import CommitUnknown, DefinitionError, LaneStopped, SagaError, StatementFailed, StoreConflict
+from saga.handling.intake import Intake
 from saga.participant.participant import Participant
 from saga.replay.batch import Batch, Held, Reading
 from saga.replay.gathering import Pace

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from saga.contracts.message import Kind, Message
 from saga.contracts.saga import Saga
-from saga.engine.decisions import Decisions
-from saga.engine.intake import Concern, Intake
+from saga.handling.decisions import Decisions
+from saga.handling.intake import Concern, Intake
 from saga.participant.note import RECORD as NOTED
 from saga.participant.note import remember
 from saga.participant.versions import Versions

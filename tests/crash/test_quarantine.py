@@ -12,7 +12,7 @@ import pytest
 
 from saga import Worker
 from saga.contracts.topics import saga_topics
-from saga.engine.quarantine import DEATHS
+from saga.handling.quarantine import DEATHS
 from saga.store.port import Fence
 from saga.store.sqlite import SqliteStore
 from saga.transport.embedded import EmbeddedBroker

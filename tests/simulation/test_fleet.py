@@ -13,8 +13,8 @@ import pytest
 
 from saga import Refused, Retry
 from saga.contracts.message import from_headers
-from saga.engine.parking import is_parked
 from saga.failpoints import Failpoint, FailpointRaised, armed
+from saga.handling.parking import is_parked
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.port import Fence
 from saga.testing.harness import Harness

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 import pytest
 
 from saga import Retry
+from saga.delivery.relay import Relay
 from saga.engine.bounds import Bounds
 from saga.engine.health import State
-from saga.engine.relay import Relay
 from saga.protocol.facts import WorkflowStatus
 from saga.store.port import OutboxRow
 from saga.testing.harness import Harness
@@ -135,8 +135,8 @@ def test_what_is_on_its_way_to_kafka_is_bounded_and_the_outbox_keeps_the_rest(
         seen.append(len(relay._in_flight))
 
     monkeypatch.setattr(Relay, "_send", noted)
-    monkeypatch.setattr("saga.engine.relay.MAX_IN_FLIGHT", 6)
-    monkeypatch.setattr("saga.engine.relay.SCAN_ROWS", 3)
+    monkeypatch.setattr("saga.delivery.relay.MAX_IN_FLIGHT", 6)
+    monkeypatch.setattr("saga.delivery.relay.SCAN_ROWS", 3)
     fleet = travel(Script())
     for number in range(50):
         fleet.start(TripBooked(trip="rome"), workflow_id=f"w{number}")

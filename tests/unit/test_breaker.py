@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saga import DefinitionError
-from saga.engine.breaker import SLICES, Breaker, Circuit
+from saga.handling.breaker import SLICES, Breaker, Circuit
 from saga.participant.dependency import Dependency, needed, seconds
 
 SETTINGS: dict[str, Any] = {

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from saga.cli import output
-from saga.cli.template import Template
+from saga.cli.acting.template import Template
 from saga.errors import Refused
 from saga.protocol.facts import StepStatus
 from saga.store.port import Changes, Fence, Intervention, Workflow

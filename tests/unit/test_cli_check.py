@@ -53,7 +53,7 @@ def test_a_step_that_cannot_be_undone_is_refused_with_its_reason(saga: Commands,
 
 def test_a_counterexample_is_a_numbered_story(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem("deadlock", "Nobody goes on.", ("orders starts the workflow.", "stock waits."))
-    monkeypatch.setattr("saga.cli.check.proved", lambda saga: Report("refused", 7, (problem,)))
+    monkeypatch.setattr("saga.cli.contracts.check.proved", lambda saga: Report("refused", 7, (problem,)))
 
     said = saga("check", CHECKOUT)
 

@@ -13,7 +13,7 @@ import pytest
 
 from saga import Saga as Contracts
 from saga import assembly
-from saga.cli.connect import connect_headers
+from saga.cli.acting.connect import connect_headers
 from saga.contracts.avro import AvroCodec
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
 from saga.store.sqlite import SqliteStore

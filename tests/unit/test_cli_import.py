@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from saga.cli.records import rows
+from saga.cli.running.records import rows
 from saga.errors import DefinitionError
 from saga.protocol.facts import StepStatus
 from saga.store.sqlite import SqliteStore

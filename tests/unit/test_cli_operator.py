@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from saga.cli import arguments
-from saga.cli.fingerprint import fingerprint
+from saga.cli.looking.fingerprint import fingerprint
 from saga.contracts.message import from_headers
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Changes, Fence, Workflow

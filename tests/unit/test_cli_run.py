@@ -160,7 +160,7 @@ def test_health_is_answered_on_the_port_that_is_named_and_a_wrong_one_is_refused
         heard.append(httpx.get(f"{address}/livez").status_code)
 
     logged: list[str] = []
-    monkeypatch.setattr("saga.cli.run.log.info", lambda text, *arguments: logged.append(text % arguments))
+    monkeypatch.setattr("saga.cli.running.run.log.info", lambda text, *arguments: logged.append(text % arguments))
     monkeypatch.setattr(Worker, "run", work)
 
     said = saga("run", "travel_service:bank", "--upgrade", "--database", "sqlite:///bank.db", "--health", "127.0.0.1:0")

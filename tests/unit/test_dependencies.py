@@ -15,10 +15,10 @@ import pytest
 
 from saga import DefinitionError, Dependency, Failure, Participant, Transaction, Worker
 from saga.contracts.topics import saga_topics
-from saga.engine.breaker import Circuit
-from saga.engine.breakers import Breakers, BreakerStanding, Unasked
-from saga.engine.external import Intent
-from saga.engine.invocation import HandlerFailure
+from saga.handling.breaker import Circuit
+from saga.handling.breakers import Breakers, BreakerStanding, Unasked
+from saga.handling.external import Intent
+from saga.handling.invocation import HandlerFailure
 from saga.participant.failure import failure_of
 from saga.participant.handler import Act, Handler
 from saga.protocol.facts import StepStatus, WorkflowStatus

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from saga import Overloaded, Refused
-from saga.engine.relay import SCAN_ROWS
+from saga.delivery.relay import SCAN_ROWS
 from saga.errors import EventTooLarge, PartitionCountChanged, StoreError
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.memory import MemoryStore

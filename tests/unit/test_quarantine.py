@@ -11,7 +11,7 @@ import pytest
 
 from saga import Retry
 from saga.engine import processor
-from saga.engine.quarantine import DEATHS, Caution
+from saga.handling.quarantine import DEATHS, Caution
 from saga.participant import operator
 from saga.protocol.facts import StepStatus
 from saga.store.memory import MemoryUnit

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from saga import Participant, Retry
-from saga.engine.breaker import Breaker
 from saga.engine.loop import DUE_AT_ONCE
+from saga.handling.breaker import Breaker
 from saga.testing.harness import Harness
 from tests.travel import Script, TripBooked, harness, saga
 

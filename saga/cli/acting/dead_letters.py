@@ -1,0 +1,327 @@
+"""`saga dead-letters`: records that could not be taken in, and what becomes of them. The decisions stay on record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from saga import assembly
+from saga.cli import arguments, output
+from saga.cli.acting.connect import exported
+from saga.cli.looking.fingerprint import fingerprint
+from saga.clock import SystemClock
+from saga.contracts.message import from_headers
+from saga.contracts.saga import Saga
+from saga.errors import ContractError, DefinitionError
+from saga.settings import Settings
+from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
+
+if TYPE_CHECKING:
+    from saga.store.postgres import PostgresStore
+    from saga.store.sqlite import SqliteStore
+
+dead_letters = typer.Typer(help="Records that could not be taken in.", no_args_is_help=True, rich_markup_mode=None)
+
+MOST = 10_000
+AT_ONCE = 500
+"""Letters of one transaction."""
+
+Places = Annotated[list[str] | None, typer.Argument(metavar="[PLACE]...", help="As `list` names them: TOPIC/PARTITION@OFFSET")]
+OfReason = Annotated[Reason | None, typer.Option("--reason-class", help="Those kept for this reason.")]
+OfSaga = Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Those of this saga.")]
+OfTopic = Annotated[str | None, typer.Option("--topic", metavar="NAME", help="Those of this topic.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which, change nothing.")]
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """Letters of one topic, reason, state and error, but for numbers and ids in it."""
+
+    saga: str
+    topic: str
+    reason: Reason
+    state: LetterState
+    error: str
+    count: int = 0
+    oldest: datetime
+    places: list[str] = field(default_factory=list)
+
+
+@dead_letters.command("list")
+def list_letters(
+    every: Annotated[bool, typer.Option("--all", help="Each by itself, not in groups.")] = False,
+    reason_class: OfReason = None,
+    saga: OfSaga = None,
+    topic: OfTopic = None,
+    state: Annotated[LetterState | None, typer.Option("--state", help="Those of this state.")] = None,
+    database: arguments.DatabaseUrl = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Group dead letters by reason and error, the oldest first. Reads only."""
+    settings = Settings.load(database=database)
+    found = _found(settings, LetterSearch(saga=saga, topic=topic, reason=reason_class, state=state))
+    groups = grouped(found)
+    if as_json:
+        known = {"letters": [_data(letter) for letter in found]} if every else {"groups": groups}
+        output.json({"database": assembly.database_name(settings), **known})
+    elif not found:
+        output.progress(f"no dead letters in {assembly.database_name(settings)}")
+    elif every:
+        output.table(["place", "saga", "reason", "state", "kept at", "workflow", "error"], [_row(one) for one in found])
+    else:
+        headers = ["count", "saga", "topic", "reason", "state", "since", "error", "for example"]
+        output.table(headers, [_group_row(group) for group in groups])
+    if len(found) == MOST:
+        output.progress(f"these are the {MOST} oldest; there are more")
+
+
+@dead_letters.command()
+def show(
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="TOPIC/PARTITION@OFFSET")],
+    schemas: Annotated[str | None, typer.Option("--schemas", metavar="DIR", help="Contracts, to read the value by.")] = None,
+    database: arguments.DatabaseUrl = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Show one dead letter: where it stood, its headers, its bytes, and what of it can be read. Reads only."""
+    settings = Settings.load(database=database, schemas=schemas)
+    found = _found(settings, _named(place))
+    if not found:
+        raise _none(settings, place)
+    for letter in found:
+        if as_json:
+            output.json({**_data(letter), "readable": _readable(letter, settings)})
+        else:
+            _tell(letter, _readable(letter, settings))
+
+
+@dead_letters.command()
+def requeue(
+    places: Places = None,
+    reason_class: OfReason = None,
+    saga: OfSaga = None,
+    topic: OfTopic = None,
+    dry_run: DryRun = False,
+    by: arguments.By = None,
+    database: arguments.DatabaseUrl = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Have them taken in again: the lane's worker does so within a second. What still cannot be read is kept again."""
+    settings = Settings.load(database=database)
+    wanted = _wanted(places, LetterSearch(saga=saga, topic=topic, reason=reason_class))
+    _decide(settings, wanted, LetterState.REQUEUED, note=None, by=by, dry_run=dry_run, as_json=as_json)
+
+
+@dead_letters.command()
+def discard(
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the trace that it leaves.")],
+    places: Places = None,
+    reason_class: OfReason = None,
+    saga: OfSaga = None,
+    topic: OfTopic = None,
+    dry_run: DryRun = False,
+    by: arguments.By = None,
+    database: arguments.DatabaseUrl = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Decide that nothing is to become of them. The rows stay, with who, when and why."""
+    settings = Settings.load(database=database)
+    wanted = _wanted(places, LetterSearch(saga=saga, topic=topic, reason=reason_class))
+    _decide(settings, wanted, LetterState.DISCARDED, note=reason, by=by, dry_run=dry_run, as_json=as_json)
+
+
+@dead_letters.command()
+def export(
+    to: Annotated[str, typer.Option("--to", metavar="TOPIC", help="An existing topic.")],
+    places: Places = None,
+    reason_class: OfReason = None,
+    saga: OfSaga = None,
+    topic: OfTopic = None,
+    dry_run: DryRun = False,
+    by: arguments.By = None,
+    database: arguments.DatabaseUrl = None,
+    broker: arguments.BrokerServers = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Write them to a Kafka topic, as they were, with the headers that Kafka Connect gives its dead letters."""
+    settings = Settings.load(database=database, broker=broker)
+    wanted = _wanted(places, LetterSearch(saga=saga, topic=topic, reason=reason_class))
+    with closing(assembly.store(settings)) as store:
+        chosen = _chosen(store, wanted)
+        done = chosen if dry_run else exported(chosen, assembly.broker(settings), to)
+        if not dry_run:
+            _settle(store, done, LetterState.EXPORTED, note=f"to {to}", by=arguments.person(by))
+    _told(settings, done, "exported", dry_run=dry_run, as_json=as_json)
+    if len(done) < len(chosen):
+        output.error(f"{len(chosen) - len(done)} of {len(chosen)} were not delivered and stay as they are; try again")
+        raise typer.Exit(1)
+
+
+def grouped(found: Iterable[DeadLetter]) -> list[Group]:
+    """The letters by what they have in common, in the order in which they came."""
+    groups: dict[tuple[Any, ...], Group] = {}
+    for one in found:
+        error = fingerprint(one.error, one.workflow_id or str(one.place))
+        same = {"saga": one.place.saga, "topic": one.place.topic, "reason": one.reason, "state": one.state, "error": error}
+        group = groups.setdefault(tuple(same.values()), Group(**same, oldest=one.recorded))  # type: ignore[arg-type]
+        group.count += 1
+        group.places.append(str(one.place))
+    return [*groups.values()]
+
+
+def _found(settings: Settings, wanted: LetterSearch) -> list[DeadLetter]:
+    with closing(assembly.store(settings)) as store, store.unit() as unit:
+        return unit.letters(wanted, MOST)
+
+
+def _named(place: str) -> LetterSearch:
+    topic, slash, rest = place.rpartition("/")
+    partition, at, offset = rest.partition("@")
+    if not (slash and at and partition.isdecimal() and offset.isdecimal()):
+        raise DefinitionError(f"found the place {place!r}; expected TOPIC/PARTITION@OFFSET, as `saga dead-letters list` has it")
+    return LetterSearch(topic=topic, partition=int(partition), offset=int(offset))
+
+
+def _wanted(places: Sequence[str] | None, filter: LetterSearch) -> list[LetterSearch]:
+    if bool(places) == (filter != LetterSearch()):
+        raise DefinitionError("say which: either places, or some of --reason-class, --saga and --topic")
+    return [_named(place) for place in places] if places else [filter]
+
+
+def _chosen(store: SqliteStore | PostgresStore, wanted: Sequence[LetterSearch]) -> list[DeadLetter]:
+    """Those that nobody has decided on, or that are named one by one."""
+    with store.unit() as unit:
+        found = [letter for one in wanted for letter in unit.letters(one, MOST)]
+    named = all(one.offset is not None for one in wanted)
+    return [letter for letter in found if named or letter.state is LetterState.WAITING]
+
+
+def _decide(
+    settings: Settings,
+    wanted: Sequence[LetterSearch],
+    state: LetterState,
+    *,
+    note: str | None,
+    by: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    with closing(assembly.store(settings)) as store:
+        chosen = _chosen(store, wanted)
+        if not dry_run:
+            _settle(store, chosen, state, note=note, by=arguments.person(by))
+    _told(settings, chosen, state.value, dry_run=dry_run, as_json=as_json)
+
+
+def _settle(
+    store: SqliteStore | PostgresStore, letters: Sequence[DeadLetter], state: LetterState, *, note: str | None, by: str
+) -> None:
+    for begin in range(0, len(letters), AT_ONCE):
+        with store.unit() as unit:
+            places = [letter.place for letter in letters[begin : begin + AT_ONCE]]
+            unit.settle(places, state, SystemClock().now(), by=by, note=note)
+
+
+def _told(settings: Settings, done: Sequence[DeadLetter], what: str, *, dry_run: bool, as_json: bool) -> None:
+    places = [str(letter.place) for letter in done]
+    if as_json:
+        output.json({"database": assembly.database_name(settings), "dry_run": dry_run, what: places})
+    else:
+        for place in places:
+            output.line(f"{place} {'would be' if dry_run else 'is'} {what}")
+    if not done:
+        raise _none(settings, "any that wait and fit")
+
+
+def _none(settings: Settings, what: str) -> typer.Exit:
+    output.error(f"no dead letter in {assembly.database_name(settings)}: {what}. See: saga dead-letters list")
+    return typer.Exit(1)
+
+
+def _data(letter: DeadLetter) -> dict[str, Any]:
+    """The letter as JSON can hold it, raw bytes in hexadecimal."""
+    return {
+        "place": str(letter.place),
+        **letter.place._asdict(),
+        "key": _hex(letter.key),
+        "value": _hex(letter.value),
+        "headers": [[name, _hex(raw)] for name, raw in letter.headers],
+        "reason": letter.reason,
+        "error": letter.error,
+        "workflow": letter.workflow_id,
+        "version": letter.version,
+        "kept": letter.recorded,
+        "state": letter.state,
+        "changed": letter.changed,
+        "changed_by": letter.changed_by,
+        "note": letter.note,
+    }
+
+
+def _readable(letter: DeadLetter, settings: Settings) -> dict[str, Any]:
+    """What of it can be read, and why the rest cannot."""
+    try:
+        message = from_headers(dict(letter.headers), letter.value or b"")
+    except ContractError as error:
+        return {"headers": str(error)}
+    read: dict[str, Any] = {"headers": "yes", "type": message.kind.type, "workflow": message.workflow_id}
+    if settings.schemas is None:
+        return {**read, "value": "not tried: name the contracts with --schemas"}
+    from saga.contracts.avro import AvroCodec
+
+    try:
+        contracts = Saga.load(settings.schemas)
+        return {**read, "value": AvroCodec(contracts).decode(contracts.event(message.kind.type), message.value)}
+    except (ContractError, DefinitionError) as error:
+        return {**read, "value": str(error)}
+
+
+def _tell(letter: DeadLetter, readable: dict[str, Any]) -> None:
+    output.line(f"{letter.place} of saga {letter.place.saga}: {letter.state}, {letter.reason}", style="bold")
+    output.line(f"  ! {letter.error}", style="bold red")
+    output.line(f"  > saga dead-letters requeue {letter.place}")
+    output.line(f"  > saga dead-letters discard {letter.place} --reason TEXT")
+    output.line(f"  kept at {output.moment(letter.recorded)}")
+    if letter.changed is not None:
+        why = f": {letter.note}" if letter.note else ""
+        output.line(f"  {letter.state} by {letter.changed_by} at {output.moment(letter.changed)}{why}")
+    output.line(f"  key {_shown(letter.key)}")
+    for name, raw in letter.headers:
+        output.line(f"  header {name} {_shown(raw)}")
+    for what, text in readable.items():
+        output.line(f"  readable, {what}: {text}")
+    output.line("  value" if letter.value is not None else "  no value")
+    for line in hexdump(letter.value or b""):
+        output.line(f"    {line}")
+
+
+def hexdump(raw: bytes, limit: int = 4096) -> Iterator[str]:
+    """Sixteen bytes a line, with their offset and what of them is ASCII."""
+    for begin in range(0, min(len(raw), limit), 16):
+        part = raw[begin : begin + 16]
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        yield f"{begin:08x}  {part.hex(' '):<47}  {text}"
+    if len(raw) > limit:
+        yield f"... {len(raw) - limit} bytes more; all of them with --json"
+
+
+def _hex(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.hex()
+
+
+def _shown(raw: bytes | None) -> str:
+    return "null" if raw is None else repr(raw)[1:]
+
+
+def _row(one: DeadLetter) -> list[str]:
+    kept = output.moment(one.recorded)
+    return [str(one.place), one.place.saga, one.reason, one.state, kept, one.workflow_id or "", one.error]
+
+
+def _group_row(group: Group) -> list[str]:
+    since = output.moment(group.oldest)
+    return [str(group.count), group.saga, group.topic, group.reason, group.state, since, group.error, group.places[0]]

@@ -1,0 +1,223 @@
+"""`saga abort`, `saga skip`, `saga resolve`: an operator's requests to the store of a step's owner, which may refuse them.
+
+They write events, so each names the participant whose contracts say how; one workflow by id, or all open ones that fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import orjson
+import typer
+from pydantic import ValidationError
+
+from saga import assembly
+from saga.cli import arguments, output
+from saga.cli.acting import bulk
+from saga.cli.acting.selection import Chosen, Selection
+from saga.cli.acting.template import Template, template
+from saga.clock import SystemClock
+from saga.contracts.event import Event
+from saga.errors import DefinitionError
+from saga.participant.participant import Participant
+from saga.settings import Settings
+from saga.store.port import Unit
+
+WorkflowId = Annotated[str | None, typer.Argument(metavar="[ID]", help="A workflow's id; without it, all that fit.")]
+StepName = Annotated[str | None, typer.Argument(metavar="[STEP]", help="A step of this participant; or --step.")]
+
+Verb = Callable[[Participant, str, Unit], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """Options that all three have."""
+
+    dry_run: bool
+    yes: bool
+    database: str | None
+    as_json: bool
+
+
+def abort(
+    target: arguments.Target,
+    reason: arguments.Reason,
+    workflow_id: WorkflowId = None,
+    matching: arguments.Matching = None,
+    parked: arguments.Parked = False,
+    step: arguments.OfStep = None,
+    version: arguments.OfVersion = None,
+    status: arguments.OfStatus = None,
+    stuck_for: arguments.StuckFor = None,
+    limit: arguments.Limit = 1000,
+    by: arguments.By = None,
+    dry_run: arguments.DryRun = False,
+    yes: arguments.Yes = False,
+    database: arguments.DatabaseUrl = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Wish that a workflow unwinds; the owner of the pivot decides whether that came in time."""
+    selection = Selection(
+        ids=_some(workflow_id), matching=matching, parked=parked, step=step, version=version, status=status,
+        stuck_for=stuck_for, limit=limit,
+    )  # fmt: skip
+    report, how = _report("abort", selection, reason, by, dry_run), _How(dry_run, yes, database, as_json)
+
+    def verb(participant: Participant, workflow: str, tx: Unit) -> None:
+        participant.abort(workflow, tx, reason=reason, by=report.by)
+
+    _carry_out(target, selection, report, how, verb, "is asked to unwind", "would be asked to unwind")
+
+
+def skip(
+    target: arguments.Target,
+    reason: arguments.Reason,
+    workflow_id: WorkflowId = None,
+    step_name: StepName = None,
+    matching: arguments.Matching = None,
+    parked: arguments.Parked = False,
+    step: arguments.OfStep = None,
+    version: arguments.OfVersion = None,
+    status: arguments.OfStatus = None,
+    stuck_for: arguments.StuckFor = None,
+    limit: arguments.Limit = 1000,
+    by: arguments.By = None,
+    dry_run: arguments.DryRun = False,
+    yes: arguments.Yes = False,
+    database: arguments.DatabaseUrl = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Give up a parked step before the pivot: it will not happen, and the workflow unwinds."""
+    name = _named(step_name, step)
+    selection = Selection(
+        ids=_some(workflow_id), matching=matching, parked=parked, step=name, version=version, status=status,
+        stuck_for=stuck_for, limit=limit,
+    )  # fmt: skip
+    report, how = _report("skip", selection, reason, by, dry_run), _How(dry_run, yes, database, as_json)
+
+    def verb(participant: Participant, workflow: str, tx: Unit) -> None:
+        participant.skip(workflow, name, tx, reason=reason, by=report.by)
+
+    done, would = "is skipped, and the workflow unwinds", "would be skipped, and the workflow unwind"
+    _carry_out(target, replace(selection, parked=not selection.ids), report, how, verb, done, would)
+
+
+def resolve(
+    target: arguments.Target,
+    event: Annotated[
+        str,
+        typer.Option("--event", metavar="NAME|FILE.json", help="How it ended: one of the step's events, or both in a file."),
+    ],
+    reason: arguments.Reason,
+    workflow_id: WorkflowId = None,
+    step_name: StepName = None,
+    fields: Annotated[
+        str | None, typer.Option("--fields", metavar="JSON", help="Its fields; {workflow} and {result.NAME} are filled in.")
+    ] = None,
+    matching: arguments.Matching = None,
+    parked: arguments.Parked = False,
+    step: arguments.OfStep = None,
+    version: arguments.OfVersion = None,
+    status: arguments.OfStatus = None,
+    stuck_for: arguments.StuckFor = None,
+    limit: arguments.Limit = 1000,
+    by: arguments.By = None,
+    dry_run: arguments.DryRun = False,
+    yes: arguments.Yes = False,
+    database: arguments.DatabaseUrl = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """State what you found out of a step that waits: how its action ended, or that it was undone by hand.
+
+    Runs the step's recording handler, if it has one, and no other.
+    """
+    name, given = _named(step_name, step), template(event, fields)
+    selection = Selection(
+        ids=_some(workflow_id), matching=matching, parked=parked, step=name, version=version, status=status,
+        stuck_for=stuck_for, limit=limit,
+    )  # fmt: skip
+    report, how = _report("resolve", selection, reason, by, dry_run), _How(dry_run, yes, database, as_json)
+
+    def verb(participant: Participant, workflow: str, tx: Unit) -> None:
+        report.event = participant.saga.event(given.event)
+        view = _view(participant, name, report.event)
+        stated = _event(view, report.event, given.filled(workflow, _result(participant, given, workflow, name, tx)))
+        participant.resolve(workflow, name, stated, tx, reason=reason, by=report.by, record=True)
+
+    _carry_out(target, selection, report, how, verb, "is resolved with {event}", "would be resolved with {event}")
+
+
+def _some(workflow_id: str | None) -> tuple[str, ...]:
+    return (workflow_id,) if workflow_id else ()
+
+
+def _named(positional: str | None, option: str | None) -> str:
+    if (positional is None) == (option is None):
+        raise DefinitionError("say which step, once: skip MODULE:PARTICIPANT ID STEP, or --step NAME for many workflows")
+    return positional or option or ""
+
+
+def _report(verb: str, selection: Selection, reason: str, by: str | None, dry_run: bool) -> bulk.Report:
+    selection.check()
+    person = arguments.person(by)
+    return bulk.Report(
+        database="", verb=verb, step=selection.step, reason=reason, by=person, dry_run=dry_run, many=not selection.ids
+    )
+
+
+def _carry_out(target: str, selection: Selection, report: bulk.Report, how: _How, verb: Verb, done: str, would: str) -> None:
+    settings = Settings.load(database=how.database)
+    participant = arguments.participant(target)
+    if (registry := assembly.registry(settings)) is not None:
+        participant.use(registry)
+    report.database, saga = assembly.database_name(settings), participant.saga.name
+    store = assembly.store(settings)
+
+    def said(one: Chosen) -> str:
+        what = (would if how.dry_run else done).format(event=report.event)
+        step = f"step {report.step} of " if report.step and report.verb != "abort" else ""
+        return f"{step}{saga} {one.workflow} {what}; see: saga show {one.workflow}"
+
+    try:
+        by_id = [Chosen(saga, workflow) for workflow in selection.ids]
+        chosen = by_id or replace(selection, saga=saga).find(store, SystemClock().now())
+        bulk.carry_out(
+            store, chosen, lambda one, unit: verb(participant, one.workflow, unit), report,
+            said=said, yes=how.yes, as_json=how.as_json,
+        )  # fmt: skip
+    finally:
+        store.close()
+
+
+def _result(participant: Participant, given: Template, workflow_id: str, step: str, tx: Unit) -> Mapping[str, Any]:
+    """The fields of the event with which the step's action ended, where the template asks for them."""
+    if not given.asks_for_results:
+        return {}
+    known = tx.load(participant.saga.name, [workflow_id]).get(workflow_id)
+    fence = known.fences.get(step) if known else None
+    if fence is None or fence.event is None or fence.result is None:
+        return {}
+    return participant.codec.decode(fence.event, fence.result)
+
+
+def _view(participant: Participant, step: str, name: str) -> type[Event]:
+    """The service's own view of the event, so that a value means what it means there."""
+    ends = [(view, known) for handler in participant.handlers.values() if handler.step == step
+            for view, known in handler.results.items()]  # fmt: skip
+    view = next((view for view, known in ends if known == name), None)
+    if view is None:
+        expected = " or ".join(known for _, known in ends) or "a step of this participant"
+        raise DefinitionError(f"step {step!r} of {participant.name!r} cannot end with {name}; expected {expected}")
+    return view
+
+
+def _event(view: type[Event], name: str, fields: Mapping[str, Any]) -> Event:
+    if fields.keys() - view.model_fields.keys():
+        raise DefinitionError(f"found fields {', '.join(fields)}; expected an object of {', '.join(view.model_fields)}")
+    try:
+        return view.model_validate_json(orjson.dumps(fields, default=str))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        raise DefinitionError(f"the fields do not make a {name}: {wrong}") from error

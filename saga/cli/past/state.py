@@ -1,0 +1,152 @@
+"""`saga state`: how all workflows of a saga stand, as records of the saga's own schema, out of its topics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from saga.cli import arguments, output
+from saga.cli.past import replaying
+from saga.contracts.saga import Saga
+from saga.contracts.sensitive import redact
+from saga.errors import DefinitionError
+from saga.protocol.facts import StepStatus
+from saga.replay.contracts import Contracts
+from saga.replay.gathering import histories
+from saga.replay.holes import holes
+from saga.replay.source import Source
+from saga.replay.state import State, state
+from saga.settings import Settings
+
+
+def tell_state(
+    name: replaying.Name,
+    schemas: replaying.Schemas = None,
+    registry: replaying.RegistryUrl = None,
+    version: replaying.Versions = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="As it was then: 2026-03-01T14:00:00Z.")] = None,
+    workflow: Annotated[list[str] | None, typer.Option("--workflow", metavar="ID", help="Only this one; repeatable.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", "-o", metavar="FILE.avro|URL", help="Write there: Avro, sqlite:///F, postgresql://…")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Drop the table of an earlier export first.")] = False,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="On the terminal, no more than this many.")] = 50,
+    file: replaying.File = None,
+    partial: replaying.Partial = False,
+    broker: arguments.BrokerServers = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Fold a saga's topics into the state of each workflow. Reads only, and joins no group."""
+    moment = _moment(at) if at else None
+    settings = Settings.load(registry=registry, broker=broker)
+    contracts = replaying.contracts(settings, name, schemas, version)
+    telling = _Telling(contracts, replaying.source(settings, name, file), moment, workflow or [], partial=partial)
+    if to is None:
+        telling.show(limit, as_json=as_json)
+        return
+    written = _write(to, telling, replace=replace)
+    if as_json:
+        output.json({"written": written, "statuses": telling.statuses, "not_whole": telling.findings.count})
+    else:
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(telling.statuses.items())) or "none"
+        output.line(f"{written}: {sum(telling.statuses.values())} workflows of {name} v{telling.saga.version} ({counts})")
+
+
+class _Telling:
+    """The states of all workflows wanted, counted as they come; ends in a refusal if something is missing."""
+
+    def __init__(self, contracts: Contracts, source: Source, at: datetime | None, wanted: list[str], *, partial: bool) -> None:
+        self.contracts, self.source, self.at, self.wanted, self.partial = contracts, source, at, wanted, partial
+        self.saga, self.others = contracts.latest, 0
+        self.findings, self.statuses = replaying.Findings(source.aged), Counter[str]()
+        self.marked: dict[str, list[str]] = {}
+
+    def states(self) -> Iterator[State]:
+        found = histories(self.source, self.contracts, wanted=self.wanted, pace=replaying.Pace(self.source.size))
+        for history in found:
+            if history.late:
+                output.progress(f"  {history.workflow}: {len(history.entries)} records came long after its end: left out")
+                continue
+            one = state(self.contracts, history, at=self.at)
+            missing = [hole.text for hole in (one.holes if one else holes(history, self.contracts))]
+            self.findings.add(history.workflow, missing)
+            if missing and self.partial:
+                self.marked[history.workflow] = missing
+            if one is not None and one.version != self.saga.version:
+                self.others += 1
+            elif one is not None:
+                self.statuses[f"{one.status}{' with exceptions' if one.exceptions else ''}"] += 1
+                yield one
+        self.findings.tell(partial=self.partial)
+        if self.others:
+            output.progress(f"{self.others} workflows of other versions were left out; give the contracts of one at a time")
+
+    def show(self, limit: int, *, as_json: bool) -> None:
+        shown: list[State] = []
+        for one in self.states():
+            if len(shown) < limit:
+                shown.append(one)
+        if as_json:
+            data = {"saga": self.saga.name, "version": self.saga.version, "statuses": self.statuses}
+            output.json({**data, "workflows": [_data(self.saga, one) for one in shown], "not_whole": self.marked})
+            return
+        steps = [step.name for step in self.saga.steps]
+        shown.sort(key=lambda one: (one.opened, one.id))
+        rows = [[one.id, _status(one), output.moment(one.opened), *(_cell(one, name) for name in steps)] for one in shown]
+        output.table(["workflow", "status", "opened", *steps], rows)
+        if (rest := sum(self.statuses.values()) - len(shown)) > 0:
+            output.progress(f"and {rest} more; -o FILE.avro or --to URL takes them all")
+
+
+def _status(one: State) -> str:
+    marks = " with exceptions" * one.exceptions + ", not whole" * bool(one.holes)
+    return f"{one.status}{marks}"
+
+
+def _cell(one: State, step: str) -> str:
+    stands = one.steps.get(step, StepStatus.IDLE)
+    return "" if stands is StepStatus.IDLE else stands.value
+
+
+def _data(saga: Saga, one: State) -> dict[str, Any]:
+    """For a screen: what contracts call sensitive is hidden, unlike in an export."""
+    record = one.record()
+    events = {
+        step: event and {"type": event[0], **redact(saga.contract(event[0]), event[1])} for step, event in one.events.items()
+    }
+    return {**record, **events, "holes": [hole.text for hole in one.holes]}
+
+
+def _write(to: str, telling: _Telling, *, replace: bool) -> str:
+    if "://" in to:
+        from saga.replay import tables
+
+        return f"table {tables.write(to, telling.saga, telling.states(), replace=replace)}"
+    from saga.replay import avro_file
+
+    file = Path(to)
+    if file.suffix != ".avro":
+        raise DefinitionError(f"found {to!r}; expected FILE.avro, sqlite:///FILE or postgresql://user@host:5432/database")
+    subject, schema = telling.saga.state
+    avro_file.write(file, schema, (one.record() for one in telling.states()), {"saga.subject": subject})
+    if telling.marked:
+        marks = file.with_name(f"{file.name}.holes.json")
+        marks.write_bytes(orjson.dumps(telling.marked, option=orjson.OPT_INDENT_2))
+        output.progress(f"what is missing is in {marks}")
+    return str(file)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise typer.BadParameter(f"found {text!r}; expected a moment such as 2026-03-01T14:00:00Z", param_hint="--at")
+    return found

@@ -1,0 +1,102 @@
+"""`saga trace`: one workflow over all services, out of the topics: what happened, in causal order, and who is awaited."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from saga.cli import arguments, output
+from saga.cli.past import replaying
+from saga.clock import SystemClock
+from saga.protocol.facts import WorkflowStatus
+from saga.replay import drawing
+from saga.replay.gathering import histories
+from saga.replay.history import History
+from saga.replay.source import TopicSource
+from saga.replay.timeline import Awaited, Timeline, timeline
+from saga.settings import Settings
+
+_STYLES = {
+    WorkflowStatus.COMPLETED: "bold green",
+    WorkflowStatus.COMPENSATED: "bold cyan",
+    WorkflowStatus.FAILED: "bold yellow",
+}
+
+
+def trace(
+    workflow_id: Annotated[str, typer.Argument(metavar="ID", help="The workflow's id, which is the Kafka key.")],
+    saga: Annotated[
+        str | None, typer.Option("--saga", metavar="NAME", help="Whose topics; by default the saga of the contract folder.")
+    ] = None,
+    schemas: replaying.Schemas = None,
+    registry: replaying.RegistryUrl = None,
+    version: replaying.Versions = None,
+    file: replaying.File = None,
+    as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a sequence diagram.")] = False,
+    broker: arguments.BrokerServers = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Tell one workflow over all services, out of the saga's topics. Reads only, and joins no group."""
+    settings = Settings.load(registry=registry, broker=broker)
+    contracts = replaying.contracts(settings, saga, schemas, version)
+    source = replaying.source(settings, contracts.name, file)
+    lanes = [source.lane_of(workflow_id)] if isinstance(source, TopicSource) else None
+    found = History(contracts.name, workflow_id)
+    for history in histories(source, contracts, wanted=[workflow_id], lanes=lanes, pace=replaying.Pace(source.size)):
+        for entry in history.entries.values():
+            found.add(entry)
+        found.repeated += history.repeated
+    if not found.entries:
+        _refuse(workflow_id, contracts.name, source.aged)
+    told = timeline(contracts, found)
+    if as_json:
+        output.json(told)
+    elif as_mermaid:
+        output.line(drawing.mermaid(told))
+    else:
+        _tell(told, SystemClock().now())
+
+
+def _refuse(workflow_id: str, saga: str, aged: object) -> None:
+    why = "its records may have aged out: the topics do not begin at their beginning" if aged else "check the id"
+    output.error(f"the topics of saga {saga!r} hold nothing about workflow {workflow_id!r}; {why}")
+    raise typer.Exit(1)
+
+
+def _tell(told: Timeline, now: datetime) -> None:
+    output.line(_headline(told, now), style=_STYLES.get(told.state.status, "bold") if told.state else "bold red")
+    for hole in told.holes:
+        output.line(f"  ! not whole: {hole}", style="bold red")
+    for notice in told.notices:
+        output.line(f"  ! {notice}", style="yellow")
+    for awaited in told.awaited:
+        output.line(f"  awaits {awaited.participant}: {awaited.what}{_until(awaited, now)}")
+    output.line("")
+    for line in drawing.tree(told):
+        output.line(f"  {line}")
+
+
+def _headline(told: Timeline, now: datetime) -> str:
+    name, count = f"{told.saga} {told.workflow}", len(told.moments)
+    if (stands := told.state) is None:
+        return f"{name}: UNKNOWN, {count} records"
+    status = "FAILED, unwinding" if stands.status is WorkflowStatus.FAILED else stands.status.value.upper()
+    status += " WITH EXCEPTIONS" * stands.exceptions
+    span = f"after {_span(stands.opened, stands.closed)}" if stands.closed else f"open for {_span(stands.opened, now)}"
+    services = len({moment.source for moment in told.moments})
+    return f"{told.saga} v{stands.version} {told.workflow}: {status} {span}, {count} facts of {services} services"
+
+
+def _span(begin: datetime, end: datetime) -> str:
+    seconds = (end - begin).total_seconds()
+    return f"{seconds:.3f} s" if seconds < 1 else output.duration(end - begin)
+
+
+def _until(awaited: Awaited, now: datetime) -> str:
+    if awaited.until is None:
+        return ""
+    if awaited.until < now:
+        return f", overdue since {output.moment(awaited.until)}"
+    return f", until {output.moment(awaited.until)}"

@@ -1,0 +1,183 @@
+"""Outbox to topics, for the lanes that this thread owns; events of one workflow are first published in commit order.
+
+What was just committed goes out from memory only if all earlier events of its workflow are on their way through this very
+producer; everything else goes through the scan of pending rows, ordered by (workflow, sequence). A failed delivery leaves a
+hole behind which later records pass, so after one the producer is thrown away and the outbox is read again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from saga.clock import Clock
+from saga.delivery.acks import Acks
+from saga.delivery.deliveries import Deliveries, Settlement
+from saga.errors import BrokerError
+from saga.failpoints import Failpoint, failpoint
+from saga.store.port import Lane, OutboxRow, Store
+from saga.transport.port import Broker, Outbound, Producer
+
+log = logging.getLogger("saga.relay")
+
+SCAN_ROWS = 1000
+MAX_IN_FLIGHT = 5_000  # each is held in memory twice, here and in the client: some 30 MB
+RESTART_PAUSE = 1.0
+
+
+class Relay:
+    """Publishes, and keeps the delivery reports until a transaction has marked or cleaned their rows.
+
+    `aside` takes records that have no outbox: they are sent until the broker has them, and then come back from `arrived`.
+    Belongs to one thread. `waiting` holds the lanes whose pending rows must be read from the store. What is due is written
+    with the next unit of work, or by `write`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        clock: Clock,
+        acks: Acks,
+        deliveries: Deliveries,
+    ) -> None:
+        self.store, self.broker, self.clock = store, broker, clock
+        self.acks, self.deliveries = acks, deliveries
+        self.waiting: set[int] = set()
+        self._producer: Producer | None = None
+        self._in_flight: dict[str, OutboxRow] = {}
+        self._aside: dict[str, Outbound] = {}
+        self._aside_again: list[Outbound] = []
+        self._arrived: list[str] = []
+        self._not_before = 0.0
+
+    def open(self) -> None:
+        """Have a producer before the first event: an idempotent one takes half a second to get its id."""
+        self._producer = self._producer or self.broker.producer()
+
+    @property
+    def idle(self) -> bool:
+        return not (self._in_flight or self.deliveries.due or self._aside or self._aside_again)
+
+    def settle(self, *, all: bool = False) -> Settlement:
+        """What the next transaction is to write of what was delivered; with `all` also what could still wait."""
+        return self.deliveries.settle(self.acks.known, math.inf if all else self.clock.monotonic())
+
+    def settled(self, done: Settlement) -> None:
+        """This is committed."""
+        self.deliveries.settled(done)
+        if done.lost:
+            self.waiting.update(self.acks.known)
+
+    def publish(self, lane: Lane, rows: Mapping[str, Sequence[OutboxRow]], before: Mapping[str, Collection[str]]) -> None:
+        """Send what was committed just now, by workflow; `before` are ids of earlier rows that the store has as unpublished."""
+        ready: list[OutboxRow] = []
+        for workflow_id, committed in rows.items():
+            if all(map(self._known, before.get(workflow_id, ()))):
+                ready += committed
+            else:
+                self.waiting.add(lane.number)
+        if len(self._in_flight) + len(ready) > MAX_IN_FLIGHT:
+            self.waiting.add(lane.number)  # the outbox keeps them until the broker keeps up
+        if lane.number not in self.waiting:
+            self._send(ready)
+
+    def scan(self, lanes: Iterable[Lane]) -> None:
+        """Send the pending rows of those lanes that wait for it; where more remain, the lane goes on waiting."""
+        if self.clock.monotonic() < self._not_before:
+            return
+        for lane in lanes:
+            if lane.number in self.waiting and len(self._in_flight) < MAX_IN_FLIGHT // 2:
+                limit = SCAN_ROWS + len(self._in_flight) + len(self.deliveries)
+                rows = self.store.pending(lane.saga, lane.number, limit)
+                if len(rows) < limit:
+                    self.waiting.discard(lane.number)
+                self._send([row for row in rows if not self._known(row.id)])
+
+    def aside(self, records: Sequence[Outbound]) -> None:
+        """Send what has no outbox, behind all that was handed over before."""
+        self._aside_again += records
+        if not self._aside_again or self.clock.monotonic() < self._not_before:
+            return
+        self.open()
+        assert self._producer is not None
+        again, self._aside_again = self._aside_again, []
+        self._aside.update((record.token, record) for record in again)
+        try:
+            self._producer.send(again)
+        except BrokerError as error:
+            self._restart(str(error))
+
+    def arrived(self) -> list[str]:
+        """The tokens of those that the broker has, each told once."""
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def collect(self, owned: Iterable[int]) -> None:
+        """Take in delivery reports; after a failure all `owned` lanes wait for a scan."""
+        if self._producer is None:
+            return
+        failure, delivered, now = None, False, self.clock.monotonic()
+        for report in self._producer.reports():
+            if report.error is not None:
+                failure = report.error
+            elif (row := self._in_flight.pop(report.token, None)) is not None:
+                self.deliveries.add(row, report.offset, now)
+                delivered = True
+            elif self._aside.pop(report.token, None) is not None:
+                self._arrived.append(report.token)
+        if failure is not None:
+            self._restart(failure)
+            self.waiting.update(owned)
+        if delivered:
+            failpoint(Failpoint.RELAY_ACKNOWLEDGED)
+
+    def write(self, *, all: bool = False) -> None:
+        """Write what is due in a transaction of its own."""
+        if due := self.settle(all=all):
+            with self.store.unit() as unit:
+                due.write(unit)
+            self.settled(due)
+
+    def flush(self, timeout: float) -> None:
+        """Wait for what is on its way, then note all of it; what is not delivered by then stays pending."""
+        if self._producer is not None and (self._in_flight or self._aside):
+            self._producer.flush(timeout)
+            self.collect(())
+        self.write(all=True)
+
+    def close(self) -> None:
+        """End; what is not delivered stays pending in the store."""
+        if self._producer is not None:
+            self._producer.purge()
+        self._in_flight.clear()
+        self._aside.clear()
+
+    def _known(self, id: str) -> bool:
+        return id in self._in_flight or id in self.deliveries
+
+    def _send(self, rows: Sequence[OutboxRow]) -> None:
+        if not rows:
+            return
+        self.open()
+        assert self._producer is not None
+        self._in_flight.update((row.id, row) for row in rows)
+        try:
+            self._producer.send(
+                Outbound(row.id, row.topic, row.lane, row.workflow_id.encode(), row.payload, row.headers) for row in rows
+            )
+        except BrokerError as error:
+            self._restart(str(error))
+            self.waiting.update(row.lane for row in rows)
+
+    def _restart(self, why: str) -> None:
+        log.warning("publishing failed (%s): a new producer will publish the outbox again in %.0f s", why, RESTART_PAUSE)
+        assert self._producer is not None
+        self._producer.purge()
+        self._producer = None
+        self.waiting.update(row.lane for row in self._in_flight.values())
+        self._in_flight.clear()
+        self._aside_again = [*self._aside.values(), *self._aside_again]
+        self._aside.clear()
+        self._not_before = self.clock.monotonic() + RESTART_PAUSE

@@ -1,0 +1,153 @@
+"""Calls to the world outside the transaction: their intent is committed before, their answer after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from saga.clock import Clock
+from saga.contracts.event import Event
+from saga.contracts.message import idempotency_key
+from saga.errors import SagaError
+from saga.failpoints import Failpoint, failpoint
+from saga.handling.breakers import Breakers, Unasked
+from saga.handling.invocation import Answered, HandlerFailure, Invocation
+from saga.participant.handler import Act, ExternalCall, Handler, Pending
+
+CONCURRENT_CALLS = 16
+QUICK_PAUSE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A committed intent: the fence of `step` says `running` (action) or `compensating`; the world may know or not.
+
+    `tried` counts earlier tries; `asked`: an earlier owner, or an earlier try, may have called the world already.
+    """
+
+    workflow_id: str
+    step: str
+    act: Act
+    handler: Handler
+    arguments: list[Event | None]
+    tried: int = 0
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the world said to an intent, not committed yet; `outcome` is the event's name and bytes."""
+
+    workflow_id: str
+    step: str
+    act: Act
+    outcome: Answered | Pending
+
+
+class Externals:
+    """Carries out intents, several at a time, each with its handler's own retries; the order among them does not matter.
+
+    `calling` holds those that are being carried out.
+    """
+
+    def __init__(
+        self, saga: str, invocation: Invocation, breakers: Breakers, clock: Clock, chance: Callable[[], float]
+    ) -> None:
+        self.saga, self.invocation, self.breakers, self.clock, self.chance = saga, invocation, breakers, clock, chance
+        self.calling: list[Intent] = []
+        self._pool = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="saga-external")
+
+    def carry_out(self, intents: Iterable[Intent]) -> tuple[list[Answer], list[HandlerFailure]]:
+        """Call the world for each intent, with its quick retries; those that still fail come back as failures.
+
+        Raises what is a matter of infrastructure; all of them are to be asked again then.
+        """
+        self.calling = [*intents]
+        failpoint(Failpoint.EXTERNAL_INTENDED)
+        coroutines = [intent for intent in intents if intent.handler.asynchronous]
+        futures = [self._pool.submit(self._blocking, intent) for intent in intents if not intent.handler.asynchronous]
+        ended = self.invocation.wait(self._together(coroutines)) if coroutines else []
+        ended.extend(future.result() for future in futures)
+        self.calling = []
+        failpoint(Failpoint.EXTERNAL_RETURNED)
+        for end in ended:
+            if isinstance(end, SagaError) and not isinstance(end, HandlerFailure):
+                raise end
+        answers = [end for end in ended if isinstance(end, Answer)]
+        return answers, [end for end in ended if isinstance(end, HandlerFailure)]
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    async def _together(self, intents: list[Intent]) -> list[Answer | SagaError]:
+        gate = asyncio.Semaphore(CONCURRENT_CALLS)
+
+        async def one(intent: Intent) -> Answer | SagaError:
+            async with gate:
+                return await self._awaiting(intent)
+
+        return list(await asyncio.gather(*(one(intent) for intent in intents)))
+
+    def _blocking(self, intent: Intent) -> Answer | SagaError:
+        attempt = intent.tried + 1
+        while True:
+            try:
+                with self._passage(intent):
+                    returned = intent.handler.function(*intent.arguments, self._call(intent, attempt))
+                return self._answer(intent, returned)
+            except Exception as error:
+                failure = self._failure(intent, attempt, error)
+            if not _is_quick(failure, attempt):
+                return failure
+            self.clock.sleep(self.chance() * QUICK_PAUSE)
+            attempt += 1
+
+    async def _awaiting(self, intent: Intent) -> Answer | SagaError:
+        attempt = intent.tried + 1
+        while True:
+            try:
+                with self._passage(intent):
+                    returned = await intent.handler.function(*intent.arguments, self._call(intent, attempt))
+                return self._answer(intent, returned)
+            except Exception as error:
+                failure = self._failure(intent, attempt, error)
+            if not _is_quick(failure, attempt):
+                return failure
+            await asyncio.sleep(self.chance() * QUICK_PAUSE)
+            attempt += 1
+
+    @contextmanager
+    def _passage(self, intent: Intent) -> Iterator[None]:
+        """Around one call; what it raises has got its class when the breakers hear of it."""
+        with self.breakers.passage(intent.handler, intent.workflow_id):
+            try:
+                yield
+            except Exception as error:
+                raise self.invocation.blame(intent.handler, intent.workflow_id, None, error, intent.arguments) from error
+
+    def _call(self, intent: Intent, attempt: int) -> ExternalCall:
+        key = idempotency_key(self.saga, intent.workflow_id, intent.step, intent.act.value)
+        return ExternalCall(workflow_id=intent.workflow_id, idempotency_key=key, attempt=attempt)
+
+    def _answer(self, intent: Intent, returned: Any) -> Answer:
+        outcome = self.invocation.encode(intent.handler, intent.workflow_id, returned)
+        return Answer(intent.workflow_id, intent.step, intent.act, outcome)
+
+    def _failure(self, intent: Intent, attempt: int, error: Exception) -> SagaError:
+        if isinstance(error, HandlerFailure):
+            failure: SagaError = error
+        else:
+            failure = self.invocation.blame(intent.handler, intent.workflow_id, None, error, intent.arguments)
+        if isinstance(failure, HandlerFailure):
+            failure.tried = attempt - 1
+        if isinstance(failure, Unasked):
+            failure.is_untouched = not intent.asked and failure.tried == intent.tried
+        return failure
+
+
+def _is_quick(failure: SagaError, attempt: int) -> bool:
+    return isinstance(failure, HandlerFailure) and failure.is_quick(attempt)

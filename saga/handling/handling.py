@@ -1,0 +1,305 @@
+"""What is done about one workflow in an open transaction: a fact is taken in, `decide` is asked, handlers run, fences move.
+
+Nothing here begins or ends a transaction. A handler that fails raises HandlerFailure, and the transaction is lost with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from saga.contracts.acknowledged import Reason
+from saga.contracts.event import Event
+from saga.contracts.message import Message
+from saga.delivery.acks import Remark
+from saga.errors import StatementFailed
+from saga.handling.breakers import Breakers, Unasked
+from saga.handling.decisions import Decisions
+from saga.handling.external import Answer, Intent
+from saga.handling.intake import Counts, Incoming, contradiction
+from saga.handling.invocation import Answered, HandlerFailure, Invocation
+from saga.handling.parking import Resume, Setback, next_act, park, postpone, unpark
+from saga.handling.quarantine import Suspect
+from saga.handling.timers import Late, expire
+from saga.participant.handler import Act, Handler, Pending
+from saga.participant.ledger import Ledger
+from saga.participant.participant import Participant
+from saga.protocol.decide import Compensate, Run, answer
+from saga.protocol.definition import Step, Undo
+from saga.protocol.facts import FactStatus, StepStatus
+from saga.store.dead_letter import DeadLetter
+from saga.store.port import Fence, Lane, Workflow
+
+Item = Incoming | Answer | Resume | Setback | Late | Suspect
+
+
+class Latest(NamedTuple):
+    """The handler that ran last: in a batch of one, what the database says no later than at COMMIT is of its making."""
+
+    handler: Handler
+    workflow_id: str
+    tried: int
+
+
+class Handling:
+    """Handles items of one participant, one at a time; belongs to one thread.
+
+    `latest` is the handler that ran last in the unit at hand, `remarks` what its acknowledgment is to say, `letters` what of it
+    cannot be taken in. `chance` draws from [0, 1) for the jitter of retries.
+    """
+
+    def __init__(
+        self,
+        participant: Participant,
+        invocation: Invocation,
+        breakers: Breakers,
+        counts: Counts,
+        chance: Callable[[], float],
+    ) -> None:
+        self.participant, self.versions, self.invocation = participant, participant.versions, invocation
+        self.breakers, self.counts, self.chance = breakers, counts, chance
+        self.decisions = Decisions(participant.name)
+        self.latest: Latest | None = None
+        self.remarks: list[Remark] = []
+        self.letters: list[DeadLetter] = []
+        self._suspect: Suspect | None = None
+
+    def blame(self, error: StatementFailed) -> HandlerFailure | None:
+        """What a statement that failed late stands for: it is the latest handler's, if one has run."""
+        if self.latest is None:
+            return None
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        kind = self.invocation.failure(self.latest.handler, self.latest.workflow_id, cause).failure
+        why = self.invocation.hushed(self.latest.handler, str(error), self.invocation.given)
+        failure = HandlerFailure(self.latest.handler, self.latest.workflow_id, why, kind, is_hushed=why != str(error))
+        failure.tried = self.latest.tried
+        return failure
+
+    def apply(self, ledger: Ledger, lane: Lane, item: Item) -> list[Intent]:
+        """Handle one item; answers the calls to the world that are to be made once this is committed."""
+        if isinstance(item, Suspect):
+            return self._without_handlers(ledger, lane, item)
+        if isinstance(item, Answer):
+            return self._settle(ledger, item)
+        if isinstance(item, Resume):
+            return self._resume(ledger, item)
+        if isinstance(item, Late):
+            return self._be_late(ledger, item)
+        if isinstance(item, Setback):
+            return self._set_back(ledger, lane, item)
+        if item.message is not None:
+            return [] if self._contradicts(ledger, lane, item) else self._take(ledger, lane, item.message)
+        if item.letter is not None:
+            self.letters.append(item.letter)
+            self.counts.dead += 1
+        else:
+            self.counts.ignored += 1
+        return []
+
+    def _without_handlers(self, ledger: Ledger, lane: Lane, item: Suspect) -> list[Intent]:
+        """Take in what the process died of; the first handler that would run now has its workflow wait instead."""
+        self._suspect = item
+        try:
+            return self.apply(ledger, lane, item.item)
+        finally:
+            self._suspect = None
+
+    def _quarantine(self, ledger: Ledger, workflow: Workflow, handler: Handler) -> bool:
+        """Whether this handler must not run now, and its workflow waits for an operator."""
+        if self._suspect is None:
+            return False
+        failure = self._suspect.failure(handler, workflow.id)
+        park(ledger, workflow, Setback(failure, _tried(workflow, handler.step) + self._suspect.deaths), self.chance())
+        return True
+
+    def _contradicts(self, ledger: Ledger, lane: Lane, item: Incoming) -> bool:
+        workflow = ledger.workflows.get(item.message.workflow_id) if item.message else None
+        if workflow is None or (letter := contradiction(lane, item, workflow, ledger.now)) is None:
+            return False
+        self.letters.append(letter)
+        self.counts.dead += 1
+        return True
+
+    def _take(self, ledger: Ledger, lane: Lane, message: Message) -> list[Intent]:
+        """Take one fact in, and do what follows from it."""
+        workflow = ledger.meet(message, lane.number)
+        return self._decide(ledger, workflow) if self._is_news(ledger, workflow, message) else []
+
+    def _is_news(self, ledger: Ledger, workflow: Workflow, message: Message) -> bool:
+        ledger.cause = message
+        if message.id in workflow.inbox:
+            self.counts.duplicates += 1
+            self._remark(message, Reason.DUPLICATE)
+            return False
+        if workflow.closed:
+            if (refusal := answer(ledger.saga(workflow), self.participant.name, message.fact, workflow.fences)) is not None:
+                ledger.carry_out(workflow, refusal)
+                self._remark(message, Reason.REFUSED_LATE)
+            return False
+        ledger.receive(workflow, message)
+        self.counts.handled += 1
+        return True
+
+    def _remark(self, message: Message, reason: Reason) -> None:
+        self.remarks.append(Remark(message.topic, message.offset, reason))
+
+    def _set_back(self, ledger: Ledger, lane: Lane, item: Setback) -> list[Intent]:
+        """Take the fact in whose handler failed, and park the workflow; what needs no handler goes on."""
+        incoming = item.incoming
+        if incoming is not None and incoming.message is not None:
+            workflow = ledger.meet(incoming.message, lane.number)
+            if not self._is_news(ledger, workflow, incoming.message):
+                return []
+        else:
+            workflow = ledger.workflows[item.workflow_id]
+        for setback in (item, *item.others):
+            if (away := setback.failure.dependency) is None:
+                park(ledger, workflow, setback, self.chance())
+            else:
+                postpone(ledger, workflow, setback, self.breakers.wait(away, self.chance()))
+        return self._decide(ledger, workflow)
+
+    def _resume(self, ledger: Ledger, item: Resume) -> list[Intent]:
+        """Take a parked workflow up again, with the call to the world that was committed, if one was."""
+        workflow = ledger.workflows.get(item.workflow_id)
+        if workflow is None or workflow.closed:
+            return []
+        in_the_air = [fence for fence in unpark(ledger, workflow) if is_in_the_air(fence)]
+        allowed = [f for f in in_the_air if not self._quarantine(ledger, workflow, self._handler(workflow, f))]
+        intents = [self.intent(workflow, fence) for fence in allowed]
+        may_be_made = [i for i in intents if not self._postpone_while_away(ledger, workflow, i.handler, i.tried)]
+        return may_be_made + self._decide(ledger, workflow)
+
+    def _postpone_while_away(self, ledger: Ledger, workflow: Workflow, handler: Handler, tried: int) -> bool:
+        """Have the workflow wait if something that the handler needs is away; answers whether it does."""
+        if (away := self.breakers.refusing(handler.needs)) is None:
+            return False
+        setback = Setback(Unasked(handler, workflow.id, away), tried)
+        postpone(ledger, workflow, setback, self.breakers.wait(away, self.chance()))
+        return True
+
+    def _be_late(self, ledger: Ledger, item: Late) -> list[Intent]:
+        workflow = ledger.workflows.get(item.workflow_id)
+        if workflow is None or workflow.closed:
+            return []
+        expire(ledger, workflow)
+        return self._decide(ledger, workflow)
+
+    def _settle(self, ledger: Ledger, item: Answer) -> list[Intent]:
+        """Commit what the world answered, unless a previous owner's answer was committed first."""
+        workflow = ledger.workflows[item.workflow_id]
+        step = ledger.saga(workflow)[item.step]
+        fence = workflow.fences.get(item.step)
+        expected = StepStatus.RUNNING if item.act is Act.ACTION else StepStatus.COMPENSATING
+        if fence is None or fence.status is not expected or fence.pending:
+            return []
+        if isinstance(item.outcome, Pending):
+            ledger.move(workflow, step.name, StepStatus.RUNNING, pending=True)
+        else:
+            self._record(ledger, workflow, fence, item.outcome)
+            self._finish(ledger, workflow, step, item.act, item.outcome)
+        return self._decide(ledger, workflow)
+
+    def _decide(self, ledger: Ledger, workflow: Workflow) -> list[Intent]:
+        intents: list[Intent] = []
+        saga = ledger.saga(workflow)
+        while not workflow.closed:
+            acts, status = self.decisions(saga, workflow)
+            ledger.stand(workflow, status)
+            if (act := next_act(acts, workflow)) is None:
+                break
+            match act:
+                case Run(step, trigger):
+                    intents += self._begin(ledger, workflow, saga[step], Act.ACTION, self._triggers(workflow, trigger))
+                case Compensate(step):
+                    intents += self._compensate(ledger, workflow, saga[step])
+                case _:
+                    ledger.carry_out(workflow, act)
+        return intents
+
+    def _compensate(self, ledger: Ledger, workflow: Workflow, step: Step) -> list[Intent]:
+        if step.compensated is Undo.NOTHING:
+            ledger.undo(workflow, step)
+            return []
+        fence = workflow.fences[step.name]
+        return self._begin(ledger, workflow, step, Act.COMPENSATION, _recorded(fence))
+
+    def _begin(self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, events: dict[str, bytes | None]) -> list[Intent]:
+        """Run the handler in this transaction, or, for an external step, commit the intent in it."""
+        handler = self.participant.handlers[workflow.version, step.name, act]
+        tried = _tried(workflow, step.name)
+        if self._quarantine(ledger, workflow, handler):
+            return []
+        if self._postpone_while_away(ledger, workflow, handler, tried):
+            return []
+        try:
+            arguments = self.invocation.arguments(handler, workflow.id, events)
+            if step.external:
+                status = StepStatus.RUNNING if act is Act.ACTION else StepStatus.COMPENSATING
+                ledger.move(workflow, step.name, status, pending=False, attempt=tried)
+                return [Intent(workflow.id, step.name, act, handler, arguments, tried)]
+            outcome = self._call(ledger, workflow, handler, arguments)
+        except HandlerFailure as failure:
+            failure.tried = tried
+            raise
+        if isinstance(outcome, Pending):
+            ledger.move(workflow, step.name, StepStatus.RUNNING, pending=True)
+        else:
+            self._finish(ledger, workflow, step, act, outcome)
+        return []
+
+    def _call(self, ledger: Ledger, workflow: Workflow, handler: Handler, arguments: list[Event | None]) -> Answered | Pending:
+        self.latest = Latest(handler, workflow.id, _tried(workflow, handler.step))
+        ledger.unit.workflow_id = workflow.id
+        with self.breakers.passage(handler, workflow.id):
+            returned = self.invocation.call(handler, workflow.id, arguments, ledger.unit)
+        return self.invocation.encode(handler, workflow.id, returned)
+
+    def _finish(self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, outcome: Answered) -> None:
+        if act is Act.ACTION:
+            ledger.finish(workflow, step, *outcome)
+        else:
+            ledger.undo(workflow, step, outcome[1])
+
+    def _record(self, ledger: Ledger, workflow: Workflow, fence: Fence, outcome: Answered) -> None:
+        if (handler := self.participant.handlers.get((workflow.version, fence.step, Act.RECORDING))) is not None:
+            self.latest = Latest(handler, workflow.id, fence.attempt)
+            ledger.unit.workflow_id = workflow.id
+            try:
+                arguments = self.invocation.arguments(handler, workflow.id, dict([outcome]))
+                self.invocation.call(handler, workflow.id, arguments, ledger.unit)
+            except HandlerFailure as failure:
+                failure.tried = fence.attempt
+                raise
+
+    def intent(self, workflow: Workflow, fence: Fence) -> Intent:
+        """What a running fence was about, from the store alone."""
+        step, handler = self.versions.of(workflow)[fence.step], self._handler(workflow, fence)
+        act = handler.act
+        done = {received.type for received in workflow.inbox.values() if received.status is FactStatus.DONE}
+        events = (
+            self._triggers(workflow, next(join for join in step.on if join <= done)) if act is Act.ACTION else _recorded(fence)
+        )
+        arguments = self.invocation.arguments(handler, workflow.id, events)
+        return Intent(workflow.id, step.name, act, handler, arguments, fence.attempt, asked=True)
+
+    def _handler(self, workflow: Workflow, fence: Fence) -> Handler:
+        act = Act.ACTION if fence.status is StepStatus.RUNNING else Act.COMPENSATION
+        return self.participant.handlers[workflow.version, fence.step, act]
+
+    def _triggers(self, workflow: Workflow, trigger: frozenset[str]) -> dict[str, bytes | None]:
+        return {r.type: r.payload for r in workflow.inbox.values() if r.type in trigger and r.status is FactStatus.DONE}
+
+
+def _tried(workflow: Workflow, step: str) -> int:
+    fence = workflow.fences.get(step)
+    return fence.attempt if fence else 0
+
+
+def is_in_the_air(fence: Fence) -> bool:
+    """Whether a call to the world is committed, and its answer is not."""
+    return fence.status in {StepStatus.RUNNING, StepStatus.COMPENSATING} and not fence.pending
+
+
+def _recorded(fence: Fence) -> dict[str, bytes | None]:
+    return {fence.event: fence.result} if fence.event else {}
