@@ -1,6 +1,6 @@
 """The whole engine under seeded chaos: crashes at every failpoint, redelivery, aborts, any order of turns.
 
-A failing seed reproduces: `pytest -k 'seed-17'`.
+A failing seed reproduces: `pytest -k 'seed-17'`. A few seeds are run always, the others with the slow tests.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from saga.handling.parking import is_parked
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.port import Fence
 from saga.testing.harness import Harness
+from tests.seeds import seeds
 from tests.travel import FlightFreed, HotelFreed, Script, TripBooked, effects, harness
 
 TRIPS = 12
@@ -26,7 +27,7 @@ _IDLE = Fence(step="", status=StepStatus.IDLE)
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["local", "external"])
-@pytest.mark.parametrize("seed", range(40), ids=lambda seed: f"seed-{seed}")
+@seeds(40, fast=8)
 def test_whatever_happens_every_workflow_ends_once_and_whole(
     seed: int, external: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -51,7 +52,7 @@ def test_whatever_happens_every_workflow_ends_once_and_whole(
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["local", "external"])
-@pytest.mark.parametrize("seed", range(20), ids=lambda seed: f"seed-{seed}")
+@seeds(20, fast=4)
 def test_a_dependency_that_comes_and_goes_changes_no_end(seed: int, external: bool) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
@@ -76,7 +77,7 @@ def test_a_dependency_that_comes_and_goes_changes_no_end(seed: int, external: bo
 
 
 @pytest.mark.parametrize("on_stuck", ["wait", "continue"])
-@pytest.mark.parametrize("seed", range(12), ids=lambda seed: f"seed-{seed}")
+@seeds(12, fast=3)
 def test_whatever_happens_everybody_ends_with_the_same_exceptions(seed: int, on_stuck: str) -> None:
     dice = random.Random(seed)
     raising = {(step, f"trip {n}"): dice.randint(0, 9) for step in ("free_hotel", "free_flight") for n in range(TRIPS)}
@@ -107,6 +108,7 @@ def _ended_with(fleet: Harness, workflow: str, exceptions: set[str]) -> None:
     assert [set(end.exceptions) for end in ends if end] == [exceptions] * len(fleet.stores)
 
 
+@pytest.mark.slow
 def test_the_chaos_really_happens() -> None:
     """Over all seeds every failpoint is hit, workflows end both ways, aborts come too late and steps are tombstoned."""
     seen: Counter[str] = Counter()

@@ -6,15 +6,14 @@ A failing seed reproduces: `pytest -k 'seed-17'`.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 
 from saga import Retry
 from saga.testing.harness import Harness
 from tests.rebuilding import begun, gone_on, put_in_place, rebuilt, rows, stored, unlike
+from tests.seeds import seeds
 from tests.simulation.test_fleet import (
     TURNS,
     _Chaos,
@@ -30,16 +29,12 @@ from tests.travel import Script, harness
 EXTERNAL = pytest.mark.parametrize("external", [False, True], ids=["local", "external"])
 
 
-def seeds(count: int) -> Callable[..., Any]:
-    return pytest.mark.parametrize("seed", range(count), ids=lambda seed: f"seed-{seed}")
-
-
 def facts(fleet: Harness) -> int:
     return sum(map(len, fleet.facts()))
 
 
 @EXTERNAL
-@seeds(6)
+@seeds(6, fast=2)
 def test_what_was_lost_is_made_again_row_by_row_and_nothing_is_stated(seed: int, external: bool) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
@@ -59,7 +54,7 @@ def test_what_was_lost_is_made_again_row_by_row_and_nothing_is_stated(seed: int,
         assert script.calls == called
 
 
-@seeds(6)
+@seeds(6, fast=2)
 def test_exceptions_and_what_operators_did_are_made_again(seed: int) -> None:
     dice = random.Random(seed)
     raising = {(step, f"trip {n}"): dice.randint(0, 9) for step in ("free_hotel", "free_flight") for n in range(12)}
@@ -78,7 +73,7 @@ def test_exceptions_and_what_operators_did_are_made_again(seed: int) -> None:
 
 
 @EXTERNAL
-@seeds(10)
+@seeds(10, fast=3)
 def test_a_store_lost_at_any_moment_is_rebuilt_and_the_fleet_ends_as_if_it_had_not_been(seed: int, external: bool) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
@@ -105,7 +100,7 @@ def test_a_store_lost_at_any_moment_is_rebuilt_and_the_fleet_ends_as_if_it_had_n
             _the_world_was_called_by_one_key_for_each_step(fleet, script)
 
 
-@seeds(6)
+@seeds(6, fast=2)
 def test_a_rebuild_that_is_killed_goes_on_where_it_was(seed: int) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
