@@ -32,7 +32,7 @@ test: install ## everything: style, types, all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 -m 'not slow'
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 test-fast: install ## the tests that start no process and no server, under a minute
 	$(BIN)/pytest -n 2 -m 'not slow'
