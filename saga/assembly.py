@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from saga.clock import Clock, SystemClock
 from saga.engine.worker import Worker
 from saga.errors import DefinitionError, StoreError
+from saga.observe.tracing import Spans
 from saga.observe.webhook import Webhook
 from saga.participant.participant import Participant
 from saga.settings import Settings
@@ -108,6 +109,7 @@ def worker(participant: Participant, settings: Settings, store: Store) -> Worker
         threads=settings.threads,
         batch=settings.batch,
         overdue=settings.overdue,
+        tracer=Spans(),
     )
 
 

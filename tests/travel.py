@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from saga import Clock, Event, ExternalCall, Gates, Participant, Pending, Retry, Saga, Transaction
+from saga.handling.tracing import Tracer
 from saga.testing.harness import Harness
 
 CREATE_EFFECTS = "CREATE TABLE IF NOT EXISTS effects (workflow TEXT, step TEXT, act TEXT, key TEXT)"
@@ -309,9 +310,10 @@ def fleet(
 
 
 def harness(script: Script, *, partitions: int = 2, hold: float = 0.0, **options: Any) -> Harness:
-    """The fleet in one thread, with its tables of effects; `options` are those of `fleet`, and `chance`."""
+    """The fleet in one thread, with its tables of effects; `options` are those of `fleet`, `chance` and `tracer`."""
     chance: Callable[[], float] = options.pop("chance", lambda: 0.5)
-    running = Harness(*fleet(script, **options), partitions=partitions, chance=chance, hold=hold)
+    tracer: Tracer | None = options.pop("tracer", None)
+    running = Harness(*fleet(script, **options), partitions=partitions, chance=chance, hold=hold, tracer=tracer)
     for name in running.stores:
         with running.transaction(name) as tx:
             tx.execute(CREATE_EFFECTS)

@@ -33,6 +33,7 @@ from saga.errors import (
 )
 from saga.failpoints import Failpoint, failpoint
 from saga.handling.breakers import Breakers
+from saga.handling.tracing import Tracer, Untraced
 from saga.participant.participant import Participant
 from saga.store.port import Lane, Store, Unit
 from saga.transport.port import Broker, Consumer, Partition, Record
@@ -63,6 +64,7 @@ class Loop:
         stopping: Flag,
         chance: Callable[[], float],
         breakers: Breakers | None = None,
+        tracer: Tracer | None = None,
         clock: Clock | None = None,
         pulse: Pulse | None = None,
         watch: Watch | None = None,
@@ -80,17 +82,11 @@ class Loop:
         self.relay = Relay(store, broker, self.clock, self.acks, self.deliveries)
         self.breakers = breakers or Breakers(participant.dependencies.values(), self.clock)
         self.processor = Processor(
-            participant, store, self.relay, self.acks, self.clock, self.breakers, partitions, batch=batch, chance=chance
-        )
-        self.lanes = Lanes(
-            participant.saga.name,
-            participant.name,
-            partitions,
-            store=store,
-            broker=broker,
-            clock=self.clock,
-            leaving=self._leave,
-        )
+            participant, store, self.relay, self.acks, self.clock, self.breakers, partitions,
+            batch=batch, chance=chance, tracer=tracer or Untraced(),
+        )  # fmt: skip
+        saga, name = participant.saga.name, participant.name
+        self.lanes = Lanes(saga, name, partitions, store=store, broker=broker, clock=self.clock, leaving=self._leave)
         self.unhandled = Unhandled(store, broker, self.clock, self.acks, self.deliveries, overdue=overdue)
         self._consumer: Consumer | None = None
         self._told: dict[Partition, int] = {}

@@ -24,6 +24,7 @@ from saga.handling.invocation import HandlerFailure, Invocation
 from saga.handling.parking import Resume, Setback
 from saga.handling.quarantine import DEATHS, Caution, Suspect, name_of, quarantined
 from saga.handling.timers import Late
+from saga.handling.tracing import Tracer
 from saga.participant.escalation import parked_of
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
@@ -58,13 +59,14 @@ class Processor:
         *,
         batch: int,
         chance: Callable[[], float],
+        tracer: Tracer,
     ) -> None:
         self.participant, self.versions, self.batch = participant, participant.versions, batch
         self.store, self.relay, self.acks, self.clock, self.chance = store, relay, acks, clock, chance
-        self.invocation = Invocation(participant)
-        self.externals = Externals(self.versions.name, self.invocation, breakers, clock, chance)
+        self.invocation, self.tracer = Invocation(participant), tracer
+        self.externals = Externals(self.versions.name, self.invocation, breakers, tracer, clock, chance)
         self.intake = Intake(self.versions, participant.name, partitions)
-        self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, chance)
+        self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, tracer, chance)
         self._reached = 0
         self._cautions: dict[int, Caution] = {}
 
@@ -278,7 +280,8 @@ class Processor:
         """One unit, done again whole if it got into another transaction's way."""
         for attempt in range(1, CONFLICT_ATTEMPTS):
             try:
-                return self._unit(lane, items)
+                with self.tracer.unit(self.participant.name, lane, len(items)):
+                    return self._unit(lane, items)
             except StoreConflict as conflict:
                 log.info("lane %s/%d: %s; trying again", lane.saga, lane.number, conflict)
                 self.clock.sleep(self.chance() * CONFLICT_PAUSE * attempt)

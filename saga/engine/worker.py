@@ -23,6 +23,7 @@ from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleErro
 from saga.handling.breaker import Circuit
 from saga.handling.breakers import Breakers, BreakerStanding
 from saga.handling.intake import Counts
+from saga.handling.tracing import Tracer
 from saga.participant.participant import Participant
 from saga.store.port import Store
 from saga.transport.port import Broker
@@ -62,8 +63,8 @@ class Worker:
     """Runs a participant against its store and a broker, with `threads` members of its consumer group.
 
     With a `registry` the ids of schemas are those registered there. `batch` bounds the messages of one transaction. An event
-    that is not acknowledged after `overdue` is asked after, and sent again if it is lost. A store is opened by the caller and
-    stays open.
+    that is not acknowledged after `overdue` is asked after, and sent again if it is lost. `tracer` records spans, such as
+    `saga.observe.tracing.Spans`. A store is opened by the caller and stays open.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Worker:
         threads: int = 1,
         batch: int = 500,
         overdue: timedelta = OVERDUE,
+        tracer: Tracer | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         participant.check()
@@ -85,6 +87,7 @@ class Worker:
             raise DefinitionError(f"found threads={threads} and batch={batch}; expected at least 1 of each")
         self.participant, self.store, self.broker = participant, store, broker
         self.threads, self.batch, self.chance, self.overdue = threads, batch, chance, overdue
+        self.tracer = tracer
         self._breakers = Breakers(participant.dependencies.values(), participant.clock)
         self._stopping = threading.Event()
         self._loops: list[Loop] = []
@@ -213,6 +216,7 @@ class Worker:
             stopping=self._stopping,
             chance=self.chance,
             breakers=self._breakers,
+            tracer=self.tracer,
             pulse=pulse,
             watch=self._watch,
             overdue=self.overdue,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from saga.clock import Clock
 from saga.contracts.event import Event
 from saga.contracts.message import idempotency_key
+from saga.contracts.trace import NOWHERE, TraceContext, is_sampled
 from saga.errors import SagaError
 from saga.failpoints import Failpoint, failpoint
 from saga.handling.breakers import Breakers, Unasked
 from saga.handling.invocation import Answered, HandlerFailure, Invocation
+from saga.handling.tracing import Tracer
 from saga.participant.handler import Act, ExternalCall, Handler, Pending
 
 CONCURRENT_CALLS = 16
@@ -26,7 +28,8 @@ QUICK_PAUSE = 0.1
 class Intent:
     """A committed intent: the fence of `step` says `running` (action) or `compensating`; the world may know or not.
 
-    `tried` counts earlier tries; `asked`: an earlier owner, or an earlier try, may have called the world already.
+    `tried` counts earlier tries; `asked`: an earlier owner, or an earlier try, may have called the world already. `context` is
+    the place in the trace of what led to it.
     """
 
     workflow_id: str
@@ -36,16 +39,19 @@ class Intent:
     arguments: list[Event | None]
     tried: int = 0
     asked: bool = False
+    context: TraceContext = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the world said to an intent, not committed yet; `outcome` is the event's name and bytes."""
+    """What the world said to an intent, not committed yet; `outcome` is the event's name and bytes, `context` the call's place
+    in a trace."""
 
     workflow_id: str
     step: str
     act: Act
     outcome: Answered | Pending
+    context: TraceContext = NOWHERE
 
 
 class Externals:
@@ -55,9 +61,16 @@ class Externals:
     """
 
     def __init__(
-        self, saga: str, invocation: Invocation, breakers: Breakers, clock: Clock, chance: Callable[[], float]
+        self,
+        saga: str,
+        invocation: Invocation,
+        breakers: Breakers,
+        tracer: Tracer,
+        clock: Clock,
+        chance: Callable[[], float],
     ) -> None:
-        self.saga, self.invocation, self.breakers, self.clock, self.chance = saga, invocation, breakers, clock, chance
+        self.saga, self.invocation, self.breakers, self.tracer = saga, invocation, breakers, tracer
+        self.clock, self.chance = clock, chance
         self.calling: list[Intent] = []
         self._pool = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="saga-external")
 
@@ -96,9 +109,9 @@ class Externals:
         attempt = intent.tried + 1
         while True:
             try:
-                with self._passage(intent):
+                with self._passage(intent, attempt) as context:
                     returned = intent.handler.function(*intent.arguments, self._call(intent, attempt))
-                return self._answer(intent, returned)
+                return self._answer(intent, returned, context)
             except Exception as error:
                 failure = self._failure(intent, attempt, error)
             if not _is_quick(failure, attempt):
@@ -110,9 +123,9 @@ class Externals:
         attempt = intent.tried + 1
         while True:
             try:
-                with self._passage(intent):
+                with self._passage(intent, attempt) as context:
                     returned = await intent.handler.function(*intent.arguments, self._call(intent, attempt))
-                return self._answer(intent, returned)
+                return self._answer(intent, returned, context)
             except Exception as error:
                 failure = self._failure(intent, attempt, error)
             if not _is_quick(failure, attempt):
@@ -121,21 +134,26 @@ class Externals:
             attempt += 1
 
     @contextmanager
-    def _passage(self, intent: Intent) -> Iterator[None]:
+    def _passage(self, intent: Intent, attempt: int) -> Iterator[TraceContext]:
         """Around one call; what it raises has got its class when the breakers hear of it."""
-        with self.breakers.passage(intent.handler, intent.workflow_id):
+        with self.breakers.passage(intent.handler, intent.workflow_id), self._span(intent, attempt) as context:
             try:
-                yield
+                yield context
             except Exception as error:
                 raise self.invocation.blame(intent.handler, intent.workflow_id, None, error, intent.arguments) from error
+
+    def _span(self, intent: Intent, attempt: int) -> AbstractContextManager[TraceContext]:
+        if not is_sampled(intent.context):
+            return nullcontext(intent.context)
+        return self.tracer.call(intent.handler, intent.workflow_id, attempt, intent.context)
 
     def _call(self, intent: Intent, attempt: int) -> ExternalCall:
         key = idempotency_key(self.saga, intent.workflow_id, intent.step, intent.act.value)
         return ExternalCall(workflow_id=intent.workflow_id, idempotency_key=key, attempt=attempt)
 
-    def _answer(self, intent: Intent, returned: Any) -> Answer:
+    def _answer(self, intent: Intent, returned: Any, context: TraceContext) -> Answer:
         outcome = self.invocation.encode(intent.handler, intent.workflow_id, returned)
-        return Answer(intent.workflow_id, intent.step, intent.act, outcome)
+        return Answer(intent.workflow_id, intent.step, intent.act, outcome, context)
 
     def _failure(self, intent: Intent, attempt: int, error: Exception) -> SagaError:
         if isinstance(error, HandlerFailure):

@@ -6,11 +6,13 @@ Nothing here begins or ends a transaction. A handler that fails raises HandlerFa
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from saga.contracts.acknowledged import Reason
 from saga.contracts.event import Event
 from saga.contracts.message import Message
+from saga.contracts.trace import TraceContext, Traced, is_sampled
 from saga.delivery.acks import Remark
 from saga.errors import StatementFailed
 from saga.handling.breakers import Breakers, Unasked
@@ -21,6 +23,7 @@ from saga.handling.invocation import Answered, HandlerFailure, Invocation
 from saga.handling.parking import Resume, Setback, next_act, park, postpone, unpark
 from saga.handling.quarantine import Suspect
 from saga.handling.timers import Late, expire
+from saga.handling.tracing import Tracer
 from saga.participant.handler import Act, Handler, Pending
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
@@ -54,10 +57,11 @@ class Handling:
         invocation: Invocation,
         breakers: Breakers,
         counts: Counts,
+        tracer: Tracer,
         chance: Callable[[], float],
     ) -> None:
         self.participant, self.versions, self.invocation = participant, participant.versions, invocation
-        self.breakers, self.counts, self.chance = breakers, counts, chance
+        self.breakers, self.counts, self.tracer, self.chance = breakers, counts, tracer, chance
         self.decisions = Decisions(participant.name)
         self.latest: Latest | None = None
         self.remarks: list[Remark] = []
@@ -196,8 +200,10 @@ class Handling:
         if isinstance(item.outcome, Pending):
             ledger.move(workflow, step.name, StepStatus.RUNNING, pending=True)
         else:
+            ledger.context = item.context
             self._record(ledger, workflow, fence, item.outcome)
             self._finish(ledger, workflow, step, item.act, item.outcome)
+            ledger.context = None
         return self._decide(ledger, workflow)
 
     def _decide(self, ledger: Ledger, workflow: Workflow) -> list[Intent]:
@@ -237,7 +243,8 @@ class Handling:
             if step.external:
                 status = StepStatus.RUNNING if act is Act.ACTION else StepStatus.COMPENSATING
                 ledger.move(workflow, step.name, status, pending=False, attempt=tried)
-                return [Intent(workflow.id, step.name, act, handler, arguments, tried)]
+                context = _place(ledger.cause or workflow)
+                return [Intent(workflow.id, step.name, act, handler, arguments, tried, context=context)]
             outcome = self._call(ledger, workflow, handler, arguments)
         except HandlerFailure as failure:
             failure.tried = tried
@@ -246,14 +253,21 @@ class Handling:
             ledger.move(workflow, step.name, StepStatus.RUNNING, pending=True)
         else:
             self._finish(ledger, workflow, step, act, outcome)
+        ledger.context = None
         return []
 
     def _call(self, ledger: Ledger, workflow: Workflow, handler: Handler, arguments: list[Event | None]) -> Answered | Pending:
         self.latest = Latest(handler, workflow.id, _tried(workflow, handler.step))
         ledger.unit.workflow_id = workflow.id
-        with self.breakers.passage(handler, workflow.id):
+        with self.breakers.passage(handler, workflow.id), self._span(ledger, workflow, handler) as ledger.context:
             returned = self.invocation.call(handler, workflow.id, arguments, ledger.unit)
         return self.invocation.encode(handler, workflow.id, returned)
+
+    def _span(self, ledger: Ledger, workflow: Workflow, handler: Handler) -> AbstractContextManager[TraceContext | None]:
+        """Around one call, where somebody wants its trace recorded."""
+        if not is_sampled(traced := ledger.cause or workflow):
+            return _UNTRACED
+        return self.tracer.call(handler, workflow.id, _tried(workflow, handler.step) + 1, traced)
 
     def _finish(self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, outcome: Answered) -> None:
         if act is Act.ACTION:
@@ -281,7 +295,7 @@ class Handling:
             self._triggers(workflow, next(join for join in step.on if join <= done)) if act is Act.ACTION else _recorded(fence)
         )
         arguments = self.invocation.arguments(handler, workflow.id, events)
-        return Intent(workflow.id, step.name, act, handler, arguments, fence.attempt, asked=True)
+        return Intent(workflow.id, step.name, act, handler, arguments, fence.attempt, asked=True, context=_place(workflow))
 
     def _handler(self, workflow: Workflow, fence: Fence) -> Handler:
         act = Act.ACTION if fence.status is StepStatus.RUNNING else Act.COMPENSATION
@@ -289,6 +303,13 @@ class Handling:
 
     def _triggers(self, workflow: Workflow, trigger: frozenset[str]) -> dict[str, bytes | None]:
         return {r.type: r.payload for r in workflow.inbox.values() if r.type in trigger and r.status is FactStatus.DONE}
+
+
+_UNTRACED: AbstractContextManager[None] = nullcontext()
+
+
+def _place(traced: Traced) -> TraceContext:
+    return TraceContext(traced.traceparent, traced.tracestate)
 
 
 def _tried(workflow: Workflow, step: str) -> int:

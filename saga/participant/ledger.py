@@ -11,6 +11,7 @@ from typing import Any, assert_never
 
 from saga.contracts.message import Kind, Message
 from saga.contracts.saga import Saga
+from saga.contracts.trace import TraceContext
 from saga.participant.note import Notes, remember
 from saga.participant.statement import statement
 from saga.participant.versions import Versions
@@ -26,8 +27,8 @@ _UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
 class Ledger:
     """The changes of one unit of work of `participant`.
 
-    `cause` is the message at hand: facts stated now name it as their cause and carry its trace context on. `suspended` are,
-    once all is written, the facts taken in for workflows that are parked.
+    `cause` is the message at hand: facts stated now name it as their cause and carry its trace on, or that of `context`, the
+    call of which they are the outcome. `suspended` are, once all is written, the facts taken in for workflows that are parked.
     """
 
     def __init__(self, versions: Versions, participant: str, unit: Unit, now: datetime) -> None:
@@ -35,6 +36,7 @@ class Ledger:
         self.workflows: dict[str, Workflow] = {}
         self.outbox: dict[str, list[OutboxRow]] = {}
         self.cause: Message | None = None
+        self.context: TraceContext | None = None
         self.suspended: list[Received] = []
         self._fences: dict[tuple[str, str], Fence] = {}
         self._inbox: list[tuple[str, Received]] = []
@@ -221,7 +223,8 @@ class Ledger:
     def state(self, workflow: Workflow, step: str, status: FactStatus, event: str, payload: bytes, *, index: int = 0) -> None:
         """Write a fact to the outbox, with the workflow's next sequence number."""
         kind = Kind(event, self.participant, self.versions.name, workflow.version, step, status, gates=workflow.gates or "")
-        self._put(workflow, statement(kind, workflow, payload, self.now, index=index, cause=self.cause))
+        row = statement(kind, workflow, payload, self.now, index=index, cause=self.cause, context=self.context)
+        self._put(workflow, row)
 
     def note(self, workflow: Workflow, act: Intervention) -> None:
         """Keep what an operator did, and tell it to whoever reads the topics."""

@@ -14,6 +14,7 @@ from saga.contracts.event import Event
 from saga.contracts.topics import fact_topics, saga_topics
 from saga.engine.loop import Loop
 from saga.errors import LaneStopped, LifecycleError
+from saga.handling.tracing import Tracer
 from saga.participant.participant import Participant
 from saga.protocol.facts import StepStatus
 from saga.store.memory import MemoryStore
@@ -39,10 +40,12 @@ class Harness:
         chance: Callable[[], float] = lambda: 0.5,
         clock: ManualClock | None = None,
         hold: float = 0.0,
+        tracer: Tracer | None = None,
     ) -> None:
         self.participants = {participant.name: participant for participant in participants}
         self.saga = participants[0].saga
         self.clock, self.partitions, self.chance, self.hold = clock or ManualClock(), partitions, chance, hold
+        self.tracer = tracer
         self.broker = MemoryBroker(saga_topics(self.saga.name), partitions=partitions)
         self.stores = {name: MemoryStore(self.clock) for name in self.participants}
         self.loops: dict[str, Loop] = {}
@@ -144,6 +147,7 @@ class Harness:
             batch=500,
             stopping=threading.Event(),
             chance=self.chance,
+            tracer=self.tracer,
             clock=self.clock,
             idle_wait=0.0,
             mark_after=0.0,
