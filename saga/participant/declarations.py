@@ -239,7 +239,8 @@ class Declarations:
     def _is_alone(self) -> bool:
         return len(self.versions.numbers) == 1
 
-    def _version(self, number: int | None) -> Saga:
+    def saga_of(self, number: int | None) -> Saga:
+        """The saga of this version, None for the latest; raises DefinitionError for one that is not known here."""
         if number is not None and number not in self.versions:
             known = ", ".join(map(str, self.versions.numbers))
             raise DefinitionError(f"{self.name!r} knows saga {self.saga.name!r} of version {known}; found {number}")
@@ -248,11 +249,12 @@ class Declarations:
     def _in_versions(self, name: str, numbers: Iterable[int] | None) -> list[tuple[Saga, Step]]:
         """The step in each of these versions, by default in each that has it."""
         if numbers is not None:
-            return [(saga, self._owned(name, saga)) for saga in map(self._version, numbers)]
+            return [(saga, self.owned(name, saga)) for saga in map(self.saga_of, numbers)]
         found = [(saga, step) for saga in self.versions for step in saga.owned(self.name) if step.name == name]
-        return found or [(self.saga, self._owned(name, self.saga))]
+        return found or [(self.saga, self.owned(name, self.saga))]
 
-    def _owned(self, name: str, saga: Saga) -> Step:
+    def owned(self, name: str, saga: Saga) -> Step:
+        """An own step of the saga by its name; raises DefinitionError for another one."""
         for step in saga.owned(self.name):
             if step.name == name:
                 return step
@@ -260,7 +262,7 @@ class Declarations:
         other = f"; it belongs to {saga[name].by!r}" if name in saga else ""
         raise DefinitionError(
             f"participant {self.name!r} has no step {name!r} in saga {saga.name!r} of version {saga.version}{other}. "
-            f"Its steps are {mine}: name the function after one of them, or pass step=..."
+            f"Its steps are {mine}; a handler is named after its step, or declared with step=..."
         )
 
     def _declared(self, needs: Needs) -> tuple[Dependency, ...]:

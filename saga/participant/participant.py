@@ -94,7 +94,7 @@ class Participant(Declarations):
         if the event is not the first of the saga, ContractError if it does not fit its contract, Overloaded if too many
         events wait to be published.
         """
-        saga = self._version(version)
+        saga = self.saga_of(version)
         root, name = saga.root, saga.event(event.event_name)
         if root.by != self.name or name not in root.emits:
             raise DefinitionError(
@@ -132,8 +132,8 @@ class Participant(Declarations):
         open ones, for all participants alike. Answers False, and changes nothing, if this store knows of the step already.
         Raises DefinitionError for what is no outcome of an own step, ContractError for what does not fit the contract.
         """
-        saga, opened = self._version(version), written_gates(gates)
-        owned, name = self._owned(step, saga), saga.event(event)
+        saga, opened = self.saga_of(version), written_gates(gates)
+        owned, name = self.owned(step, saga), saga.event(event)
         if name not in owned.emits:
             raise DefinitionError(f"step {step!r} is not done with {name}; expected {' or '.join(owned.emits)}")
         ledger = self._ledger(tx)
@@ -185,7 +185,7 @@ class Participant(Declarations):
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, f"resolve step {step!r} of")
         saga = self.versions.of(workflow)
-        owned, name = self._owned(step, saga), saga.event(event.event_name)
+        owned, name = self.owned(step, saga), saga.event(event.event_name)
         if name not in (possible := (*owned.outcomes, *([owned.compensated] if isinstance(owned.compensated, str) else []))):
             raise DefinitionError(f"step {step!r} cannot end with {name}; expected {' or '.join(possible)}")
         codec = self.versions.codec(saga.version)
@@ -215,7 +215,7 @@ class Participant(Declarations):
         """
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, f"skip step {step!r} of")
-        operator.skip(ledger, workflow, self._owned(step, self.versions.of(workflow)), reason=reason, by=by or self.name)
+        operator.skip(ledger, workflow, self.owned(step, self.versions.of(workflow)), reason=reason, by=by or self.name)
         self._settle(ledger, workflow)
 
     def _open_gates(self, saga: Saga, workflow_id: str) -> str | None:

@@ -11,7 +11,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
 from saga.errors import DefinitionError, StoreConflict, StoreError
-from saga.store.statements import Migration, migrations, statements
+from saga.store.statements import Migration, statements
+from saga.store.tables import Tables
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -35,7 +36,6 @@ _CLASSES_OF_THE_SERVER = {"08", "53", "58", "F0", "XX"}
 _CODES_OF_THE_SERVER = {"25006", "25P03", "25P04", "57P01", "57P02", "57P03", "57P05"}
 
 _MIGRATING = 0x5A6A  # the advisory lock that whoever migrates holds
-_RECORD = "INSERT INTO saga_migration (number, name) VALUES ({number}, '{name}');"
 
 
 class Address:
@@ -97,41 +97,27 @@ def store_error(address: str, error: Exception) -> StoreError:
     return technical(address, error) or StoreError(f"{address}: {_sentence(error)} ({code})")
 
 
-class PostgresTables:
+class PostgresTables(Tables):
     """The schema of one database; opens and closes a connection per call.
 
     Of several that migrate at once, all but one wait, up to `lock_timeout` seconds; so does a migration for whoever uses a
     table that it changes.
     """
 
+    database, begin = "postgres", "BEGIN"
+    record = "INSERT INTO saga_migration (number, name) VALUES ({number}, '{name}');"
+
     def __init__(self, dsn: str, *, lock_timeout: float = 30.0) -> None:
         self.address, self._lock_timeout = Address(dsn), lock_timeout
-        self._migrations = migrations("postgres")
+        super().__init__(str(self.address))
 
     def version(self) -> int:
         with self._connection() as connection:
             return _version(connection)
 
-    def latest(self) -> int:
-        return self._migrations[-1].number
-
     def upgrade(self) -> list[str]:
         with self._connection() as connection:
-            return [migration.name for migration in self._migrations if _apply(connection, migration)]
-
-    def script(self) -> str:
-        version = self.version()
-        missing = (migration for migration in self._migrations if migration.number > version)
-        return "\n".join(f"-- {m.name}\nBEGIN;\n{_recorded(m)}\nCOMMIT;\n" for m in missing)
-
-    def require(self) -> None:
-        """Raise DefinitionError unless the tables are those that this library knows."""
-        found, latest = self.version(), self.latest()
-        if found == latest:
-            return
-        step = "run: saga db upgrade" if found < latest else "upgrade the library, or go back to the database before it"
-        state = f"is at migration {found}" if found else "has no saga tables"
-        raise DefinitionError(f"{self.address} {state}, this library expects migration {latest}; {step}")
+            return [m.name for m in self._migrations if _apply(connection, m, self._recorded(m))]
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -154,17 +140,13 @@ def _version(connection: Connection) -> int:
     return int(row[0])
 
 
-def _apply(connection: Connection, migration: Migration) -> bool:
+def _apply(connection: Connection, migration: Migration, script: str) -> bool:
     """Whether the migration was missing; if so it is there now, or not at all."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MIGRATING])
         if missing := _version(connection) < migration.number:
-            connection.execute(_recorded(migration).encode())
+            connection.execute(script.encode())
         return missing
-
-
-def _recorded(migration: Migration) -> str:
-    return migration.sql + "\n" + _RECORD.format(number=migration.number, name=migration.name)
 
 
 def _sentence(error: Exception) -> str:

@@ -7,13 +7,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from saga.errors import DefinitionError, StoreConflict, StoreError
-from saga.store.statements import Migration, migrations
-
-_RECORD = (
-    "INSERT INTO saga_migration (number, name, applied) "
-    "VALUES ({number}, '{name}', strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now'));"
-)
+from saga.errors import StoreConflict, StoreError
+from saga.store.statements import Migration
+from saga.store.tables import Tables
 
 
 def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
@@ -64,12 +60,18 @@ def store_error(path: str, error: sqlite3.Error) -> StoreError:
     return StoreError(f"{path}: {error} ({code})")
 
 
-class SqliteTables:
+class SqliteTables(Tables):
     """The schema of one database file; opens and closes a connection per call."""
+
+    database, begin = "sqlite", "BEGIN IMMEDIATE"
+    record = (
+        "INSERT INTO saga_migration (number, name, applied) "
+        "VALUES ({number}, '{name}', strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now'));"
+    )
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
         self.path, self._busy_timeout = os.fspath(path), busy_timeout
-        self._migrations = migrations("sqlite")
+        super().__init__(self.path)
 
     def version(self) -> int:
         if not os.path.exists(self.path):
@@ -77,26 +79,9 @@ class SqliteTables:
         with self._connection() as connection:
             return _version(connection)
 
-    def latest(self) -> int:
-        return self._migrations[-1].number
-
     def upgrade(self) -> list[str]:
         with self._connection() as connection:
-            return [m.name for m in self._migrations if _apply(connection, m)]
-
-    def script(self) -> str:
-        version = self.version()
-        missing = (m for m in self._migrations if m.number > version)
-        return "\n".join(f"-- {m.name}\nBEGIN IMMEDIATE;\n{_recorded(m)}\nCOMMIT;\n" for m in missing)
-
-    def require(self) -> None:
-        """Raise DefinitionError unless the tables are those that this library knows."""
-        found, latest = self.version(), self.latest()
-        if found == latest:
-            return
-        step = "run: saga db upgrade" if found < latest else "upgrade the library, or go back to the database before it"
-        state = f"is at migration {found}" if found else "has no saga tables"
-        raise DefinitionError(f"{self.path} {state}, this library expects migration {latest}; {step}")
+            return [m.name for m in self._migrations if _apply(connection, m, self._recorded(m))]
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -113,12 +98,12 @@ def _version(connection: sqlite3.Connection) -> int:
     return connection.execute("SELECT max(number) FROM saga_migration").fetchone()[0] if known else 0
 
 
-def _apply(connection: sqlite3.Connection, migration: Migration) -> bool:
+def _apply(connection: sqlite3.Connection, migration: Migration, script: str) -> bool:
     """Whether the migration was missing; if so it is there now, or not at all."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         if missing := _version(connection) < migration.number:
-            for statement in _split(_recorded(migration)):
+            for statement in _split(script):
                 connection.execute(statement)
         connection.execute("COMMIT")
     except BaseException:
@@ -126,10 +111,6 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> bool:
             connection.execute("ROLLBACK")
         raise
     return missing
-
-
-def _recorded(migration: Migration) -> str:
-    return migration.sql + "\n" + _RECORD.format(number=migration.number, name=migration.name)
 
 
 def _split(script: str) -> Iterator[str]:

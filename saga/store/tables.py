@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from saga.errors import DefinitionError
+from saga.store.statements import Migration, migrations
 
 
-class Tables(Protocol):
-    """The store's schema: what `saga db` works on."""
+class Tables(ABC):
+    """The schema of one database; `place` is how people are told where that is, `begin` how its transactions begin."""
 
+    database: ClassVar[str]
+    begin: ClassVar[str]
+    record: ClassVar[str]
+    """The statement that notes a migration, its number and name to be filled in."""
+
+    def __init__(self, place: str) -> None:
+        self.place, self._migrations = place, migrations(self.database)
+
+    @abstractmethod
     def version(self) -> int:
         """The number of the last migration applied; 0 in an empty database."""
-        ...
 
-    def latest(self) -> int: ...
-
+    @abstractmethod
     def upgrade(self) -> list[str]:
         """Apply what is missing, each migration in a transaction; answers the names applied."""
-        ...
+
+    def latest(self) -> int:
+        return self._migrations[-1].number
 
     def script(self) -> str:
         """The SQL of what is missing, for a database administrator."""
-        ...
+        version = self.version()
+        missing = (migration for migration in self._migrations if migration.number > version)
+        return "\n".join(f"-- {m.name}\n{self.begin};\n{self._recorded(m)}\nCOMMIT;\n" for m in missing)
+
+    def require(self) -> None:
+        """Raise DefinitionError unless the tables are those that this library knows."""
+        found, latest = self.version(), self.latest()
+        if found == latest:
+            return
+        step = "run: saga db upgrade" if found < latest else "upgrade the library, or go back to the database before it"
+        state = f"is at migration {found}" if found else "has no saga tables"
+        raise DefinitionError(f"{self.place} {state}, this library expects migration {latest}; {step}")
+
+    def _recorded(self, migration: Migration) -> str:
+        return migration.sql + "\n" + self.record.format(number=migration.number, name=migration.name)

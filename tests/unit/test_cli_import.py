@@ -96,10 +96,10 @@ def test_what_cannot_be_imported_is_refused_with_the_way_on(folder: Path) -> Non
     command = Commands(folder)
 
     assert (
-        "its steps are reserve"
+        "Its steps are reserve"
         in command("import", "services.stock.app:stock", "ship", file, SAGA_DATABASE="sqlite:///stock.db").err
     )
-    assert "knows no version 9; it knows 1" in imported(folder, file, "--saga-version", "9").err
+    assert "of version 1; found 9" in imported(folder, file, "--saga-version", "9").err
     with pytest.raises(DefinitionError, match=r"expected .jsonl or .csv"):
         next(rows(folder / "orders.xml"))
 

@@ -98,7 +98,7 @@ def test_an_unknown_step_is_refused_with_the_steps_that_there_are(stock: Partici
     def reserv(order: OrderPlaced, tx: Transaction) -> StockReserved | OutOfStock:
         raise NotImplementedError
 
-    with pytest.raises(DefinitionError, match=r"no step 'reserv' .*Its steps are reserve: name the function after one"):
+    with pytest.raises(DefinitionError, match=r"no step 'reserv' .*Its steps are reserve; a handler is named after its step"):
         stock.step(reserv)
 
 

@@ -137,19 +137,11 @@ def _taken_back(store: Store) -> Iterator[Any]:
 def _import(
     participant: Participant, step: str, event: str | None, id_field: str, version: int | None, gates: Sequence[str]
 ) -> _Import:
-    number = participant.saga.version if version is None else version
-    if number not in participant.versions:
-        raise DefinitionError(
-            f"{participant!r} knows no version {number}; it knows {', '.join(map(str, participant.versions.numbers))}"
-        )
-    saga = participant.versions.saga_of(number)
-    owned = next((one for one in saga.owned(participant.name) if one.name == step), None)
-    if owned is None:
-        mine = ", ".join(one.name for one in saga.owned(participant.name))
-        raise DefinitionError(f"{participant!r} has no step {step!r} in version {number}; its steps are {mine}")
+    saga = participant.saga_of(version)
+    owned = participant.owned(step, saga)
     if event is None and len(owned.emits) > 1:
         raise DefinitionError(f"step {step!r} is done with {' or '.join(owned.emits)}; say which: --event NAME")
-    return _Import(participant, step, saga.event(event or owned.emits[0]), id_field, number, gates)
+    return _Import(participant, step, saga.event(event or owned.emits[0]), id_field, saga.version, gates)
 
 
 def _tell(told: _Told) -> None:
