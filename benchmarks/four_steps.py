@@ -1,0 +1,188 @@
+"""`python -m benchmarks.four_steps [WORKFLOWS]`: whole sagas, all four participants in one process, on Kafka and PostgreSQL.
+
+place (shop) -> reserve (stock) -> charge (bank, pivot) -> ship (carrier), each with a database of its own and one statement of
+its own. Prints one line of JSON; time runs from the first start until every participant has closed every workflow.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from typing import Any, NamedTuple
+
+import orjson
+import psycopg
+
+from benchmarks.__main__ import database, stderr
+from benchmarks.workload import BUSINESS, CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, create, key, placed
+from saga import Event, Participant, Saga, Transaction, Worker
+from saga.cli.running.run import tame_collector
+from saga.contracts.topics import saga_topics
+from saga.store.postgres import PostgresStore
+from saga.transport.kafka import KafkaBroker
+from saga.transport.kafka_settings import KafkaSettings
+from servers.ladder import KAFKA, POSTGRES
+
+WORKFLOWS, WARMING = 10_000, 200
+BURST = 100  # workflows that are started in one transaction
+PATIENCE = 600.0
+ENDED = "SELECT count(*) FROM saga_workflow WHERE status = 'completed' AND closed IS NOT NULL"
+
+
+class Order(Event):
+    """What every event of this saga says, about 300 bytes."""
+
+    order: str
+    account: int
+    customer: str
+    street: str
+    city: str
+    country: str
+    sku: str
+    quantity: int
+    price: int
+    note: str
+
+
+class Placed(Order):
+    """Begins the saga."""
+
+
+class Reserved(Order):
+    """The stock has it."""
+
+
+class Charged(Order):
+    """The bank has let it go."""
+
+
+class Shipped(Order):
+    """Ends the saga."""
+
+
+class Took(NamedTuple):
+    """What the workflows took: by the clock, and of processors (this process alone, servers apart)."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def saga(name: str) -> Saga:
+    """Four steps in a row, each of another participant."""
+
+    def record(event: type[Event]) -> dict[str, Any]:
+        fields = [{"name": n, "type": "int" if f.annotation is int else "string"} for n, f in event.model_fields.items()]
+        return {"type": "record", "name": event.__name__, "namespace": "bench", "fields": fields}
+
+    def step(name: str, event: str, **step: Any) -> dict[str, Any]:
+        return {"name": name, "type": ["null", event], "default": None, "step": {**step, "emits": [event]}}
+
+    return Saga.of(
+        *(record(event) for event in (Placed, Reserved, Charged, Shipped)),
+        {
+            "type": "record",
+            "name": "FourSteps",
+            "namespace": "bench",
+            "saga": {"name": name, "version": 1, "owner": "shop"},
+            "fields": [
+                step("place", "Placed", by="shop", compensated=None),
+                step("reserve", "Reserved", by="stock", on=["Placed"], compensated=None),
+                step("charge", "Charged", by="bank", on=["Reserved"], pivot=True),
+                step("ship", "Shipped", by="carrier", on=["Charged"]),
+            ],
+        },
+    )
+
+
+def participants(bench: Saga) -> dict[str, Participant]:
+    """All four, by name; each handler changes one row of its service's own."""
+    found = {name: Participant(name, bench) for name in ("shop", "stock", "bank", "carrier")}
+
+    @found["stock"].step
+    def reserve(order: Placed, tx: Transaction) -> Reserved:
+        tx.execute(BUSINESS, (order.account,))
+        return Reserved(**order.__dict__)
+
+    @found["bank"].step
+    def charge(order: Reserved, tx: Transaction) -> Charged:
+        tx.execute(BUSINESS, (order.account,))
+        return Charged(**order.__dict__)
+
+    @found["carrier"].step
+    def ship(order: Charged, tx: Transaction) -> Shipped:
+        tx.execute(BUSINESS, (order.account,))
+        return Shipped(**order.__dict__)
+
+    return found
+
+
+def measure(servers: str, dsn: str, name: str, workflows: int) -> Took:
+    """What so many sagas of this name took, on topics and databases of their own; a few before them warm everything up."""
+    bench = saga(name)
+    create(servers, saga_topics(name))
+    everybody = participants(bench)
+    with ExitStack() as stack:
+        dsns = {each: _prepared(dsn, f"{name}_{each}") for each in everybody}
+        stores = {each: stack.enter_context(closing(PostgresStore(dsns[each], migrate=True))) for each in everybody}
+        broker = KafkaBroker(KafkaSettings(servers))
+        workers = [Worker(everybody[each], store=stores[each], broker=broker) for each in everybody]
+        for worker in workers:
+            stack.enter_context(worker.running())
+        watching = [stack.enter_context(psycopg.connect(each, autocommit=True)) for each in dsns.values()]
+        _wait(lambda: all(len(worker.standing().lanes) == PARTITIONS for worker in workers))
+        _start(everybody["shop"], stores["shop"], 0, WARMING)
+        _wait(lambda: _all_ended(watching, WARMING))
+        tame_collector()  # as `saga run` does
+        began, cpu = time.perf_counter(), time.process_time()
+        _start(everybody["shop"], stores["shop"], WARMING, workflows)
+        _wait(lambda: _all_ended(watching, WARMING + workflows))
+        return Took(time.perf_counter() - began, time.process_time() - cpu)
+
+
+def _prepared(dsn: str, name: str) -> str:
+    """A new database with the service's own table."""
+    own = database(dsn, name.replace("-", "_"))
+    with psycopg.connect(own, autocommit=True) as connection:
+        connection.execute(CREATE_ACCOUNTS)
+        connection.execute(FILL_ACCOUNTS)
+    return own
+
+
+def _start(shop: Participant, store: PostgresStore, first: int, count: int) -> None:
+    for burst in range(first, first + count, BURST):
+        with store.transaction() as tx:
+            for number in range(burst, min(burst + BURST, first + count)):
+                shop.start(Placed(**placed(number)), tx, workflow_id=key(number))
+
+
+def _all_ended(watching: list[psycopg.Connection], count: int) -> bool:
+    return all(each.execute(ENDED).fetchall() == [(count,)] for each in watching)
+
+
+def _wait(done: Callable[[], bool]) -> None:
+    limit = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < limit, "the workflows do not end"
+        time.sleep(0.1)
+
+
+def main(workflows: str = str(WORKFLOWS)) -> None:
+    """Start the servers, run, print the line."""
+    count = int(workflows)
+    with ExitStack() as stack:
+        servers = stack.enter_context(KAFKA.serving(os.environ, stderr.print))
+        dsn = stack.enter_context(POSTGRES.serving(os.environ, stderr.print))
+        took = measure(servers, dsn, "four-steps", count)
+    line = {
+        "workflows": count,
+        "workflows_per_s": round(count / took.seconds),
+        "cpu_ms_per_workflow": round(1000 * took.cpu_seconds / count, 2),
+    }
+    sys.stdout.write(orjson.dumps(line).decode() + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
