@@ -152,12 +152,17 @@ def kind_of(raw: RawHeaders) -> Kind:
     )
 
 
-def from_headers(raw: RawHeaders, value: bytes, *, topic: str = "", partition: int = -1, offset: int = -1) -> Message:
-    """Read a consumed record; raises DecodeError that names the header that is missing or makes no sense."""
+def from_headers(
+    raw: RawHeaders, value: bytes, *, kind: Kind | None = None, topic: str = "", partition: int = -1, offset: int = -1
+) -> Message:
+    """Read a consumed record, whose `kind` may be known already.
+
+    Raises DecodeError that names the header that is missing or makes no sense.
+    """
     try:
         deadline = raw.get("ce_deadline")
         return Message(
-            kind_of(raw),
+            kind or kind_of(raw),
             _id(raw["ce_id"]),
             _id(raw["ce_subject"]),
             _when(raw["ce_time"]),

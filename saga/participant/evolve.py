@@ -16,7 +16,6 @@ from saga.participant import handler
 from saga.participant.handler import Handler, Input
 from saga.participant.versions import Versions
 from saga.protocol.definition import Step
-from saga.store.port import Transaction
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
@@ -67,15 +66,13 @@ class Evolution:
         self.by_event[saga.version, event] = bound
 
 
-def apply(bound: Handler, codec: AvroCodec, event: str, payloads: Mapping[str, bytes], tx: Transaction) -> None:
-    """Call the function for one event; `payloads` are its bytes and those of what it came of, by type.
+def views(bound: Handler, codec: AvroCodec, event: str, payloads: Mapping[str, bytes]) -> list[Event | None]:
+    """What the function is called with for one event, but for `tx`; `payloads` are its bytes and those of what it came of.
 
-    Raises ContractError for what cannot be read, or where an event is missing that the function insists on, and whatever
-    the function raises.
+    Raises ContractError for what cannot be read, or where an event is missing that the function insists on.
     """
     first, *others = bound.inputs
-    arguments = [_view(codec, first.views[event], event, payloads)]
-    bound.function(*arguments, *(_came_of(bound, codec, one, payloads) for one in others), tx)
+    return [_view(codec, first.views[event], event, payloads), *(_came_of(bound, codec, one, payloads) for one in others)]
 
 
 def _came_of(bound: Handler, codec: AvroCodec, parameter: Input, payloads: Mapping[str, bytes]) -> Event | None:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from saga.contracts.event import Event
 from saga.contracts.message import Message, RawHeaders, from_headers, kind_of
 from saga.errors import ContractError, LaneStopped, StoreError
 from saga.handling.intake import Incoming, Intake, contradiction
 from saga.participant import evolve
+from saga.participant.handler import Handler
 from saga.participant.participant import Participant
 from saga.protocol.facts import FactStatus
 from saga.replay.holes import Hole
@@ -33,6 +35,15 @@ class Waiting(NamedTuple):
 
     message: Message
     why: str
+
+
+class Evolved(NamedTuple):
+    """A call of a function of the service's, for the event at `place`."""
+
+    bound: Handler
+    events: Sequence[Event | None]
+    workflow_id: str
+    place: str
 
 
 @dataclass(slots=True)
@@ -97,8 +108,8 @@ class Reading:
                 elif heard and not found._is_in_place(intake, record, raw):
                     found._take_in(intake, lane, record, own, now)
                 else:
-                    topic, partition, offset = record.topic, record.partition, record.offset
-                    message = from_headers(raw, record.value or b"", topic=topic, partition=partition, offset=offset)
+                    topic, partition, offset, value = record.topic, record.partition, record.offset, record.value or b""
+                    message = from_headers(raw, value, kind=kind, topic=topic, partition=partition, offset=offset)
                     found._add(Item(record, message, own, heard))
             except (ContractError, KeyError, ValueError):
                 found._take_in(intake, lane, record, False, now)
@@ -154,15 +165,14 @@ class Batch:
         self.letters: list[DeadLetter] = []
         self.workflows: dict[str, Workflow] = {}
         self.touched: set[str] = set()
-        self.unit: Unit | None = None
+        self.evolved: list[Evolved] = []
 
-    def load(self, unit: Unit, reading: Reading, marked: Mapping[str, tuple[Hole, ...]]) -> None:
-        """Read what is known of all workflows of the batch."""
-        self.unit = unit
-        self.workflows = unit.load(self.lane.saga, [*{**reading.seen, **marked}])
+    def learn(self, known: Mapping[str, Workflow]) -> None:
+        """What the database has of workflows that the batch is about, before anything of theirs is taken."""
+        self.workflows.update(known)
 
     def take(self, reading: Reading) -> None:
-        """Apply the facts in the order in which they were read."""
+        """Apply the facts in the order in which they were read; may be said again and again."""
         self._see(reading.seen)
         for record, message, own, heard in reading.items:
             if own:
@@ -190,7 +200,9 @@ class Batch:
                 self.forgotten.add(id)
 
     def save(self, unit: Unit, shadow: Shadow) -> None:
-        """Write all rows."""
+        """Write all rows, the service's own first; may be repeated in another transaction if this one fails."""
+        for one in self.evolved:
+            self._evolve(unit, one)
         found = [self.workflows[id] for id in self.touched]
         opened = [workflow for workflow in found if not workflow.closed]
         unit.save(
@@ -210,7 +222,7 @@ class Batch:
     def _see(self, read: Mapping[str, Seen]) -> None:
         """Note the sequence numbers of workflows that have not ended here with nothing missing."""
         for id, seen in read.items():
-            before, known = self.before.get(id), self.workflows.get(id)
+            before, known = self.seen.get(id) or self.before.get(id), self.workflows.get(id)
             if before is None:
                 if known is None or not known.closed:
                     self.seen[id] = seen
@@ -236,11 +248,14 @@ class Batch:
         return known
 
     def _state(self, message: Message) -> None:
-        known = self.workflows.get(message.workflow_id)
-        if message.sequence > (known.sequence if known else 0):
+        id, known = message.workflow_id, self.workflows.get(message.workflow_id)
+        following = (known.sequence if known else 0) + 1
+        if message.sequence == following and id not in self.held.own and known and not self.restoring.awaited(known, message):
+            self._apply(message)
+        elif message.sequence >= following:
             earlier = f"an earlier fact of {message.kind.source} than its fact {message.sequence} is missing"
-            self.held.own.setdefault(message.workflow_id, {})[message.sequence] = Waiting(message, earlier)
-            self._go_on(message.workflow_id)
+            self.held.own.setdefault(id, {})[message.sequence] = Waiting(message, earlier)
+            self._go_on(id)
 
     def _go_on(self, id: str) -> None:
         """Apply the own facts of a workflow that may be applied now."""
@@ -264,27 +279,30 @@ class Batch:
         workflow = self._met(message)
         self.touched.add(workflow.id)
         if self.evolving:
-            self._evolve(workflow, message)
+            self._prepare(workflow, message)
         self.restoring.state(workflow, message)
         if message.kind.status is FactStatus.REFUSED:
             self.held.answers.pop(workflow.id, None)
 
-    def _evolve(self, workflow: Workflow, message: Message) -> None:
+    def _prepare(self, workflow: Workflow, message: Message) -> None:
         bound = self.participant.evolution.by_event.get((workflow.version, message.kind.type))
         if bound is None:
             return
-        assert self.unit is not None
         payloads = self.restoring.events(workflow, message)
-        self.unit.workflow_id = workflow.id
+        events = evolve.views(bound, self.restoring.versions.codec(workflow.version), message.kind.type, payloads)
+        self.evolved.append(Evolved(bound, events, workflow.id, f"{message.topic}/{message.partition}@{message.offset}"))
+
+    def _evolve(self, unit: Unit, one: Evolved) -> None:
+        unit.workflow_id = one.workflow_id
         try:
-            evolve.apply(bound, self.restoring.versions.codec(workflow.version), message.kind.type, payloads, self.unit)
+            one.bound.function(*one.events, unit)
         except (ContractError, StoreError):
             raise
         except Exception as error:
-            if (technical := self.unit.technical(error)) is not None:
+            if (technical := unit.technical(error)) is not None:
                 raise technical from error
-            place = f"{message.topic}/{message.partition}@{message.offset}"
-            why = f"{bound.title} failed for workflow {workflow.id}, record {place}: {type(error).__name__}: {error}"
+            where = f"workflow {one.workflow_id}, record {one.place}"
+            why = f"{one.bound.title} failed for {where}: {type(error).__name__}: {error}"
             raise LaneStopped(self.lane.saga, self.lane.number, why) from error
 
     def _apply_regardless(self, id: str) -> list[str]:

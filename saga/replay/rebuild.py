@@ -1,5 +1,8 @@
 """A participant's store, made of its saga's topics: batch by batch, each as one transaction with the offsets behind it.
 
+A batch is long, so that most workflows begin and end within one and are written once; of what was read of it, records are let
+go of piece by piece.
+
 After every commit the database is what a live one would be that had read so far, so it can be killed, gone on with and put in
 place at any such moment. It reads the topics outside of any group. There is no outbox, no handler and no producer in here.
 """
@@ -12,7 +15,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import merge
 from itertools import islice
-from threading import Event, Lock
 from typing import Any, Protocol
 
 from saga.clock import Clock, SystemClock
@@ -25,10 +27,12 @@ from saga.replay.gathering import Pace
 from saga.replay.holes import Hole, ranges
 from saga.replay.restoring import Restoring
 from saga.replay.shadow import Seen, Shadow, written
-from saga.store.port import Lane, Store
+from saga.store.port import Lane, Store, Workflow
 from saga.transport.port import Partition, Record, unknown_topics
 
-BATCH = 2_000
+BATCH = 20_000
+PIECE = 1_000
+MOST_BYTES = 32_000_000
 CONFLICTS = 10
 CONFLICT_PAUSE = 0.05
 
@@ -39,28 +43,6 @@ class Topics(Protocol):
     def partitions(self, topics: Sequence[str]) -> dict[str, int | None]: ...
     def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]: ...
     def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]: ...
-
-
-class Flag(Protocol):
-    """An event of threading or of multiprocessing."""
-
-    def is_set(self) -> bool: ...
-    def set(self) -> None: ...
-
-
-class Turns:
-    """How several rebuilds of one database keep out of each other's way: freely, until they were in it once.
-
-    `contended` and `lock` are shared by them all. Rows of the service's own, such as one for each item, may be written for
-    every lane, and transactions that take them in different orders would wait for each other in a circle.
-    """
-
-    def __init__(self, contended: Flag, lock: AbstractContextManager[Any]) -> None:
-        self.contended, self.lock = contended, lock
-
-    def take(self) -> AbstractContextManager[Any]:
-        """Around a transaction."""
-        return self.lock if self.contended.is_set() else nullcontext()
 
 
 @dataclass(slots=True)
@@ -77,7 +59,9 @@ class Rebuild:
 
     `evolve`: fill the service's own tables as well, by the functions that it declared. `until`: only facts stated by then.
     `partial`: workflows of which facts are missing are rebuilt as far as they go, and marked, else `finish` refuses them.
-    `lanes` are those to rebuild here, by default all; others may be rebuilt elsewhere at the same time.
+    `lanes` are those to rebuild here, by default all; others may be rebuilt elsewhere at the same time. Then `turns` is a lock
+    of them all, held while the service's own tables are written: rows such as one for each item are written for every lane, and
+    transactions that take them in different orders would wait for each other in a circle.
     """
 
     def __init__(
@@ -92,7 +76,7 @@ class Rebuild:
         lanes: Collection[int] | None = None,
         clock: Clock | None = None,
         batch: int = BATCH,
-        turns: Turns | None = None,
+        turns: AbstractContextManager[Any] | None = None,
         pace: Pace = lambda _: None,
     ) -> None:
         if evolve and (missing := participant.evolution.missing()):
@@ -101,7 +85,7 @@ class Rebuild:
                 f"each with @{participant.name}.evolve(...), or .unchanged_by(...), or rebuild with --engine-tables-only"
             )
         self.participant, self.store, self.broker, self.pace = participant, store, broker, pace
-        self.turns = turns or Turns(Event(), Lock())
+        self.turns = turns if turns is not None and evolve else nullcontext()
         self.evolve, self.until, self.partial, self.batch = evolve, until, partial, batch
         self.clock, self.saga = clock or SystemClock(), participant.saga.name
         self.shadow = Shadow(store, self.saga, participant.name)
@@ -147,10 +131,8 @@ class Rebuild:
         before = self.read
         for one in self.lanes.values():
             records = self._ahead(one)
-            while not stopping() and (batch := [*islice(records, self.batch)]):
-                self._carefully(one, batch)
-                self.read += len(batch)
-                self.pace(self.read)
+            while not stopping() and self._forward(one, records, stopping):
+                pass
         return self.read - before
 
     def finish(self) -> dict[str, tuple[Hole, ...]]:
@@ -174,7 +156,9 @@ class Rebuild:
             )
         for one in self.lanes.values():
             if marked := {id: holes for id, holes in suspects.items() if id in one.seen or id in one.held.own}:
-                self._patiently(one, [], eager=False, marked=marked)
+                batch = self._batch(one)
+                batch.learn(self._known(marked))
+                self._write(one, batch, marked)
         return suspects
 
     def close(self) -> None:
@@ -206,47 +190,67 @@ class Rebuild:
         first = self.broker.read({Partition(done, number): upto.get(done)})
         return merge(first, last, key=_moment)
 
-    def _carefully(self, one: _Lane, batch: Sequence[Record]) -> None:
-        """One transaction, or, if a statement fails in it and it is not known whose, one for each part."""
-        try:
-            self._patiently(one, batch, eager=len(batch) == 1)
-        except StatementFailed as error:
-            if len(batch) == 1:
-                record = batch[0]
-                place = f"{record.topic}/{record.partition}@{record.offset}"
-                raise LaneStopped(one.lane.saga, one.lane.number, f"record {place}: {error}") from error
-            middle = len(batch) // 2
-            self._carefully(one, batch[:middle])
-            self._carefully(one, batch[middle:])
+    def _forward(self, one: _Lane, records: Iterator[Record], stopping: Callable[[], bool]) -> bool:
+        """Take a batch in, unless there is nothing to read."""
+        batch, read, size = self._batch(one), 0, 0
+        while read < self.batch and size < MOST_BYTES and not (read and stopping()):
+            piece = [*islice(records, min(PIECE, self.batch - read))]
+            if not piece:
+                break
+            reading = Reading.of(self.restoring, one.lane, piece, self.until, self.clock.now())
+            batch.learn(self._known(reading.seen.keys() - batch.workflows.keys()))
+            batch.take(reading)
+            read, size = read + len(piece), size + sum(len(record.value or b"") for record in piece)
+            self.pace(self.read + read)
+        if read:
+            self._write(one, batch, {})
+        self.read += read
+        return read > 0
 
-    def _patiently(
-        self, one: _Lane, records: Sequence[Record], *, eager: bool, marked: dict[str, tuple[Hole, ...]] | None = None
-    ) -> None:
-        reading = Reading.of(self.restoring, one.lane, records, self.until, self.clock.now())
+    def _batch(self, one: _Lane) -> Batch:
+        return Batch(self.participant, self.restoring, one.lane, one.held, one.seen, self.clock.now(), self.evolve)
+
+    def _known(self, workflows: Collection[str]) -> dict[str, Workflow]:
+        """What the database has of these; nobody else writes to it, as the epochs of the lanes will prove."""
+        with self.store.unit() as unit:
+            return unit.load(self.saga, workflows)
+
+    def _write(self, one: _Lane, batch: Batch, marked: Mapping[str, tuple[Hole, ...]]) -> None:
+        batch.settle(marked)
+        try:
+            self._patiently(one, batch, eager=False)
+        except StatementFailed:  # of some function, which is found where each is answered at once
+            self._find_fault(one, batch)
+        one.held = batch.held
+        one.seen.update(batch.seen)
+        for workflow in batch.forgotten:
+            one.seen.pop(workflow, None)
+
+    def _find_fault(self, one: _Lane, batch: Batch) -> None:
+        try:
+            self._patiently(one, batch, eager=True)
+        except StatementFailed as error:
+            first, last = batch.evolved[0].place, batch.evolved[-1].place
+            why = f"what some function of evolve wrote, of {first} to {last}, is refused at the end of the transaction: {error}"
+            raise LaneStopped(one.lane.saga, one.lane.number, why) from error
+
+    def _patiently(self, one: _Lane, batch: Batch, *, eager: bool) -> None:
+        ahead = replace(one.lane, batch=one.lane.batch + 1, offsets=batch.held.fence())
         for attempt in range(CONFLICTS):
-            batch = Batch(self.participant, self.restoring, one.lane, one.held, one.seen, self.clock.now(), self.evolve)
             try:
-                with self.turns.take(), self.store.unit(eager=eager) as unit:
-                    batch.load(unit, reading, marked or {})
-                    batch.take(reading)
-                    batch.settle(marked or {})
+                with self.turns, self.store.unit(eager=eager) as unit:
                     batch.save(unit, self.shadow)
-                    ahead = replace(one.lane, batch=one.lane.batch + 1, offsets=batch.held.fence())
                     unit.advance(ahead)
             except StoreConflict:
                 if attempt == CONFLICTS - 1:
                     raise
-                self.turns.contended.set()
                 self.clock.sleep(CONFLICT_PAUSE)
                 continue
             except CommitUnknown:
                 if not self.store.committed(ahead):
                     raise
             break
-        one.lane, one.held = ahead, batch.held
-        one.seen.update(batch.seen)
-        for workflow in batch.forgotten:
-            one.seen.pop(workflow, None)
+        one.lane = ahead
 
     def _partitions(self) -> int:
         counts = self.broker.partitions(fact_topics(self.saga))

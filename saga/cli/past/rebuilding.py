@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import queue
@@ -9,23 +10,31 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.running.run import tame_allocator, tame_collector
 from saga.errors import SagaError
-from saga.replay.rebuild import Flag, Rebuild, Turns
+from saga.replay.rebuild import Rebuild
 from saga.settings import Settings
 
 _SPAWN = multiprocessing.get_context("spawn")
 EVERY = 1.0
 PAUSE = 0.2
 ALONE = 60.0  # nobody waits for the rows of a database that is being rebuilt
+OBJECTS = 1_000_000  # a batch makes fewer, so it is not searched for cycles while it grows
 GIVING_WAY = 10  # to those who live on this machine
+
+
+class Flag(Protocol):
+    """An event of threading or of multiprocessing."""
+
+    def is_set(self) -> bool: ...
+    def set(self) -> None: ...
 
 
 class Job(NamedTuple):
@@ -86,7 +95,7 @@ def carry_out(job: Job, shares: Sequence[Sequence[int]]) -> Total:
 
 def _together(job: Job, shares: Sequence[Sequence[int]], stopping: Flag) -> Iterator[Progress | End]:
     told: Any = _SPAWN.Queue()
-    shared = stopping, told, _SPAWN.Event(), _SPAWN.Lock()
+    shared = stopping, told, _SPAWN.Lock()
     workers = [_SPAWN.Process(target=_process, args=(n, job, share, *shared)) for n, share in enumerate(shares)]
     for worker in workers:
         worker.start()
@@ -107,14 +116,15 @@ def _together(job: Job, shares: Sequence[Sequence[int]], stopping: Flag) -> Iter
             worker.join()
 
 
-def _process(number: int, job: Job, lanes: Sequence[int], stopping: Flag, told: Any, contended: Flag, lock: Any) -> None:
+def _process(number: int, job: Job, lanes: Sequence[int], stopping: Flag, told: Any, turns: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):  # the first process hears of them and says so
         signal.signal(each, signal.SIG_IGN)
     os.nice(GIVING_WAY)
     tame_collector()
+    gc.set_threshold(OBJECTS, 20, 50)
     tame_allocator()
     try:
-        for said in _work(number, job, lanes, stopping, told.put, Turns(contended, lock)):
+        for said in _work(number, job, lanes, stopping, told.put, turns):
             told.put(said)
     except SagaError as error:
         told.put(End(number, 0, False, {}, str(error)))
@@ -126,7 +136,7 @@ def _work(
     lanes: Sequence[int],
     stopping: Flag,
     tell: Callable[[Progress], None],
-    turns: Turns | None = None,
+    turns: AbstractContextManager[Any] | None = None,
 ) -> Iterator[Progress | End]:
     """One process's share, from its beginning to its end."""
     settings = Settings.load(database=job.to, broker=job.broker)
