@@ -27,7 +27,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("assembly",),
     ("documents",),
     ("replay",),
-    ("testing", "cli"),
+    ("testing",),
+    ("cli",),
 )
 """From the bottom up; rooms of one layer do not know each other."""
 

@@ -16,7 +16,7 @@ from saga.replay.entry import Entry
 
 @dataclass(slots=True)
 class History:
-    """The entries of one workflow by event id, in order of arrival; `repeated` counts those that came again.
+    """The entries of one workflow by event id, in order of arrival; `again` are those that came once more.
 
     `late`: it ended and was told already, and these came long after.
     """
@@ -24,15 +24,20 @@ class History:
     saga: str
     workflow: str
     entries: dict[str, Entry] = field(default_factory=dict)
-    repeated: int = 0
+    again: list[Entry] = field(default_factory=list)
     late: bool = False
 
     def add(self, entry: Entry) -> None:
         """Take one record in; a repeated event changes nothing."""
         if entry.id in self.entries:
-            self.repeated += 1
+            self.again.append(entry)
         else:
             self.entries[entry.id] = entry
+
+    @property
+    def repeated(self) -> int:
+        """How many records came again."""
+        return len(self.again)
 
     @property
     def versions(self) -> frozenset[int]:

@@ -19,8 +19,8 @@ from tests.simulation.test_fleet import (
     _Chaos,
     _effects_are_whole,
     _ended_alike,
+    _every_invariant_holds,
     _failures,
-    _first_published_in_commit_order,
     _mishaps,
     _the_world_was_called_by_one_key_for_each_step,
 )
@@ -95,7 +95,7 @@ def test_a_store_lost_at_any_moment_is_rebuilt_and_the_fleet_ends_as_if_it_had_n
         for workflow in chaos.workflows:
             _ended_alike(fleet, workflow)
         _effects_are_whole(fleet, chaos.workflows)
-        _first_published_in_commit_order(fleet)
+        _every_invariant_holds(fleet)
         if external:
             _the_world_was_called_by_one_key_for_each_step(fleet, script)
 

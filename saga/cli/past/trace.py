@@ -47,7 +47,7 @@ def trace(
     for history in histories(source, contracts, wanted=[workflow_id], lanes=lanes, pace=replaying.Pace(source.size)):
         for entry in history.entries.values():
             found.add(entry)
-        found.repeated += history.repeated
+        found.again += history.again
     if not found.entries:
         _refuse(workflow_id, contracts.name, source.aged)
     told = timeline(contracts, found)
