@@ -15,6 +15,7 @@ from typing import Any
 from saga import Clock, Event, ExternalCall, Gates, Participant, Pending, Retry, Saga, Transaction
 from saga.handling.tracing import Tracer
 from saga.testing.harness import Harness
+from tests.vectorised import vectorise
 
 CREATE_EFFECTS = "CREATE TABLE IF NOT EXISTS effects (workflow TEXT, step TEXT, act TEXT, key TEXT)"
 ADD_EFFECT = "INSERT INTO effects VALUES (?, ?, ?, ?)"
@@ -309,11 +310,12 @@ def fleet(
     return [agency, hotels, airline, bank]
 
 
-def harness(script: Script, *, partitions: int = 2, hold: float = 0.0, **options: Any) -> Harness:
+def harness(script: Script, *, partitions: int = 2, hold: float = 0.0, vectorised: bool = False, **options: Any) -> Harness:
     """The fleet in one thread, with its tables of effects; `options` are those of `fleet`, `chance` and `tracer`."""
     chance: Callable[[], float] = options.pop("chance", lambda: 0.5)
     tracer: Tracer | None = options.pop("tracer", None)
-    running = Harness(*fleet(script, **options), partitions=partitions, chance=chance, hold=hold, tracer=tracer)
+    crew = vectorise(fleet(script, **options)) if vectorised else fleet(script, **options)
+    running = Harness(*crew, partitions=partitions, chance=chance, hold=hold, tracer=tracer)
     for name in running.stores:
         with running.transaction(name) as tx:
             tx.execute(CREATE_EFFECTS)

@@ -18,13 +18,14 @@ from saga.errors import CommitUnknown, StatementFailed, StoreConflict
 from saga.failpoints import Failpoint, failpoint
 from saga.handling.breakers import Breakers
 from saga.handling.external import QUICK_PAUSE, Externals, Intent
-from saga.handling.handling import Handling, Item, is_in_the_air
+from saga.handling.handling import Handling, Item, is_in_the_air, workflow_of
 from saga.handling.intake import Incoming, Intake
 from saga.handling.invocation import HandlerFailure, Invocation
 from saga.handling.parking import Resume, Setback
 from saga.handling.quarantine import DEATHS, Caution, Suspect, name_of, quarantined
 from saga.handling.timers import Late
 from saga.handling.tracing import Tracer
+from saga.handling.vector import VectorFailure
 from saga.participant.escalation import parked_of
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
@@ -67,7 +68,6 @@ class Processor:
         self.externals = Externals(self.versions.name, self.invocation, breakers, tracer, clock, chance)
         self.intake = Intake(self.versions, participant.name, partitions)
         self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, tracer, chance)
-        self._reached = 0
         self._cautions: dict[int, Caution] = {}
 
     def process(self, lane: Lane, records: Sequence[Record]) -> None:
@@ -226,13 +226,19 @@ class Processor:
             except HandlerFailure as failure:
                 if failure.dependency is None and len(items) == 1:
                     return intents + self._retry(lane, items[0], failure)
-                at = self._reached
+                at = self.handling.reached
                 if failure.dependency is None:  # whoever raised is the first to be looked at alone
                     intents += self._commit(lane, items[:at])
                     intents += self._commit(lane, items[at : at + 1])
                 else:
                     intents += self._put_off(lane, items[: at + 1], failure)
                 items = items[at + 1 :]
+            except VectorFailure as failure:
+                if not failure.is_awaited:
+                    return intents + self._halve(lane, items)
+                log.info("%s", failure)
+                waiting = {at: _setback(each, each.tried, items[at]) for at, each in failure.failures.items()}
+                items = [waiting.get(at, item) for at, item in enumerate(items)]
             except StatementFailed:
                 if len(items) == 1:
                     raise  # and no handler has run
@@ -289,7 +295,6 @@ class Processor:
 
     def _unit(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
         """One transaction; the lane's own row is its last statement, so a fenced owner commits nothing."""
-        intents: list[Intent] = []
         offsets, gaps = _after(lane, items)
         ahead = replace(lane, batch=lane.batch + 1, offsets=offsets, acks=self.acks.keep(lane), gaps=gaps)
         due = self.relay.settle()
@@ -297,10 +302,9 @@ class Processor:
         try:
             with self.store.unit(eager=len(items) == 1) as unit:
                 ledger = self._ledger(unit)
-                ledger.load({id for item in items if (id := _workflow_of(item)) is not None})
+                ledger.load({id for item in items if (id := workflow_of(item)) is not None})
                 unpublished = {id: set(w.unpublished) for id, w in ledger.workflows.items() if w.unpublished}
-                for self._reached, item in enumerate(items):
-                    intents += self.handling.apply(ledger, lane, item)
+                intents = self.handling.apply(ledger, lane, items)
                 ledger.write()
                 self._sort_letters(unit, lane, items)
                 due.write(unit)
@@ -343,13 +347,6 @@ class Processor:
 
 def _setback(failure: HandlerFailure, attempt: int, item: Item) -> Setback:
     return Setback(failure, attempt, item if isinstance(item, Incoming) else None)
-
-
-def _workflow_of(item: Item) -> str | None:
-    item = item.item if isinstance(item, Suspect) else item
-    if isinstance(item, Incoming):
-        return item.message.workflow_id if item.message else None
-    return item.workflow_id
 
 
 def _after(lane: Lane, items: Sequence[Item]) -> tuple[dict[str, int], dict[str, list[tuple[int, int]]]]:

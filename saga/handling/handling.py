@@ -5,9 +5,9 @@ Nothing here begins or ends a transaction. A handler that fails raises HandlerFa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any, NamedTuple
 
 from saga.contracts.acknowledged import Reason
 from saga.contracts.event import Event
@@ -24,6 +24,7 @@ from saga.handling.parking import Resume, Setback, next_act, park, postpone, unp
 from saga.handling.quarantine import Suspect
 from saga.handling.timers import Late, expire
 from saga.handling.tracing import Tracer
+from saga.handling.vector import Call, Vector, VectorFailure
 from saga.participant.handler import Act, Handler, Pending
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
@@ -45,10 +46,10 @@ class Latest(NamedTuple):
 
 
 class Handling:
-    """Handles items of one participant, one at a time; belongs to one thread.
+    """Handles items of one participant, one after the other; belongs to one thread.
 
-    `latest` is the handler that ran last in the unit at hand, `remarks` what its acknowledgment is to say, `letters` what of it
-    cannot be taken in. `chance` draws from [0, 1) for the jitter of retries.
+    `reached` is the place of the item at hand in its unit, `latest` the handler that ran last there, `remarks` what its
+    acknowledgment is to say, `letters` what of it cannot be taken in. `chance` draws from [0, 1) for the jitter of retries.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class Handling:
         self.participant, self.versions, self.invocation = participant, participant.versions, invocation
         self.breakers, self.counts, self.tracer, self.chance = breakers, counts, tracer, chance
         self.decisions = Decisions(participant.name)
+        self.reached = 0
         self.latest: Latest | None = None
         self.remarks: list[Remark] = []
         self.letters: list[DeadLetter] = []
         self._suspect: Suspect | None = None
+        self._vector = Vector()
 
     def blame(self, error: StatementFailed) -> HandlerFailure | None:
         """What a statement that failed late stands for: it is the latest handler's, if one has run."""
@@ -79,8 +82,21 @@ class Handling:
         failure.tried = self.latest.tried
         return failure
 
-    def apply(self, ledger: Ledger, lane: Lane, item: Item) -> list[Intent]:
-        """Handle one item; answers the calls to the world that are to be made once this is committed."""
+    def apply(self, ledger: Ledger, lane: Lane, items: Sequence[Item]) -> list[Intent]:
+        """Handle the items of a unit; answers the calls to the world that are to be made once this is committed.
+
+        Raises HandlerFailure for what the item is to blame that is `reached`, VectorFailure where one of several is.
+        """
+        intents: list[Intent] = []
+        self._vector.clear()
+        for place, item in enumerate(items):
+            if workflow_of(item) in self._vector:
+                intents += self._call_together(ledger)
+            self.reached = place
+            intents += self._apply(ledger, lane, item)
+        return intents + self._call_together(ledger)
+
+    def _apply(self, ledger: Ledger, lane: Lane, item: Item) -> list[Intent]:
         if isinstance(item, Suspect):
             return self._without_handlers(ledger, lane, item)
         if isinstance(item, Answer):
@@ -104,7 +120,7 @@ class Handling:
         """Take in what the process died of; the first handler that would run now has its workflow wait instead."""
         self._suspect = item
         try:
-            return self.apply(ledger, lane, item.item)
+            return self._apply(ledger, lane, item.item)
         finally:
             self._suspect = None
 
@@ -209,7 +225,7 @@ class Handling:
     def _decide(self, ledger: Ledger, workflow: Workflow) -> list[Intent]:
         intents: list[Intent] = []
         saga = ledger.saga(workflow)
-        while not workflow.closed:
+        while not workflow.closed and workflow.id not in self._vector:
             acts, status = self.decisions(saga, workflow)
             ledger.stand(workflow, status)
             if (act := next_act(acts, workflow)) is None:
@@ -231,7 +247,7 @@ class Handling:
         return self._begin(ledger, workflow, step, Act.COMPENSATION, _recorded(fence))
 
     def _begin(self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, events: dict[str, bytes | None]) -> list[Intent]:
-        """Run the handler in this transaction, or, for an external step, commit the intent in it."""
+        """Run the handler in this transaction, now or with others of its kind; of an external step, commit the intent in it."""
         handler = self.participant.handlers[workflow.version, step.name, act]
         tried = _tried(workflow, step.name)
         if self._quarantine(ledger, workflow, handler):
@@ -245,6 +261,9 @@ class Handling:
                 ledger.move(workflow, step.name, status, pending=False, attempt=tried)
                 context = _place(ledger.cause or workflow)
                 return [Intent(workflow.id, step.name, act, handler, arguments, tried, context=context)]
+            if handler.batch:
+                self._vector.add(Call(self.reached, workflow, step, handler, arguments, tried, ledger.cause))
+                return []
             outcome = self._call(ledger, workflow, handler, arguments)
         except HandlerFailure as failure:
             failure.tried = tried
@@ -259,13 +278,51 @@ class Handling:
     def _call(self, ledger: Ledger, workflow: Workflow, handler: Handler, arguments: list[Event | None]) -> Answered | Pending:
         self.latest = Latest(handler, workflow.id, _tried(workflow, handler.step))
         ledger.unit.workflow_id = workflow.id
-        with self.breakers.passage(handler, workflow.id), self._span(ledger, workflow, handler) as ledger.context:
+        with self.breakers.passage(handler, workflow.id), self._span(ledger.cause, workflow, handler) as ledger.context:
             returned = self.invocation.call(handler, workflow.id, arguments, ledger.unit)
         return self.invocation.encode(handler, workflow.id, returned)
 
-    def _span(self, ledger: Ledger, workflow: Workflow, handler: Handler) -> AbstractContextManager[TraceContext | None]:
+    def _call_together(self, ledger: Ledger) -> list[Intent]:
+        """Make the calls that were held back, those of one handler as one, and go on with their workflows."""
+        intents: list[Intent] = []
+        while calls := self._vector.take():
+            try:
+                returned = self._call_vectorised(ledger, calls)
+            except HandlerFailure as failure:
+                self.reached, failure.tried = calls[0].place, calls[0].tried
+                raise failure if len(calls) == 1 else VectorFailure(failure, calls) from failure
+            for call, (result, context) in zip(calls, returned, strict=True):
+                self.reached, ledger.cause, ledger.context = call.place, call.cause, context
+                self._finish(ledger, call.workflow, call.step, call.handler.act, self._result(call, result))
+                ledger.context = None
+                intents += self._decide(ledger, call.workflow)
+        return intents
+
+    def _call_vectorised(self, ledger: Ledger, calls: Sequence[Call]) -> list[tuple[Any, TraceContext | None]]:
+        """What came back for each, with its own place in a trace."""
+        handler, ids = calls[0].handler, [call.workflow.id for call in calls]
+        self.latest = Latest(handler, ids[0], calls[0].tried)
+        unit = ledger.unit
+        unit.workflow_id, unit.workflow_ids = None, ids
+        with ExitStack() as around:
+            around.enter_context(self.breakers.passage(handler, ids[0]))
+            contexts = [around.enter_context(self._span(call.cause, call.workflow, handler)) for call in calls]
+            returned = self.invocation.call_together(handler, ids, [call.arguments for call in calls], unit)
+        unit.workflow_ids = ()
+        return [*zip(returned, contexts, strict=True)]
+
+    def _result(self, call: Call, returned: Any) -> Answered:
+        try:
+            outcome = self.invocation.encode(call.handler, call.workflow.id, returned)
+        except HandlerFailure as failure:
+            failure.tried = call.tried
+            raise
+        assert not isinstance(outcome, Pending)
+        return outcome
+
+    def _span(self, cause: Message | None, workflow: Workflow, handler: Handler) -> AbstractContextManager[TraceContext | None]:
         """Around one call, where somebody wants its trace recorded."""
-        if not is_sampled(traced := ledger.cause or workflow):
+        if not is_sampled(traced := cause or workflow):
             return _UNTRACED
         return self.tracer.call(handler, workflow.id, _tried(workflow, handler.step) + 1, traced)
 
@@ -315,6 +372,14 @@ def _place(traced: Traced) -> TraceContext:
 def _tried(workflow: Workflow, step: str) -> int:
     fence = workflow.fences.get(step)
     return fence.attempt if fence else 0
+
+
+def workflow_of(item: Item) -> str | None:
+    """The id of the workflow that an item is about, if it is about one."""
+    item = item.item if isinstance(item, Suspect) else item
+    if isinstance(item, Incoming):
+        return item.message.workflow_id if item.message else None
+    return item.workflow_id
 
 
 def is_in_the_air(fence: Fence) -> bool:

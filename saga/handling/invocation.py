@@ -81,11 +81,31 @@ class Invocation:
         `calling` says meanwhile which, and for which workflow; `given` its arguments, until the next call.
         """
         self.calling, self.given = (handler, workflow_id), arguments
+        return self._call(handler, workflow_id, arguments, last)
+
+    def call_together(
+        self, handler: Handler, workflow_ids: Sequence[str], rows: Sequence[list[Event | None]], last: Transaction
+    ) -> list[Any]:
+        """What a vectorised function returned: a result for each workflow, whose arguments are a row; raises as `call` does.
+
+        A failure is told of the first of them: any may be to blame.
+        """
+        first, count = workflow_ids[0], len(workflow_ids)
+        self.calling = handler, first if count == 1 else f"{first} and {count - 1} others"
+        self.given = [argument for row in rows for argument in row]
+        returned = self._call(handler, first, [list(column) for column in zip(*rows, strict=True)], last)
+        if not isinstance(returned, list) or len(returned) != count:
+            found = f"{len(returned)} results" if isinstance(returned, list) else f"a {type(returned).__name__}"
+            why = f"it returned {found} for {count} workflows; expected a list with one result for each"
+            raise HandlerFailure(handler, first, why, Failure.PERMANENT)
+        return returned
+
+    def _call(self, handler: Handler, workflow_id: str, arguments: Sequence[Any], last: Transaction | ExternalCall) -> Any:
         try:
             returned = handler.function(*arguments, last)
             return self.wait(returned) if handler.asynchronous else returned
         except Exception as error:
-            raise self.blame(handler, workflow_id, last, error, arguments) from error
+            raise self.blame(handler, workflow_id, last, error, self.given) from error
         finally:
             self.calling = None
 
@@ -129,8 +149,9 @@ class Invocation:
         """The text without the sensitive values that the handler was given."""
         secrets: frozenset[str] = frozenset()
         saga = self.versions.saga_of(handler.version)
-        for parameter, argument in zip(handler.inputs, arguments, strict=False):
-            for name in (name for name, view in parameter.views.items() if type(argument) is view):
+        views = [(name, view) for parameter in handler.inputs for name, view in parameter.views.items()]
+        for argument in arguments:
+            for name in (name for name, view in views if type(argument) is view):
                 assert argument is not None
                 secrets |= sensitive_values(saga.contract(name), argument.model_dump())
         return scrub(text, secrets)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from saga.contracts.event import Event
 from saga.contracts.saga import Saga
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Outcome = Event | Pending | None
 Function = TypeVar("Function", bound=Callable[..., Outcome | Awaitable[Outcome]])
+Vectorised = TypeVar("Vectorised", bound=Callable[..., Sequence[Event] | Awaitable[Sequence[Event]]])
 Hook = TypeVar("Hook", bound=Classify)
 Told = TypeVar("Told", bound=Listener)
 
@@ -67,7 +68,20 @@ class Declarations:
         retry: Retry | None = None,
         needs: Needs = (),
         versions: Iterable[int] | None = None,
+        batch: Literal[False] = False,
     ) -> Callable[[Function], Function]: ...
+    @overload
+    def step(
+        self,
+        function: None = None,
+        /,
+        *,
+        batch: Literal[True],
+        step: str | None = None,
+        retry: Retry | None = None,
+        needs: Needs = (),
+        versions: Iterable[int] | None = None,
+    ) -> Callable[[Vectorised], Vectorised]: ...
     def step(
         self,
         function: Callable[..., Any] | None = None,
@@ -77,6 +91,7 @@ class Declarations:
         retry: Retry | None = None,
         needs: Needs = (),
         versions: Iterable[int] | None = None,
+        batch: bool = False,
     ) -> Any:
         """Declare the handler of the step that bears the function's name (or `step`); the function comes back untouched.
 
@@ -85,18 +100,23 @@ class Declarations:
         It takes one parameter for each event of a trigger, then `tx: Transaction`, and returns one of the step's events. For an
         `external` step the last parameter is an `ExternalCall`. What it `needs` was declared with `dependency`: while that is
         away the handler is not called. Raises DefinitionError for what the contract does not know.
+
+        With `batch` it is called once for all workflows of a unit of work whose turn it is: each event parameter is a list, the
+        n-th items of which are of the n-th workflow of `tx.workflow_ids`, and as long a list of results comes back in that
+        order. If it raises, it is called again with fewer, until the workflow is found that is to blame.
         """
-        declared = self._declared(needs)
+        given = retry or Retry(), self._declared(needs), self.upcasters
 
         def declare(function: Function) -> Function:
             for saga, owned in self._in_versions(step or function.__name__, versions):
                 if not owned.on:
                     raise DefinitionError(f"step {owned.name!r} begins the saga: call `start` instead of declaring a handler")
-                self._add(saga, partial(handler.action, saga, owned, function, retry or Retry(), declared, self.upcasters))
+                self._add(saga, partial(handler.action, saga, owned, function, *given, batch=batch))
             return function
 
         return declare(function) if function is not None else declare
 
+    @overload
     def compensation(
         self,
         *,
@@ -104,19 +124,39 @@ class Declarations:
         retry: Retry | None = None,
         needs: Needs = (),
         versions: Iterable[int] | None = None,
-    ) -> Callable[[Function], Function]:
+        batch: Literal[False] = False,
+    ) -> Callable[[Function], Function]: ...
+    @overload
+    def compensation(
+        self,
+        *,
+        of: Callable[..., Any] | str,
+        batch: Literal[True],
+        retry: Retry | None = None,
+        needs: Needs = (),
+        versions: Iterable[int] | None = None,
+    ) -> Callable[[Vectorised], Vectorised]: ...
+    def compensation(
+        self,
+        *,
+        of: Callable[..., Any] | str,
+        retry: Retry | None = None,
+        needs: Needs = (),
+        versions: Iterable[int] | None = None,
+        batch: bool = False,
+    ) -> Any:
         """Declare what undoes a step, named by its handler or by its name (the root has no handler).
 
         It is for the versions of that handler, for all that have a step of that name, or for those of `versions`.
 
         It takes the event with which the action ended (None for an action that was withdrawn while `Pending`) and the
-        transaction, and returns the event that reports the undoing. `needs` as for a step.
+        transaction, and returns the event that reports the undoing. `needs` and `batch` as for a step.
         """
-        declared = self._declared(needs)
+        given = retry or Retry(), self._declared(needs), self.upcasters
 
         def declare(function: Function) -> Function:
             for saga, step in self._versions_of(of, versions):
-                self._add(saga, partial(handler.compensation, saga, step, function, retry or Retry(), declared, self.upcasters))
+                self._add(saga, partial(handler.compensation, saga, step, function, *given, batch=batch))
             return function
 
         return declare

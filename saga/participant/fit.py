@@ -73,9 +73,9 @@ def _problems(one: Handler, saga: Saga, steps: Mapping[str, Step], upcasters: Up
 def _bind(one: Handler, saga: Saga, step: Step, upcasters: Upcasters) -> None:
     match one.act:
         case Act.ACTION:
-            handler.action(saga, step, one.function, one.retry, one.needs, upcasters)
+            handler.action(saga, step, one.function, one.retry, one.needs, upcasters, batch=one.batch)
         case Act.COMPENSATION:
-            handler.compensation(saga, step, one.function, one.retry, one.needs, upcasters)
+            handler.compensation(saga, step, one.function, one.retry, one.needs, upcasters, batch=one.batch)
         case Act.RECORDING:
             handler.recording(saga, step, one.function, upcasters)
 

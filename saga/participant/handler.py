@@ -67,6 +67,7 @@ class Handler:
 
     `inputs` in the order of the parameters; the last parameter, a `Transaction` or an `ExternalCall`, is not among them.
     `results` maps each view that may be returned to the contract's event name; `needs` are the dependencies that it calls.
+    With `batch` each parameter takes a list, an item for each of several workflows, and a list of results comes back.
     """
 
     step: str
@@ -78,6 +79,7 @@ class Handler:
     asynchronous: bool = False
     retry: Retry = field(default_factory=Retry)
     needs: tuple[Dependency, ...] = ()
+    batch: bool = False
 
     @property
     def title(self) -> str:
@@ -89,14 +91,23 @@ class _Signature:
     """Reads one function against the contract; every refusal names the function, what was found and what was expected."""
 
     def __init__(
-        self, saga: Saga, step: Step, act: Act, function: Callable[..., Any], upcasters: Upcasters | None = None
+        self,
+        saga: Saga,
+        step: Step,
+        act: Act,
+        function: Callable[..., Any],
+        upcasters: Upcasters | None = None,
+        *,
+        batch: bool = False,
     ) -> None:
-        self.saga, self.step, self.act, self.function = saga, step, act, function
+        self.saga, self.step, self.act, self.function, self.batch = saga, step, act, function, batch
         self.upcasters = upcasters or Upcasters()
         try:
             self.hints = get_type_hints(function)
         except NameError as error:
             raise self.wrong(f"an annotation that cannot be resolved: {error}", "names visible in the module") from error
+        if batch and step.external:
+            raise self.wrong("batch=True", "a step that is not external: the world is asked about each workflow by itself")
 
     def wrong(self, found: str, expected: str) -> DefinitionError:
         name = getattr(self.function, "__name__", repr(self.function))
@@ -113,11 +124,11 @@ class _Signature:
 
     def results(self) -> dict[type[Event], str]:
         views = {}
-        for kind in _alternatives(self.hints.get("return")):
-            if kind is Pending and self.act is Act.ACTION:
+        for kind in self._kinds("return"):
+            if kind is Pending and self.act is Act.ACTION and not self.batch:
                 continue
-            if not (isinstance(kind, type) and issubclass(kind, Event)):
-                raise self.wrong(f"return annotation {self._written('return')}", "one event class, or a union of them")
+            if not _is_view(kind):
+                raise self.wrong(f"return annotation {self._written('return')}", f"one event class, or a union{self._listed}")
             name = self.saga.event(kind.event_name)
             check_view(kind, self.saga, name, writes=True)
             views[kind] = name
@@ -130,14 +141,14 @@ class _Signature:
         return names
 
     def _input(self, name: str) -> Input:
-        kinds = _alternatives(self.hints.get(name))
+        kinds = self._kinds(name)
         views: dict[str, type[Event]] = {}
         raised: dict[str, Callable[[Fields], Fields]] = {}
         for kind in kinds:
             if kind is NoneType:
                 continue
-            if not (isinstance(kind, type) and issubclass(kind, Event)):
-                raise self.wrong(f"parameter {name}: {self._written(name)}", "an event class, or a union of them")
+            if not _is_view(kind):
+                raise self.wrong(f"parameter {name}: {self._written(name)}", f"an event class, or a union{self._listed}")
             if olds := self._raised_to(kind):
                 raised |= {old: partial(self.upcasters.raised, old, new) for old, new in olds.items()}
                 views |= dict.fromkeys(olds, kind)
@@ -153,8 +164,23 @@ class _Signature:
         new = name if "." in name else f"{self.saga.namespace}.{name}"
         return {} if new in own else {old: new for old in sorted(own) if self.upcasters.leads(old, new)}
 
+    def _kinds(self, name: str) -> tuple[Any, ...]:
+        """What may be in this parameter, or come back; of a vectorised handler, what may be in the list."""
+        hint = self.hints.get(name)
+        if self.batch:
+            (hint,) = get_args(hint) if get_origin(hint) is list else (None,)
+        return _alternatives(hint)
+
+    @property
+    def _listed(self) -> str:
+        return " of them, in a list[...] since it takes a batch" if self.batch else " of them"
+
     def _written(self, name: str) -> str:
         return str(self.hints.get(name, "no annotation"))
+
+
+def _is_view(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Event)
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -168,9 +194,14 @@ def action(
     retry: Retry,
     needs: tuple[Dependency, ...] = (),
     upcasters: Upcasters | None = None,
+    *,
+    batch: bool = False,
 ) -> Handler:
-    """Bind `function` as the action of `step`: one parameter for each event of a trigger, returns one of the step's events."""
-    signature = _Signature(saga, step, Act.ACTION, function, upcasters)
+    """Bind `function` as the action of `step`: one parameter for each event of a trigger, returns one of the step's events.
+
+    With `batch`: a list for each event of a trigger, all of one length, and a list of results.
+    """
+    signature = _Signature(saga, step, Act.ACTION, function, upcasters, batch=batch)
     inputs = signature.inputs(ExternalCall if step.external else Transaction)
     for open_gates, join in joins(saga, step.name):
         if any(_served(join, parameter) is None for parameter in inputs) or not join <= _accepted(inputs):
@@ -202,9 +233,14 @@ def compensation(
     retry: Retry,
     needs: tuple[Dependency, ...] = (),
     upcasters: Upcasters | None = None,
+    *,
+    batch: bool = False,
 ) -> Handler:
-    """Bind `function` as the compensation of `step`: takes the recorded result of the action, returns the declared event."""
-    signature = _Signature(saga, step, Act.COMPENSATION, function, upcasters)
+    """Bind `function` as the compensation of `step`: takes the recorded result of the action, returns the declared event.
+
+    With `batch`: a list of them each.
+    """
+    signature = _Signature(saga, step, Act.COMPENSATION, function, upcasters, batch=batch)
     if not isinstance(step.compensated, str):
         raise signature.wrong("a step without a compensating event", '"compensated" in the schema to name one')
     inputs = signature.inputs(ExternalCall if step.external else Transaction)
@@ -263,6 +299,7 @@ def _handler(
         asynchronous=inspect.iscoroutinefunction(signature.function),
         retry=retry,
         needs=needs,
+        batch=signature.batch,
     )
 
 

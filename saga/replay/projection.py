@@ -27,6 +27,7 @@ class ProjectionTransaction:
     def __init__(self, unit: Unit, tables: Mapping[str, str]) -> None:
         self._unit, self._tables = unit, tables
         self.workflow_id: str | None = None
+        self.workflow_ids: Sequence[str] = ()
 
     @property
     def connection(self) -> Any:

@@ -31,6 +31,7 @@ class MemoryUnit(MemoryLetters):
 
     def __init__(self, connection: sqlite3.Connection, tables: MemoryTables, clock: Clock) -> None:
         self.workflow_id: str | None = None
+        self.workflow_ids: Sequence[str] = ()
         super().__init__(tables.letters)
         self.tables, self._clock = tables, clock
         self._connection: sqlite3.Connection | None = connection

@@ -40,11 +40,13 @@ class Result(Protocol):
 class Transaction(Protocol):
     """An open transaction of the service's own database, as handlers and callers of `start` see it.
 
-    In a handler, `workflow_id` is the workflow at hand; elsewhere it is None. Statements use the driver's own parameter
-    style. Do not commit or roll back: whoever opened the transaction does.
+    In a handler, `workflow_id` is the workflow at hand; elsewhere it is None. In a vectorised handler, `workflow_ids` are those
+    at hand, in the order of its events; elsewhere there are none. Statements use the driver's own parameter style. Do not
+    commit or roll back: whoever opened the transaction does.
     """
 
     workflow_id: str | None
+    workflow_ids: Sequence[str]
 
     @property
     def connection(self) -> Any:

@@ -47,6 +47,7 @@ class PostgresUnit:
 
     def __init__(self, connection: Any, address: str, clock: Clock, *, eager: bool, own: bool = True) -> None:
         self.workflow_id: str | None = None
+        self.workflow_ids: Sequence[str] = ()
         self.pipeline = Pipeline(connection, address, own=own)
         self._address, self._clock, self._eager, self._own = address, clock, eager, own
         self._unknown: set[tuple[str, str]] = set()

@@ -41,6 +41,7 @@ class SqliteUnit:
 
     def __init__(self, connection: sqlite3.Connection, path: str, clock: Clock) -> None:
         self.workflow_id: str | None = None
+        self.workflow_ids: Sequence[str] = ()
         self._connection: sqlite3.Connection | None = connection
         self._path, self._clock = path, clock
         self._cursor = connection.cursor()

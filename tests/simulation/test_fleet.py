@@ -28,15 +28,14 @@ TURNS = 150
 _IDLE = Fence(step="", status=StepStatus.IDLE)
 
 
-@pytest.mark.parametrize("external", [False, True], ids=["local", "external"])
-@seeds(40, fast=8)
-def test_whatever_happens_every_workflow_ends_once_and_whole(
-    seed: int, external: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("kind", ["local", "external", "vectorised"])
+@seeds(40, fast=6)
+def test_whatever_happens_every_workflow_ends_once_and_whole(seed: int, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
+    external = kind == "external"
 
-    with harness(script, external=external, hold=seed % 3) as fleet:
+    with harness(script, external=external, vectorised=kind == "vectorised", hold=seed % 3) as fleet:
         chaos = _Chaos(fleet, dice)
         for _ in range(TURNS):
             chaos.turn()
@@ -53,14 +52,15 @@ def test_whatever_happens_every_workflow_ends_once_and_whole(
             _the_world_was_called_by_one_key_for_each_step(fleet, script)
 
 
-@pytest.mark.parametrize("external", [False, True], ids=["local", "external"])
-@seeds(20, fast=4)
-def test_a_dependency_that_comes_and_goes_changes_no_end(seed: int, external: bool) -> None:
+@pytest.mark.parametrize("kind", ["local", "external", "vectorised"])
+@seeds(20, fast=3)
+def test_a_dependency_that_comes_and_goes_changes_no_end(seed: int, kind: str) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
     desk = {"minimum_calls": 2, "pause": 3.0, "probes": dice.randint(1, 2)}
+    external = kind == "external"
 
-    with harness(script, external=external, desk=desk, chance=dice.random) as fleet:
+    with harness(script, external=external, vectorised=kind == "vectorised", desk=desk, chance=dice.random) as fleet:
         chaos = _Chaos(fleet, dice)
         for _ in range(TURNS):
             if dice.random() < 0.1:

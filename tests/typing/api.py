@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -97,6 +98,27 @@ def classifies_by_name(error: Exception) -> str:
     return "transient"
 
 
+@stock.step(step="reserve", batch=True, retry=Retry(attempts=5))
+def reserve_all(orders: list[OrderPlaced], tx: Transaction) -> list[Reserved | OrderPlaced]:
+    assert_type(tx.workflow_ids, Sequence[str])
+    return [Reserved(order_id=order.order_id) for order in orders]
+
+
+@stock.compensation(of="reserve", batch=True)
+async def release_all(reserved: list[Reserved], tx: Transaction) -> list[OrderPlaced]:
+    return [OrderPlaced(order_id=each.order_id) for each in reserved]
+
+
+@stock.step(step="reserve", batch=True)  # type: ignore[type-var]
+def answers_one(orders: list[OrderPlaced], tx: Transaction) -> Reserved:
+    return Reserved(order_id=orders[0].order_id)
+
+
+@stock.step(step="reserve")  # type: ignore[type-var]
+def answers_many(orders: list[OrderPlaced], tx: Transaction) -> list[Reserved]:
+    return []
+
+
 @stock.recording(of="reserve")
 def record(outcome: Reserved | OrderPlaced, tx: Transaction) -> None: ...
 
@@ -112,7 +134,7 @@ def answers_no_event(order: OrderPlaced, tx: Transaction) -> str:
     return order.order_id
 
 
-@stock.compensation  # type: ignore[call-arg]
+@stock.compensation  # type: ignore[call-overload]
 def undoes_nothing_by_name(reserved: Reserved, tx: Transaction) -> OrderPlaced:
     return OrderPlaced(order_id=reserved.order_id)
 
