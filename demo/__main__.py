@@ -26,6 +26,7 @@ from demo.fleet import COMMAND, Fleet, FleetError
 from demo.ground import Ground
 from demo.order import Intake, Invoice
 from demo.progress import Progress
+from demo.promises import promises
 from demo.report import Report, report
 from demo.stocking import opening_stock
 from servers.errors import ServerFailed, ServerMissing
@@ -104,7 +105,7 @@ def _run(home: Path, ground: Ground, source: Source, intake: Intake, *, keep: bo
     _tell(f"starting the fleet in {home}")
     with Fleet(home, opening=opening, ground=ground) as fleet:
         seconds = _feed(fleet, source, intake)
-        findings = [account(intake), *audit(fleet.books, opening=opening, totals=intake.totals)]
+        findings = [account(intake), *audit(fleet.books, opening=opening, totals=intake.totals), *promises(ground)]
         drawn_up = report(fleet.books, intake, findings, seconds)
         _show(drawn_up, as_json)
         if keep:

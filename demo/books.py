@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saga.store.port import Store, Workflow
+from saga.replay.comparison import Database
+from saga.store.port import Workflow
 from saga.store.sqlite import SqliteStore
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +61,7 @@ class Books:
         with closing(sqlite3.connect(f"file:{self.path(owner)}?mode=ro", uri=True, timeout=10)) as connection:
             return connection.execute(sql).fetchall()
 
-    def store(self, service: str) -> Store:
+    def store(self, service: str) -> Database:
         """A service's store, which the caller closes."""
         return SqliteStore(self.path(service))
 

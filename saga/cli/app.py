@@ -23,6 +23,7 @@ from saga.cli.looking.list import list_workflows
 from saga.cli.looking.parked import parked
 from saga.cli.looking.show import show
 from saga.cli.looking.unacknowledged import unacknowledged
+from saga.cli.past.audit import audit
 from saga.cli.past.project import project
 from saga.cli.past.rebuild import rebuild
 from saga.cli.past.record import record
@@ -52,7 +53,7 @@ SECTIONS = {
     "Run a participant": ("run", "drain", "import", "db", "topics", "broker"),
     "Look": ("health", "doctor", "parked", "list", "show", "unacknowledged", "lanes"),
     "Act": ("retry", "skip", "resolve", "abort", "dead-letters"),
-    "Read the past": ("trace", "state", "record", "project", "rebuild"),
+    "Read the past": ("trace", "state", "audit", "record", "project", "rebuild"),
     "Contracts": ("check", "schemas", "docs", "diagram"),
 }
 """The commands in the order in which they are listed: first what one does every day and at night."""
@@ -106,6 +107,7 @@ app.command()(run)
 app.command("list")(list_workflows)
 app.command()(show)
 app.command("state")(tell_state)
+app.command()(audit)
 app.command()(rebuild)
 app.command()(trace)
 app.command()(record)

@@ -32,7 +32,7 @@ class Invariant(StrEnum):
 _SENTENCES = {
     Invariant.STARTED: "no workflow that was started is lost",
     Invariant.ONCE: "no effect happens twice",
-    Invariant.ENDED: "every workflow ends everywhere alike, or is parked with a reason",
+    Invariant.ENDED: "every workflow ends everywhere alike, or is parked",
     Invariant.ORDER: "facts come in the order of their commits, without a gap",
     Invariant.CONSERVED: "what the business conserves is conserved",
     Invariant.DUPLICATES: "records come again no more often than allowed",

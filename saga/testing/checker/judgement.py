@@ -23,7 +23,12 @@ from saga.testing.checker.restored import Restored
 KEPT = 1_000
 """Violations that are told one by one; all are counted."""
 
-_AGED = frozenset({Invariant.STARTED, Invariant.ORDER, Invariant.OUTBOX, Invariant.CAUSALITY, Invariant.REPLAY})
+_AGED = frozenset(
+    {
+        Invariant.STARTED, Invariant.ENDED, Invariant.ORDER, Invariant.OUTBOX, Invariant.COMPENSATION, Invariant.CAUSALITY,
+        Invariant.REPLAY,
+    }
+)  # fmt: skip
 _QUIET = frozenset({Invariant.ENDED, Invariant.STARTED, Invariant.OUTBOX, Invariant.REPLAY, Invariant.ACKNOWLEDGED})
 
 Rule = Callable[[Case], Iterator[Problem]]
@@ -128,6 +133,7 @@ class _Judge:
         case = self._case(history)
         for invariant, rule in self.rules:
             self._ask(invariant, rule, case)
+        for invariant in {invariant for invariant, _ in self.rules}:
             self.looked[invariant]["workflows"] += 1
         self._count(case)
 
