@@ -21,6 +21,7 @@ SagaError
 │   └── OffsetOutOfRange          a partition does not hold the offset at which a lane must go on
 ├── LifecycleError             something was used before it was started or after it was stopped
 ├── LaneStopped                a lane cannot go on; the message says which record and why
+│   └── TopicRecreated            one of its topics was deleted and made again
 ├── Refused                    a wish that came too late, e.g. resolving a step that was already undone
 ├── Overloaded                 a bound is reached; try again after `.retry_after` seconds
 └── HandlerError               for handler authors to raise
@@ -148,6 +149,14 @@ class LaneStopped(SagaError):
     def __init__(self, saga: str, lane: int, reason: str) -> None:
         self.saga, self.lane, self.reason = saga, lane, reason
         super().__init__(f"lane {saga}/{lane} stopped: {reason}")
+
+
+class TopicRecreated(LaneStopped):
+    """A topic of the lane was deleted and made again: its offsets mean something else now, so nothing is published either."""
+
+    def __init__(self, saga: str, lane: int, topics: tuple[str, ...], reason: str) -> None:
+        self.topics = topics
+        super().__init__(saga, lane, reason)
 
 
 class Refused(SagaError):

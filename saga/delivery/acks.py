@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from saga.contracts.acknowledged import RECORD, Acknowledged, Acknowledgments, Reason
 from saga.contracts.message import CONTENT_TYPE, Headers
 from saga.contracts.topics import acks_topic, fact_topics
+from saga.delivery.recreated import recorded
 from saga.errors import DecodeError
 from saga.participant.participant import Participant
 from saga.store.port import Lane, Unit
@@ -61,6 +62,7 @@ class Acks:
         self._ready: list[Outbound] = []
         self._under_way: dict[str, tuple[Partition, int]] = {}
         self._epochs: dict[int, int] = {}
+        self._ids: dict[int, dict[str, str]] = {}
         self._number = 0
 
     def took_in(self, lane: Lane, before: Mapping[str, int], remarks: Iterable[Remark]) -> None:
@@ -80,6 +82,9 @@ class Acks:
         if self._epochs.get(lane.number) != lane.epoch:
             self._epochs[lane.number] = lane.epoch
             self.known[lane.number] = Acknowledgments(lane.acks.get("told"))
+            self._ids[lane.number] = recorded(lane)
+            for topic in self.facts:
+                self.told.pop(Partition(topic, lane.number), None)
         self.held[lane.number] = parked = {*unit.parked(self.saga, lane.number)}
         for topic in self.facts:
             holes = sorted(offset for of, offset in parked if of == topic)
@@ -90,16 +95,25 @@ class Acks:
         """Acknowledge what was parked and is handled now, whoever saw to that."""
         parked = {*unit.parked(self.saga, lane.number)}
         for topic, offset in sorted(self.held.get(lane.number, set()) - parked):
-            self._tell(lane.number, topic, offset, offset + 1, (), upto=0)
+            if offset < lane.offsets.get(topic, 0):  # else it was one of another topic of that name
+                self._tell(lane.number, topic, offset, offset + 1, (), upto=0)
         self.held[lane.number] = parked
 
     def give_up(self, lane: int) -> None:
         """The lane is another owner's."""
         self.held.pop(lane, None)
         self.known.pop(lane, None)
+        self._ids.pop(lane, None)
         self.news.discard(lane)
         for topic in self.facts:
             self.told.pop(Partition(topic, lane), None)
+
+    def forget(self, lane: int, topics: Iterable[str]) -> None:
+        """What was said of these topics was said of others of their names."""
+        for topic in topics:
+            if (known := self.known.get(lane)) is not None:
+                known.forget(topic)
+        self.news.discard(lane)
 
     def hear(self, lane: Lane, records: Iterable[Record]) -> None:
         """Take in what participants acknowledge; what cannot be read is passed over, and at worst an event is sent again."""
@@ -109,7 +123,9 @@ class Acks:
             self.heard[lane.number] += 1
             self.news.add(lane.number)
             try:
-                known.take(Acknowledged.of(self.codec.decode(RECORD, record.value or b"")))
+                said = Acknowledged.of(self.codec.decode(RECORD, record.value or b""))
+                if said.topic_id in (None, self._ids.get(lane.number, {}).get(said.topic, said.topic_id)):
+                    known.take(said)
             except DecodeError as error:
                 log.warning("%s/%d@%d is no acknowledgment: %s", record.topic, record.partition, record.offset, error)
 
@@ -117,7 +133,7 @@ class Acks:
         """What the lane's row is to hold of it."""
         if lane.number not in self.news:
             return lane.acks
-        return {"participant": self.participant, "told": self.known[lane.number].json()}
+        return {**lane.acks, "participant": self.participant, "told": self.known[lane.number].json()}
 
     def kept(self, lane: Lane, acks: dict[str, Any]) -> None:
         """The row holds it now."""
@@ -154,7 +170,7 @@ class Acks:
         """Once the broker has this record, everything before `upto` is acknowledged."""
         self._number += 1
         token = f"ack {self._number}"
-        record = Acknowledged(self.participant, topic, begin, end, None, tuple(remarks))
+        record = Acknowledged(self.participant, topic, begin, end, self._ids.get(lane, {}).get(topic), tuple(remarks))
         value = self.codec.encode(RECORD, record.fields())
         self._ready.append(Outbound(token, self.topic, lane, None, value, self._headers))
         self._under_way[token] = Partition(topic, lane), upto

@@ -15,7 +15,7 @@ from functools import lru_cache
 from saga.contracts.acknowledged import Acknowledgments
 from saga.participant.versions import Versions
 from saga.protocol.facts import FactStatus, expected, stated
-from saga.store.port import OutboxRow, Published, Unit
+from saga.store.port import Lane, OutboxRow, Published, Unit
 
 HOLD = 0.5
 
@@ -51,6 +51,7 @@ class Deliveries:
         self._queues: dict[tuple[int, str, frozenset[str]], deque[tuple[Published, float]]] = {}
         self._ids: dict[Published, str] = {}
         self._known: set[str] = set()
+        self._ends: dict[tuple[int, str], int] = {}
         self._audience = lru_cache(maxsize=1024)(self._audience_of)
 
     def __contains__(self, id: str) -> bool:
@@ -59,8 +60,20 @@ class Deliveries:
     def __len__(self) -> int:
         return len(self._known)
 
-    def add(self, row: OutboxRow, offset: int, now: float) -> None:
-        """The broker has this event."""
+    def begin(self, lane: Lane) -> None:
+        """The lane is ours, perhaps with marked rows; what is delivered from now on comes behind what it has read."""
+        self.marked.add(lane.number)
+        self._ends = {place: end for place, end in self._ends.items() if place[0] != lane.number}
+        self._ends |= {(lane.number, topic): offset for topic, offset in lane.offsets.items()}
+
+    def add(self, row: OutboxRow, offset: int, now: float) -> bool:
+        """The broker has this event; answers False, and takes no notice, if it has it on another topic of that name.
+
+        Offsets of one topic only ever grow, so that is certain where one is lower than what was there before.
+        """
+        if offset < self._ends.get((row.lane, row.topic), 0):
+            return False
+        self._ends[row.lane, row.topic] = offset
         report = Published(row.saga, row.workflow_id, row.sequence, offset)
         self._known.add(row.id)
         self._ids[report] = row.id
@@ -69,6 +82,7 @@ class Deliveries:
             self._queues.setdefault(key, deque()).append((report, now + self.hold))
         else:
             self.due.handled.append(report)
+        return True
 
     def audience(self, row: OutboxRow) -> frozenset[str]:
         """Who has to acknowledge this event."""

@@ -29,6 +29,7 @@ RESTART_PAUSE = 1.0
 class Relay:
     """Publishes, and keeps the delivery reports until a transaction has marked or cleaned their rows.
 
+    `astray` has, by lane, the topics that are others than before, as the offsets of what was delivered there say.
     `aside` takes records that have no outbox: they are sent until the broker has them, and then come back from `arrived`.
     Belongs to one thread. `waiting` holds the lanes whose pending rows must be read from the store. What is due is written
     with the next unit of work, or by `write`.
@@ -45,6 +46,7 @@ class Relay:
         self.store, self.broker, self.clock = store, broker, clock
         self.acks, self.deliveries = acks, deliveries
         self.waiting: set[int] = set()
+        self.astray: dict[int, set[str]] = {}
         self._producer: Producer | None = None
         self._in_flight: dict[str, OutboxRow] = {}
         self._aside: dict[str, Outbound] = {}
@@ -83,8 +85,9 @@ class Relay:
         if lane.number not in self.waiting:
             self._send(ready)
 
-    def scan(self, lanes: Iterable[Lane]) -> None:
+    def scan(self, lanes: Collection[Lane]) -> None:
         """Send the pending rows of those lanes that wait for it; where more remain, the lane goes on waiting."""
+        self.waiting.intersection_update(lane.number for lane in lanes)
         if self.clock.monotonic() < self._not_before:
             return
         for lane in lanes:
@@ -123,8 +126,9 @@ class Relay:
             if report.error is not None:
                 failure = report.error
             elif (row := self._in_flight.pop(report.token, None)) is not None:
-                self.deliveries.add(row, report.offset, now)
                 delivered = True
+                if not self.deliveries.add(row, report.offset, now):
+                    self.astray.setdefault(row.lane, set()).add(row.topic)
             elif self._aside.pop(report.token, None) is not None:
                 self._arrived.append(report.token)
         if failure is not None:

@@ -62,10 +62,10 @@ class Unhandled:
         self._moving: set[int] = set()
         self._sweep_at = self._judge_at = 0.0
 
-    def begin(self, lane: int) -> None:
+    def begin(self, lane: Lane) -> None:
         """The lane is ours: its rows are not known."""
-        self.deliveries.marked.add(lane)
-        self._behind[lane], self._seen[lane] = _START, -1
+        self.deliveries.begin(lane)
+        self._behind[lane.number], self._seen[lane.number] = _START, -1
 
     def give_up(self, lane: int) -> None:
         """The lane is another owner's."""

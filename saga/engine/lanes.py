@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from saga.clock import Clock
 from saga.contracts.message import from_headers
 from saga.contracts.topics import fact_topics, group, saga_topics
+from saga.delivery.recreated import Ids, changed, learn, refusal
 from saga.engine.health import Part, State
 from saga.errors import (
     BrokerError,
@@ -20,6 +22,7 @@ from saga.errors import (
     StoreBehind,
     StoreBusy,
     StoreError,
+    TopicRecreated,
 )
 from saga.store.port import Lane, Store
 from saga.transport.port import Broker, Partition, Record
@@ -92,6 +95,8 @@ class Lanes:
         self.full: str | None = None
         self._assigned: set[Partition] = set()
         self._split_since: float | None = None
+        self._asked: Ids = {}
+        self._ask_again = -math.inf
 
     def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int | None]:
         """Claim the lanes that are whole now; an early twin is rewound once the other one is there."""
@@ -157,9 +162,9 @@ class Lanes:
         """The lanes that go on now, by number."""
         return {number: owned.lane for number, owned in self.owned.items() if not owned.at_rest}
 
-    def running(self) -> Iterator[Lane]:
-        """The lanes that this thread owns, stopped ones included: their outbox is published all the same."""
-        return (owned.lane for owned in self.owned.values())
+    def running(self) -> list[Lane]:
+        """The lanes that this thread owns, stopped ones included: their outbox is published all the same, if its topics are."""
+        return [owned.lane for owned in self.owned.values() if not isinstance(owned.stopped, TopicRecreated)]
 
     def parts(self) -> list[Part]:
         """How the lanes are, those included that are to be claimed again; called from any thread."""
@@ -198,8 +203,10 @@ class Lanes:
         """Own the lane, or try again later; partitions that are not `at_hand` may have been read past the lane's fence."""
         self.again.pop(number, None)
         try:
+            ids = self._ids()
             lane = self.store.claim(self.saga, number, self.count, self.participant)
-            stopped = self._refusal(lane)
+            learn(lane, ids)
+            stopped = self.recreated(lane, ids) or self._refusal(lane)
         except (StoreError, BrokerError) as error:
             if isinstance(error, StoreBusy) or (isinstance(error, BrokerError) and not error.retriable):
                 raise
@@ -208,9 +215,23 @@ class Lanes:
             self.refused[number] = str(error)
             return
         self.refused.pop(number, None)
+        if stopped is not None:
+            log.error("%s", stopped)
         self.owned[number] = Owned(lane, stopped)
         self.claimed.append(lane)
         self.rewound.update((twin, self._start(twin)) for twin in self.twins(number) if twin not in at_hand)
+
+    def recreated(self, lane: Lane, ids: Ids) -> TopicRecreated | None:
+        """Why the lane must not go on if its topics have these ids."""
+        if not (topics := changed(lane, ids)):
+            return None
+        return refusal(lane, topics)
+
+    def _ids(self) -> Ids:
+        """Those of the topics, asked once for all lanes that are claimed at about the same time."""
+        if self.clock.monotonic() >= self._ask_again:
+            self._asked, self._ask_again = self.broker.ids(self.topics), self.clock.monotonic() + CLAIM_PAUSE
+        return self._asked
 
     def _refusal(self, lane: Lane) -> LaneStopped | None:
         """Why the lane must not go on, if so."""
@@ -218,9 +239,7 @@ class Lanes:
             if not lane.clean or self._is_behind_the_group(lane):
                 self._refuse_a_store_behind(lane)
         except (StoreBehind, OffsetOutOfRange) as error:
-            stopped = LaneStopped(self.saga, lane.number, str(error))
-            log.error("%s", stopped)
-            return stopped
+            return LaneStopped(self.saga, lane.number, str(error))
         return None
 
     def _is_behind_the_group(self, lane: Lane) -> bool:

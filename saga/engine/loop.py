@@ -19,6 +19,7 @@ from saga.engine.health import Part
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import READ_AHEAD, Processor
 from saga.engine.pulse import Pulse
+from saga.engine.topics import Topics
 from saga.engine.watch import Watch
 from saga.errors import (
     BrokerError,
@@ -88,6 +89,7 @@ class Loop:
         saga, name = participant.saga.name, participant.name
         self.lanes = Lanes(saga, name, partitions, store=store, broker=broker, clock=self.clock, leaving=self._leave)
         self.unhandled = Unhandled(store, broker, self.clock, self.acks, self.deliveries, overdue=overdue)
+        self.topics = Topics(self.lanes, self.acks, self.relay, self.watch)
         self._consumer: Consumer | None = None
         self._told: dict[Partition, int] = {}
         self.lag: dict[int, int] = {}
@@ -150,6 +152,8 @@ class Loop:
         self.lanes.claim_due()
         if self.lanes.rewound:  # they come again, after those that were passed over
             records = [r for r in records if Partition(r.topic, r.partition) not in self.lanes.rewound]
+        for number in self.topics.look():
+            self.consumer.pause(self.lanes.twins(number))
         self._greet()
         for number, batch in self.lanes.split(records).items():
             self._process(self.lanes.owned[number], batch)
@@ -180,7 +184,7 @@ class Loop:
             if error.topic == self.acks.topic:
                 self._pass_over(error)
                 return
-            owned.stopped = LaneStopped(owned.lane.saga, owned.lane.number, str(error))
+            owned.stopped = self.topics.ask(owned.lane) or LaneStopped(owned.lane.saga, owned.lane.number, str(error))
             log.error("%s", owned.stopped)
             self.consumer.pause(self.lanes.twins(owned.lane.number))
 
@@ -197,7 +201,7 @@ class Loop:
         for lane in claimed:
             log.info("lane %s/%d is ours, epoch %d", lane.saga, lane.number, lane.epoch)
             self.relay.waiting.add(lane.number)
-            self.unhandled.begin(lane.number)
+            self.unhandled.begin(lane)
             owned = self.lanes.owned[lane.number]
             if owned.stopped is None:
                 self._guard(owned, partial(self._begin, lane))

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from saga.contracts.topics import saga_topics
+from saga.delivery.recreated import Ids
 from saga.engine.health import Part, State
 from saga.errors import BrokerError, LifecycleError, RegistryUnavailable, SagaError
 from saga.participant.participant import Participant
@@ -55,7 +56,10 @@ class Stock:
 
 
 class Watch:
-    """Looks at what one participant depends on; `away` says what did not answer, `stock` what the store said last."""
+    """Looks at what one participant depends on.
+
+    `away` says what did not answer, `stock` what the store said last, `ids` which topics they are that the broker has.
+    """
 
     def __init__(
         self, participant: Participant, store: Store | None, broker: Broker | None, registry: Registry | None = None
@@ -65,6 +69,7 @@ class Watch:
         self.away: dict[str, Away] = {}
         self.seen: dict[str, datetime] = {}
         self.stock = Stock()
+        self.ids: Ids = {}
         self._asking_store = Lock()
 
     def run(self, stopping: Flag) -> None:
@@ -133,6 +138,7 @@ class Watch:
         topics = self.broker.partitions(saga_topics(self.participant.saga.name))
         if missing := [topic for topic, count in topics.items() if count is None]:
             raise BrokerError(f"topic {', '.join(missing)} does not exist; run: saga topics apply")
+        self.ids = self.broker.ids([*topics])
 
     def _ask_registry(self) -> None:
         assert self.registry is not None

@@ -6,10 +6,12 @@ Every question to the cluster opens a client of its own, so one broker object se
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Unanswered
 from contextlib import contextmanager
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -29,6 +31,9 @@ from saga.transport.kafka_settings import READERS, KafkaSettings
 from saga.transport.port import Assignments, Partition, Record, out_of_range, unknown_topics
 
 _READ_BATCH = 500
+_UNTOLD = frozenset(
+    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
+)  # brokers that have no ids of topics, or do not tell everybody
 
 
 class KafkaBroker:
@@ -50,6 +55,15 @@ class KafkaBroker:
     def partitions(self, topics: Sequence[str]) -> dict[str, int | None]:
         with self._reader() as client:
             return {topic: self._count(client, topic) for topic in topics}
+
+    def ids(self, topics: Sequence[str]) -> dict[str, str | None]:
+        if self.settings.embedded or not topics:
+            return dict.fromkeys(topics)  # the mock cluster leaves that question unanswered
+        admin = opened(AdminClient, self.settings.admin())
+        limit = self.settings.timeout
+        with translated("cannot ask for the ids of topics"):
+            asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=limit)
+        return {topic: _id(topic, answer, limit) for topic, answer in asked.items()}
 
     def create(self, topics: Sequence[str], partitions: int, config: Mapping[str, str]) -> None:
         """Create topics that do not exist, with the cluster's own replication factor; raises BrokerError."""
@@ -148,6 +162,18 @@ class KafkaBroker:
             yield client
         finally:
             client.close()
+
+
+def _id(topic: str, answer: Future[Any], limit: float) -> str | None:
+    try:
+        id = answer.result(limit + 1).topic_id
+    except KafkaException as error:
+        if error.args[0].code() in UNKNOWN_TOPIC or error.args[0].code() in _UNTOLD:
+            return None
+        raise broker_error(error.args[0], f"cannot ask for the id of topic {topic}") from error
+    except Unanswered as silence:
+        raise BrokerError(f"no answer to what the id of topic {topic} is within {limit} s", retriable=True) from silence
+    return str(id) if id is not None and id.get_most_significant_bits() else None  # zero is none, and the first are reserved
 
 
 def _reached(message: Message, span: range) -> bool:

@@ -30,6 +30,7 @@ class MemoryBroker:
         self.logs: dict[Partition, list[Record]] = {}
         self.begins: dict[Partition, int] = defaultdict(int)
         self._counts: dict[str, int] = {}
+        self._made: dict[str, int] = defaultdict(int)
         self._groups: dict[str, _Group] = {}
         self.create(list(topics), partitions, {})
 
@@ -45,6 +46,20 @@ class MemoryBroker:
 
     def partitions(self, topics: Sequence[str]) -> dict[str, int | None]:
         return {topic: self._counts.get(topic) for topic in topics}
+
+    def ids(self, topics: Sequence[str]) -> dict[str, str | None]:
+        return {topic: f"{topic}#{self._made[topic]}" if topic in self._counts else None for topic in topics}
+
+    def recreate(self, topic: str) -> None:
+        """Delete a topic with all its records and what groups told about it, and make it again."""
+        with self.changed:
+            self._made[topic] += 1
+            for partition in (p for p in self.logs if p.topic == topic):
+                self.logs[partition] = []
+                self.begins.pop(partition, None)
+                for told in self.offsets.values():
+                    told.pop(partition, None)
+            self.changed.notify_all()
 
     def create(self, topics: Sequence[str], partitions: int, config: Mapping[str, str]) -> None:
         if partitions < 1:

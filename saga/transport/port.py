@@ -129,6 +129,13 @@ class Broker(Protocol):
         """Topic to partition count, None for a topic that does not exist. Raises BrokerError when no broker answers."""
         ...
 
+    def ids(self, topics: Sequence[str]) -> dict[str, str | None]:
+        """Topic to what tells it from another one of its name; None where this broker knows no such thing, or no such topic.
+
+        Raises BrokerError when no broker answers.
+        """
+        ...
+
     def create(self, topics: Sequence[str], partitions: int, config: Mapping[str, str]) -> None:
         """Create topics that do not exist."""
         ...

@@ -181,6 +181,51 @@ def test_a_lane_behind_the_end_of_its_topic_begins_anew(saga: Commands, broker: 
     assert (orders.lanes()[0].offsets, orders.lanes()[0].gaps) == ({PLACE.topic: 0}, {PLACE.topic: []})
 
 
+def on_topics(store: SqliteStore, broker: MemoryBroker) -> None:
+    """Lane 0 has come to offset 2 of a topic that it knows, and heard of others."""
+    told = {"stock": {PLACE.topic: {"spans": [[0, 5]]}, "checkout.compensations": {"spans": [[0, 1]]}}}
+    acks = {"participant": "orders", "told": told, "topics": broker.ids([PLACE.topic])}
+    advance(store, offsets={PLACE.topic: 2, "checkout.compensations": 1}, gaps={PLACE.topic: [(0, 1)]}, acks=acks)
+
+
+def test_lanes_begin_anew_on_a_topic_that_was_made_again(
+    saga: Commands, broker: MemoryBroker, orders: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    on_topics(orders, broker)
+    broker.recreate(PLACE.topic)
+    listed = saga("lanes", "list", **HERE)
+    trial = saga("lanes", "reset", "checkout", "--reason", "r", "--dry-run", "--json", **HERE)
+    before = orders.lanes()[0]
+
+    said = saga("lanes", "reset", "checkout", "--reason", "somebody cleaned up", "--by", "alice", **HERE)
+
+    [lane] = orders.lanes()
+    assert "checkout.events was made again: saga lanes reset" in listed.out
+    assert trial.json["lanes"] == [{"lane": 0, "topics": [PLACE.topic], "sent_again": 1}]
+    assert before.offsets[PLACE.topic] == 2
+    assert said.out == "checkout/0 begins anew on checkout.events, and sends 1 events again\n"
+    assert (lane.offsets, lane.gaps, lane.clean) == ({"checkout.compensations": 1}, {}, True)
+    assert lane.acks["told"] == {"stock": {"checkout.compensations": {"spans": [[0, 1]]}}}
+    assert lane.acks["topics"] == broker.ids([PLACE.topic])
+    assert [(row.workflow_id, row.offset) for row in orders.outstanding(datetime.now(UTC), 9)] == [("w1", None), ("w2", None)]
+    assert "reset of checkout on checkout.events, by alice: somebody cleaned up" in caplog.text
+    assert saga("lanes", "list", "--json", **HERE).json["lanes"][0]["recreated"] == []
+
+
+def test_lanes_on_the_topics_that_are_there_are_not_reset_unless_a_topic_is_named(
+    saga: Commands, broker: MemoryBroker, orders: SqliteStore
+) -> None:
+    on_topics(orders, broker)
+
+    refused = saga("lanes", "reset", "checkout", "--reason", "r", **HERE)
+    named = saga("lanes", "reset", "checkout", "--reason", "r", "--topic", PLACE.topic, **HERE)
+
+    assert refused.code == 1
+    assert "name one: --topic checkout.events" in refused.err
+    assert named.code == 0
+    assert orders.lanes()[0].offsets == {"checkout.compensations": 1}
+
+
 @pytest.mark.parametrize(("lane", "why"), [("0", "nothing keeps it there"), ("7", "there is no lane checkout/7")])
 def test_a_lane_that_nothing_keeps_is_not_skipped(
     saga: Commands, broker: MemoryBroker, orders: SqliteStore, lane: str, why: str

@@ -1,9 +1,9 @@
-"""`saga lanes`: how the lanes of one database stand, and letting one go on from where its topics still have records."""
+"""`saga lanes`: how the lanes of one database stand, and letting them go on where records, or whole topics, were deleted."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,8 @@ import typer
 
 from saga import assembly
 from saga.cli import arguments, output
-from saga.contracts.topics import acks_topic
+from saga.contracts.topics import acks_topic, events_topic, fact_topics
+from saga.delivery.recreated import Ids, begin_anew, changed, recorded, unhandled
 from saga.errors import Refused
 from saga.settings import Settings
 from saga.store.port import Lane
@@ -47,12 +48,13 @@ def list_lanes(
         store.close()
     cluster = assembly.broker(settings) if settings.broker else None
     adrift = {(lane.saga, lane.number): _adrift(lane, _spans(cluster, lane)) if cluster else {} for lane in found}
+    ids = cluster.ids(sorted({topic for lane in found for topic in recorded(lane)})) if cluster else {}
     if as_json:
-        rows = [_data(lane, adrift[lane.saga, lane.number]) for lane in found]
+        rows = [{**_data(lane, adrift[lane.saga, lane.number]), "recreated": changed(lane, ids)} for lane in found]
         output.json({"database": assembly.database_name(settings), "lanes": rows})
     elif found:
         headers = ["lane", "epoch", "batch", "left clean", "offsets", "skipped", "trouble"]
-        output.table(headers, [_row(lane, adrift[lane.saga, lane.number]) for lane in found])
+        output.table(headers, [_row(lane, adrift[lane.saga, lane.number], changed(lane, ids)) for lane in found])
     else:
         output.progress(f"no lane has been owned in {assembly.database_name(settings)}; run a worker of this participant")
 
@@ -98,12 +100,68 @@ def skip(
         output.line(f"{topic}/{number} {would} on from {first}, after {offset}; a worker takes it up within seconds")
 
 
+@lanes.command()
+def reset(
+    saga: Annotated[str, typer.Argument(metavar="SAGA", help="The saga's name.")],
+    reason: arguments.Reason,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option("--topic", metavar="NAME", help="This topic was made again, whatever its id says; repeatable."),
+    ] = None,
+    by: arguments.By = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")] = False,
+    database: arguments.DatabaseUrl = None,
+    broker: arguments.BrokerServers = None,
+    as_json: output.AsJson = False,
+) -> None:
+    """Let all lanes of a database begin anew on topics that were deleted and made again.
+
+    They read those from the beginning, and send again what not everybody has acknowledged on their predecessors. What was taken
+    in already is known, and changes nothing. To be said in the database of each participant.
+    """
+    settings = Settings.load(database=database, broker=broker)
+    store, cluster = assembly.store(settings), assembly.broker(settings)
+    try:
+        ids = cluster.ids(fact_topics(saga))
+        found = {lane.number: (lane, _others(lane, ids, topic or [])) for lane in store.lanes() if lane.saga == saga}
+        found = {number: (lane, topics) for number, (lane, topics) in found.items() if topics}
+        if not found:
+            raise Refused(
+                f"the lanes of {saga} in {assembly.database_name(settings)} are on the topics that are there. If you know "
+                f"better, name one: --topic {events_topic(saga)}. See: saga lanes list"
+            )
+        again = {n: sum(map(len, unhandled(store, lane, topics))) for n, (lane, topics) in found.items()}
+        for lane, topics in found.values() if not dry_run else ():
+            begin_anew(store, lane, _partitions(store, saga), topics, ids)
+    finally:
+        store.close()
+    if not dry_run:
+        names = sorted({name for _, topics in found.values() for name in topics})
+        log.warning("reset of %s on %s, by %s: %s", saga, ", ".join(names), arguments.person(by), reason)
+    if as_json:
+        rows = [{"lane": number, "topics": topics, "sent_again": again[number]} for number, (_, topics) in found.items()]
+        output.json({"database": assembly.database_name(settings), "saga": saga, "dry_run": dry_run, "lanes": rows})
+        return
+    for number, (_, topics) in found.items():
+        would = "would begin" if dry_run else "begins"
+        output.line(f"{saga}/{number} {would} anew on {' and '.join(topics)}, and sends {again[number]} events again")
+
+
+def _others(lane: Lane, ids: Ids, named: Sequence[str]) -> list[str]:
+    """The topics on which it has to begin anew."""
+    return sorted({*changed(lane, ids), *(topic for topic in named if topic in lane.offsets)})
+
+
+def _partitions(store: SqliteStore | PostgresStore, saga: str) -> int:
+    with store.unit() as unit:
+        partitions = unit.partitions(saga)
+    assert partitions is not None
+    return partitions
+
+
 def _skip(store: SqliteStore | PostgresStore, lane: Lane, found: Mapping[str, tuple[int, int]]) -> None:
     """As the lane's owner for a moment, which its worker notices."""
-    with store.unit() as unit:
-        partitions = unit.partitions(lane.saga)
-    assert partitions is not None
-    owned = store.claim(lane.saga, lane.number, partitions)
+    owned = store.claim(lane.saga, lane.number, _partitions(store, lane.saga))
     offsets, gaps = dict(owned.offsets), dict(owned.gaps)
     for topic, (offset, first) in found.items():
         offsets[topic] = first
@@ -143,10 +201,13 @@ def _data(lane: Lane, adrift: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
     }
 
 
-def _row(lane: Lane, adrift: Mapping[str, tuple[int, int]]) -> list[str]:
+def _row(lane: Lane, adrift: Mapping[str, tuple[int, int]], recreated: Sequence[str]) -> list[str]:
     offsets = ", ".join(f"{topic.rpartition('.')[2]} {offset}" for topic, offset in lane.offsets.items())
     skipped = sum(end - begin for spans in lane.gaps.values() for begin, end in spans)
-    trouble = [f"{topic}@{offset} is gone, the first is {first}: saga lanes skip" for topic, (offset, first) in adrift.items()]
+    trouble = [f"{topic} was made again: saga lanes reset" for topic in recreated]
+    for topic, (offset, first) in adrift.items():
+        if topic not in recreated:
+            trouble.append(f"{topic}@{offset} is gone, the first is {first}: saga lanes skip")
     clean = "yes" if lane.clean else "no, or it is owned"
     return [
         f"{lane.saga}/{lane.number}",
