@@ -8,7 +8,6 @@ from typing import NamedTuple
 import pytest
 
 from saga import Retry
-from saga.contracts.message import from_headers
 from saga.testing.harness import Harness
 from tests.seeds import seeds
 from tests.travel import Script, TripBooked, effects, harness
@@ -18,10 +17,10 @@ HOPELESS = 1000
 
 
 class Life(NamedTuple):
-    """What became of all workflows: how each stands at each participant, what was said in which order, what was done."""
+    """What became of all workflows: how each stands at each participant, headers and bytes of all records, what was done."""
 
     ends: dict[tuple[str, str], str]
-    facts: dict[str, list[tuple[str, str, int]]]
+    facts: dict[str, list[tuple[list[tuple[str, bytes | None]], bytes | None]]]
     effects: list[tuple[str, str, str]]
 
 
@@ -68,11 +67,10 @@ def _burst(fleet: Harness, dice: random.Random, begun: int) -> int:
 def _life(fleet: Harness) -> Life:
     ids = [f"w{number}" for number in range(TRIPS)]
     known = {(name, id): fleet.workflow(name, id) for name in fleet.stores for id in ids}
-    facts: dict[str, list[tuple[str, str, int]]] = {id: [] for id in ids}
+    facts: dict[str, list[tuple[list[tuple[str, bytes | None]], bytes | None]]] = {id: [] for id in ids}
     for log in fleet.facts():
         for record in log:
-            message = from_headers(dict(record.headers), record.value or b"")
-            facts[message.workflow_id].append((message.kind.source, message.id, message.sequence))
+            facts[(record.key or b"").decode()].append((sorted(record.headers), record.value))
     return Life(
         ends={about: str(workflow.status) for about, workflow in known.items() if workflow},
         facts={id: sorted(told) for id, told in facts.items()},

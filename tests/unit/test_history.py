@@ -20,6 +20,7 @@ from saga.testing.history import check_histories, replay_histories
 from tests.histories import history, lived, records
 from tests.travel import CREATE_EFFECTS, FlightBooked, HotelBooked, Script, TripBooked, fleet, harness
 from tests.travel import saga as travel
+from tests.vectorised import vectorise
 
 
 def tables(tx: Transaction) -> None:
@@ -54,6 +55,13 @@ def test_code_that_has_not_changed_does_what_it_did(file: Path, name: str) -> No
     assert found.differences == []
     assert {*found.same, *found.left_out} == {"smooth", "full", "poor", "open"}
     assert all(reason == f"{name} had no part in it" for reason in found.left_out.values())
+
+
+@pytest.mark.parametrize("name", ["agency", "hotels", "bank"])
+def test_a_step_that_was_vectorised_since_does_what_it_did(file: Path, name: str) -> None:
+    [vectorised] = vectorise([participant(name)])
+
+    assert check_histories(vectorised, file, prepare=tables).same
 
 
 def test_it_does_not_matter_when_it_was_recorded(tmp_path: Path) -> None:

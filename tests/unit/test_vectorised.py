@@ -13,6 +13,7 @@ from saga.participant.fit import misfits
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.port import Fence
 from saga.testing.harness import Harness
+from saga.transport.port import Partition
 from tests.travel import (
     CREATE_EFFECTS,
     Away,
@@ -281,6 +282,25 @@ def test_a_dependency_that_is_away_has_all_of_the_call_wait_and_nobody_is_search
         assert {(fence.attempt, fence.error) for fence in fences} == {(0, "waits for desk: Away: no answer")}
         assert all(fence.due is not None for fence in fences)
         assert ends(running) == completed()
+
+
+def test_who_met_a_dependency_that_is_away_is_known_whatever_comes_behind_it_in_the_unit() -> None:
+    away = [False]
+
+    def book(booked: list[TripBooked]) -> list[HotelBooked | HotelFull]:
+        if away[0]:
+            raise Away("no answer")
+        return every_room(booked)
+
+    with travelling(Hotels(book)) as running:
+        away[0] = True
+        running.start(TripBooked(trip="late"), workflow_id="late")
+        running.turn("agency")
+        log = running.broker.logs[Partition("travel.events", 0)]
+        log.append(log[0]._replace(offset=len(log)))
+        running.turn("hotels")
+
+        assert hotel_of(running, "late").error == "waits for desk: Away: no answer"
 
 
 def test_while_a_breaker_is_open_the_handler_is_not_called() -> None:
