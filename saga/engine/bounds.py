@@ -5,6 +5,9 @@ Nothing is dropped: what is not taken in waits on the topics. What is parked is 
 
 from __future__ import annotations
 
+from saga.participant.participant import Participant
+from saga.store.port import Unit
+
 RESUME_BELOW = 0.9
 
 
@@ -13,6 +16,16 @@ class Bounds:
 
     def __init__(self) -> None:
         self.full: str | None = None
+
+    def look(self, unit: Unit, participant: Participant) -> bool:
+        """As `measure`, of what the store holds for a participant."""
+        saga, most_unpublished, most_parked = participant.saga.name, participant.max_backlog, participant.max_parked
+        return self.measure(
+            unpublished=unit.backlog(saga, most_unpublished + 1),
+            most_unpublished=most_unpublished,
+            parked=unit.count_parked(saga, most_parked + 1),
+            most_parked=most_parked,
+        )
 
     def measure(self, *, unpublished: int, most_unpublished: int, parked: int, most_parked: int) -> bool:
         """Compare what waits with what may; answers whether it became full, or is so no more."""

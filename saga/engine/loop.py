@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from threading import Event as Flag
@@ -18,6 +18,7 @@ from saga.engine.bounds import Bounds
 from saga.engine.health import Part
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import READ_AHEAD, Processor
+from saga.engine.progress import caught_up, lag
 from saga.engine.pulse import Pulse
 from saga.engine.topics import Topics
 from saga.engine.watch import Watch
@@ -148,6 +149,7 @@ class Loop:
         """
         self.pulse.beat()
         full, records = self.lanes.full, self._poll()
+        self._settle(all=not records)
         self.lanes.let_go()
         self.lanes.claim_due()
         if self.lanes.rewound:  # they come again, after those that were passed over
@@ -161,13 +163,13 @@ class Loop:
         self._publish(quiet=not any(record.topic != self.acks.topic for record in records))
         self._tell_offsets()
         self._wake()
-        moving = bool(records or self.relay.waiting or self.unhandled.trials)
+        moving = bool(records or self.processor.departed or self.relay.waiting or self.unhandled.trials)
         return moving or not self.relay.idle or full != self.lanes.full
 
     def _poll(self) -> list[Record]:
         self.lanes.check_splits()
         try:
-            return self.consumer.poll(READ_AHEAD * self.batch, self.idle_wait)
+            return self.consumer.poll(READ_AHEAD * self.batch, 0 if self.processor.departed else self.idle_wait)
         except OffsetOutOfRange as error:
             self._stop(error)
             return []
@@ -224,6 +226,15 @@ class Loop:
         if facts:
             self._guard(owned, partial(self.processor.process, owned.lane, facts))
 
+    def _settle(self, *, all: bool = True) -> None:
+        """Wait for transactions that are under way, if `all`; nothing follows from those of lanes that are ours no more."""
+        for flight in [*self.processor.departed.values()]:
+            owned = self.lanes.owned.get(flight.lane.number)
+            if owned is None or owned.lane is not flight.lane:
+                self.processor.forget(flight.lane)
+            elif all:
+                self._guard(owned, partial(self.processor.settle, owned.lane))
+
     def _guard(self, owned: Owned, work: Callable[[], None]) -> None:
         """Keep one lane's trouble from the others: it stops, is let go, or rests and begins again at its fence."""
         lane = owned.lane
@@ -258,8 +269,10 @@ class Loop:
 
     def _watch_the_clock(self) -> None:
         """Try those parked workflows again whose time has come, and see to timeouts that have passed."""
-        lanes = [n for n, owned in self.lanes.owned.items() if not owned.at_rest]
-        if not lanes or self.clock.monotonic() < self._look_again:
+        if self.clock.monotonic() < self._look_again:
+            return
+        self._settle()
+        if not (lanes := [n for n, owned in self.lanes.owned.items() if not owned.at_rest]):
             return
         self._look_again = self.clock.monotonic() + self.due_every
         saga, now = self.participant.saga, self.clock.now()
@@ -272,7 +285,7 @@ class Loop:
                     self.acks.release(self.lanes.owned[number].lane, unit)
                 full = self._measure(unit)
                 recalled = unit.recalled(saga.name, lanes, self.participant.versions.numbers, 1)
-            late = self._caught_up({lane for lane, _ in expired})
+            late = caught_up(self.consumer, self.lanes, {lane for lane, _ in expired})
         except (StoreError, BrokerError) as error:
             log.warning("what is due cannot be looked up (%s); trying again", error)
             return
@@ -289,20 +302,8 @@ class Loop:
         if self.clock.monotonic() < self._count_again:
             return None
         self._count_again = self.clock.monotonic() + COUNT_AMONG * self.due_every
-        self.lag = {number: self._behind(owned.lane) for number, owned in self.lanes.owned.items()}
-        saga, participant = self.participant.saga.name, self.participant
-        changed = self._bounds.measure(
-            unpublished=unit.backlog(saga, participant.max_backlog + 1),
-            most_unpublished=participant.max_backlog,
-            parked=unit.count_parked(saga, participant.max_parked + 1),
-            most_parked=participant.max_parked,
-        )
-        return self._bounds if changed else None
-
-    def _behind(self, lane: Lane) -> int:
-        """How many records of the lane's topics are not in the store, as far as fetches told."""
-        ends = self.consumer.ends_seen(self.lanes.sources(lane.number))
-        return sum(max(0, end - lane.offsets.get(source.topic, 0)) for source, end in ends.items())
+        self.lag = lag(self.consumer, self.lanes)
+        return self._bounds if self._bounds.look(unit, self.participant) else None
 
     def _regulate(self, bounds: Bounds) -> None:
         """Take no more facts in while too much waits; polling, publishing, acknowledgments and due retries go on."""
@@ -327,15 +328,6 @@ class Loop:
                     break
                 self._guard(owned, partial(work, owned.lane, ids[begin : begin + DUE_AT_ONCE]))
 
-    def _caught_up(self, numbers: Iterable[int]) -> set[int]:
-        """Lanes on which nothing older than now is waiting: what would have come in time must not be found too late."""
-        caught_up = set()
-        for number in numbers:
-            offsets, ends = self.lanes.owned[number].lane.offsets, self.consumer.ends(self.lanes.sources(number))
-            if all(offsets.get(source.topic, 0) >= end for source, end in ends.items()):
-                caught_up.add(number)
-        return caught_up
-
     def _publish(self, *, quiet: bool) -> None:
         if self.clock.monotonic() < self._publish_again:
             return
@@ -343,6 +335,8 @@ class Loop:
             self.relay.collect(self.lanes.owned)
             if self.store.woken():
                 self.relay.waiting.update(self.lanes.owned)
+            if self.relay.waiting:
+                self._settle()
             self.relay.scan(self.lanes.running())
             self._acknowledge()
             self.unhandled.sweep(self.lanes.at_work(), self.consumer.ends)
@@ -386,6 +380,8 @@ class Loop:
 
     def _leave(self, lanes: Sequence[Lane]) -> None:
         """Called from a rebalance or at the end: nothing of these lanes may be left on its way."""
+        for lane in lanes:
+            self.processor.settle(lane)
         self._acknowledge()
         self.relay.flush(FLUSH_PATIENCE)
         self._acknowledge()

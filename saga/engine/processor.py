@@ -7,14 +7,15 @@ together or not at all. If a batch fails it is split, where a handler raised or 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from saga.clock import Clock
-from saga.contracts.acknowledged import Reason
-from saga.delivery.acks import Acks, Remark
+from saga.delivery.acks import Acks
 from saga.delivery.relay import Relay
-from saga.errors import CommitUnknown, StatementFailed, StoreConflict
+from saga.engine.flight import Flight, after, incoming_of, parts
+from saga.errors import CommitUnknown, StatementFailed, StoreConflict, StoreError
 from saga.failpoints import Failpoint, failpoint
 from saga.handling.breakers import Breakers
 from saga.handling.external import QUICK_PAUSE, Externals, Intent
@@ -30,7 +31,6 @@ from saga.participant.escalation import parked_of
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
 from saga.store.dead_letter import DeadLetter, Place
-from saga.store.dead_letter import Reason as Unreadable
 from saga.store.port import Lane, Store, Unit
 from saga.transport.port import Record
 
@@ -45,7 +45,7 @@ class Processor:
     """Processes the lanes of one participant; belongs to one thread.
 
     `partitions` is the count of the saga's topics, `batch` bounds the messages of one transaction, `chance` draws from [0, 1)
-    for the jitter of retries.
+    for the jitter of retries. `departed` holds, by lane, the transactions whose commit is not known yet, one for each at most.
     """
 
     def __init__(
@@ -68,10 +68,11 @@ class Processor:
         self.externals = Externals(self.versions.name, self.invocation, breakers, tracer, clock, chance)
         self.intake = Intake(self.versions, participant.name, partitions)
         self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, tracer, chance)
+        self.departed: dict[int, Flight] = {}
         self._cautions: dict[int, Caution] = {}
 
     def process(self, lane: Lane, records: Sequence[Record]) -> None:
-        """Take the records in, in order; `lane` is advanced as transactions commit.
+        """Take the records in, in order; `lane` is advanced as transactions commit, the last of which `settle` waits for.
 
         A handler that fails parks its workflow, a record that cannot be read becomes a dead letter. Raises LaneFenced,
         StoreError.
@@ -84,14 +85,17 @@ class Processor:
             self._take_in(lane, self.intake.again(lane, letters, self.clock.now()))
 
     def _recalled(self, lane: Lane) -> list[DeadLetter]:
+        self.settle(lane)
         with self.store.unit() as unit:
             return unit.recalled(self.versions.name, [lane.number], self.versions.numbers, self.batch)
 
     def _take_in(self, lane: Lane, items: Sequence[Incoming]) -> None:
+        self.settle(lane)
         if (caution := self._caution(lane)) is not None:
             items = self._take_in_singly(lane, items, caution)
-        for part in self._parts(items):
-            self._carry_on(lane, self._commit(lane, part))
+        for part in parts(items, self.batch):
+            self.settle(lane)
+            self._carry_on(lane, self._commit(lane, part, departing=True))
 
     def _take_in_singly(self, lane: Lane, items: Sequence[Incoming], caution: Caution) -> Sequence[Incoming]:
         """Each message alone, of which the last process may have died; answers what is left and has nothing of them in it."""
@@ -100,7 +104,7 @@ class Processor:
             if item.message is None or not caution.holds(item.record.topic):
                 ordinary.append(item)
             else:
-                for part in self._parts(ordinary):
+                for part in parts(ordinary, self.batch):
                     self._carry_on(lane, self._commit(lane, part))
                 ordinary = []
                 self._try(lane, caution, item)
@@ -146,6 +150,7 @@ class Processor:
 
     def resume(self, lane: Lane) -> None:
         """Acknowledge what was taken in; ask again, with the same idempotency keys, what the last owner left in the air."""
+        self.settle(lane)
         with self.store.unit() as unit:
             self.acks.begin(lane, unit)
             ledger = self._ledger(unit)
@@ -164,6 +169,7 @@ class Processor:
 
     def note(self, lane: Lane) -> None:
         """Keep what was heard of acknowledgments, and write what is due."""
+        self.settle(lane)
         self._persist(lane, [])
 
     @property
@@ -179,18 +185,6 @@ class Processor:
         self.externals.close()
         self.invocation.close()
 
-    def _parts(self, items: Sequence[Incoming]) -> Iterator[Sequence[Incoming]]:
-        """Parts with at most a batch of messages each; records that concern others weigh nothing."""
-        begin = weight = 0
-        for end, item in enumerate(items):
-            if item.message is not None or item.letter is not None:
-                if weight == self.batch:
-                    yield items[begin:end]
-                    begin, weight = end, 0
-                weight += 1
-        if items:
-            yield items[begin:]
-
     def retry(self, lane: Lane, workflow_ids: Sequence[str]) -> None:
         """Try parked workflows again whose time has come."""
         self._see_to(lane, [Resume(id) for id in workflow_ids])
@@ -200,6 +194,7 @@ class Processor:
         self._see_to(lane, [Late(id) for id in workflow_ids])
 
     def _see_to(self, lane: Lane, items: Sequence[Resume] | Sequence[Late]) -> None:
+        self.settle(lane)
         if (caution := self._caution(lane)) is None:
             self._carry_on(lane, self._commit(lane, items))
         else:
@@ -209,6 +204,7 @@ class Processor:
     def _carry_on(self, lane: Lane, intents: list[Intent]) -> None:
         """Call the world for committed intents and commit its answers, until nothing is in the air."""
         while intents:
+            self.settle(lane)
             answers, failures = self.externals.carry_out(intents)
             intents = self._commit(lane, answers) if answers else []
             waiting = [Setback(failure, failure.tried) for failure in failures if failure.dependency is not None]
@@ -217,12 +213,12 @@ class Processor:
                 if failure.dependency is None:
                     intents += self._park(lane, Setback(failure, failure.tried + 1))
 
-    def _commit(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
-        """Commit the items together, or, if one of them fails, in parts."""
+    def _commit(self, lane: Lane, items: Sequence[Item], *, departing: bool = False) -> list[Intent]:
+        """Commit the items together, or, if one of them fails, in parts; the last part may be left under way."""
         intents: list[Intent] = []
         while items:
             try:
-                return intents + self._persist(lane, items)
+                return intents + self._persist(lane, items, departing=departing)
             except HandlerFailure as failure:
                 if failure.dependency is None and len(items) == 1:
                     return intents + self._retry(lane, items[0], failure)
@@ -282,34 +278,26 @@ class Processor:
                 another = Setback(failure, failure.spent(failure.tried + 1))
                 setback = replace(setback, others=(*setback.others, another))
 
-    def _persist(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
+    def _persist(self, lane: Lane, items: Sequence[Item], *, departing: bool = False) -> list[Intent]:
         """One unit, done again whole if it got into another transaction's way."""
         for attempt in range(1, CONFLICT_ATTEMPTS):
             try:
                 with self.tracer.unit(self.participant.name, lane, len(items)):
-                    return self._unit(lane, items)
+                    return self._unit(lane, items, departing=departing)
             except StoreConflict as conflict:
                 log.info("lane %s/%d: %s; trying again", lane.saga, lane.number, conflict)
                 self.clock.sleep(self.chance() * CONFLICT_PAUSE * attempt)
         return self._unit(lane, items)
 
-    def _unit(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
-        """One transaction; the lane's own row is its last statement, so a fenced owner commits nothing."""
-        offsets, gaps = _after(lane, items)
+    def _unit(self, lane: Lane, items: Sequence[Item], *, departing: bool = False) -> list[Intent]:
+        """One transaction, whose COMMIT may be left under way if it is `departing` and calls nobody."""
+        assert lane.number not in self.departed, f"lane {lane.number} has a transaction under way"
+        offsets, gaps = after(lane, items)
         ahead = replace(lane, batch=lane.batch + 1, offsets=offsets, acks=self.acks.keep(lane), gaps=gaps)
-        due = self.relay.settle()
         self.handling.latest, self.handling.remarks, self.handling.letters = None, [], []
+        flight = Flight(lane, items, ahead, self.handling.remarks, self.handling.letters)
         try:
-            with self.store.unit(eager=len(items) == 1) as unit:
-                ledger = self._ledger(unit)
-                ledger.load({id for item in items if (id := workflow_of(item)) is not None})
-                unpublished = {id: set(w.unpublished) for id, w in ledger.workflows.items() if w.unpublished}
-                intents = self.handling.apply(ledger, lane, items)
-                ledger.write()
-                self._sort_letters(unit, lane, items)
-                due.write(unit)
-                unit.advance(ahead)
-                failpoint(Failpoint.UNIT_INSIDE)
+            self._write(flight, departing=departing and len(items) > 1)
         except CommitUnknown:
             if not self.store.committed(ahead):
                 raise
@@ -317,16 +305,75 @@ class Processor:
             if len(items) > 1 or (blamed := self.handling.blame(failed)) is None:
                 raise
             raise blamed from failed
+        if flight.unit.under_way:
+            self.departed[lane.number] = flight
+        else:
+            self._finish(flight)
+        return flight.intents
+
+    def _write(self, flight: Flight, *, departing: bool) -> None:
+        """All of it; the lane's own row is the last statement, so a fenced owner commits nothing."""
+        lane, items = flight.lane, flight.items
+        with self.store.unit(eager=len(items) == 1) as unit:
+            flight.unit, flight.ledger = unit, (ledger := self._ledger(unit))
+            ledger.load({id for item in items if (id := workflow_of(item)) is not None})
+            flight.unpublished = {id: set(w.unpublished) for id, w in ledger.workflows.items() if w.unpublished}
+            flight.intents = self.handling.apply(ledger, lane, items)
+            ledger.write()
+            self._sort_letters(unit, lane, items)
+            self._land()  # what it noted of deliveries is not to be noted again
+            flight.due = self.relay.settle()
+            flight.due.write(unit)
+            unit.advance(flight.ahead)
+            failpoint(Failpoint.UNIT_INSIDE)
+            if departing and not flight.intents:
+                unit.depart()
+
+    def _land(self) -> None:
+        """Wait for what departed before; where it failed, `settle` will see to it."""
+        for flight in [flight for flight in self.departed.values() if flight.unit.under_way]:
+            try:
+                flight.unit.arrive()
+            except StoreError as error:
+                flight.failed = error
+            else:
+                del self.departed[flight.lane.number]
+                self._finish(flight)
+
+    def settle(self, lane: Lane) -> None:
+        """Wait for what departed for this lane. It is done again, whole, if others were in its way or a statement failed."""
+        if (flight := self.departed.pop(lane.number, None)) is None:
+            return
+        try:
+            if flight.failed is not None:
+                raise flight.failed
+            flight.unit.arrive()
+        except CommitUnknown:
+            if not self.store.committed(flight.ahead):
+                raise
+        except (StoreConflict, StatementFailed) as failed:
+            log.info("lane %s/%d: %s; trying again", lane.saga, lane.number, failed)
+            self._carry_on(lane, self._commit(lane, flight.items))
+            return
+        self._finish(flight)
+
+    def forget(self, lane: Lane) -> None:
+        """The lane is another owner's: what departed for it may arrive, and nothing follows from it."""
+        flight = self.departed.pop(lane.number)
+        with suppress(StoreError):
+            flight.unit.arrive()
+            self.relay.settled(flight.due)
+
+    def _finish(self, flight: Flight) -> None:
+        """What follows from a commit."""
         failpoint(Failpoint.UNIT_COMMITTED)
+        lane, ahead = flight.lane, flight.ahead
         before, lane.batch, lane.offsets, lane.gaps = lane.offsets, ahead.batch, ahead.offsets, ahead.gaps
-        unhandled = [(r.topic, r.offset) for r in ledger.suspended] + _queued(self.handling.letters)
-        parked = [Remark(topic, offset, Reason.PARKED) for topic, offset in unhandled]
         self.acks.kept(lane, ahead.acks)
-        self.acks.took_in(lane, before, [*self.handling.remarks, *parked])
-        self.relay.settled(due)
-        self.relay.publish(lane, ledger.outbox, unpublished)
-        self._escalate(ledger)
-        return intents
+        self.acks.took_in(lane, before, flight.told)
+        self.relay.settled(flight.due)
+        self.relay.publish(lane, flight.ledger.outbox, flight.unpublished)
+        self._escalate(flight.ledger)
 
     def _escalate(self, ledger: Ledger) -> None:
         if self.participant.escalation:
@@ -335,7 +382,7 @@ class Processor:
 
     def _sort_letters(self, unit: Unit, lane: Lane, items: Sequence[Item]) -> None:
         """Keep what cannot be taken in, and forget what was taken back, in the transaction that does the rest."""
-        back = [i.record for i in map(_incoming_of, items) if i is not None and i.again]
+        back = [i.record for i in map(incoming_of, items) if i is not None and i.again]
         if back:
             unit.exhume([Place(lane.saga, record.topic, record.partition, record.offset) for record in back])
         if self.handling.letters:
@@ -347,27 +394,3 @@ class Processor:
 
 def _setback(failure: HandlerFailure, attempt: int, item: Item) -> Setback:
     return Setback(failure, attempt, item if isinstance(item, Incoming) else None)
-
-
-def _after(lane: Lane, items: Sequence[Item]) -> tuple[dict[str, int], dict[str, list[tuple[int, int]]]]:
-    """Offsets and gaps behind the items; what a lane that is new to a topic finds gone is a gap for good."""
-    offsets, gaps = dict(lane.offsets), lane.gaps
-    for incoming in map(_incoming_of, items):
-        if incoming is not None and not incoming.again:
-            topic, offset = incoming.record.topic, incoming.record.offset
-            if topic not in offsets and offset > 0:
-                gaps = {**gaps, topic: [(0, offset)]}
-            offsets[topic] = offset + 1
-    return offsets, gaps
-
-
-def _incoming_of(item: Item) -> Incoming | None:
-    inner = item.item if isinstance(item, Suspect) else item
-    found = inner.incoming if isinstance(inner, Setback) else inner
-    return found if isinstance(found, Incoming) else None
-
-
-def _queued(letters: Sequence[DeadLetter]) -> list[tuple[str, int]]:
-    """What waits for a participant that knows its version: it is not handled."""
-    waiting = [letter.place for letter in letters if letter.reason is Unreadable.UNKNOWN_VERSION]
-    return [(place.topic, place.offset) for place in waiting]

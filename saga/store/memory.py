@@ -135,6 +135,16 @@ class MemoryUnit(MemoryLetters):
             held, offsets=dict(lane.offsets), batch=lane.batch, acks=lane.acks, gaps=lane.gaps
         )
 
+    @property
+    def under_way(self) -> bool:
+        return False
+
+    def depart(self) -> None:
+        """The end of the block commits all the same: there is no server to wait for."""
+
+    def arrive(self) -> None:
+        """It has."""
+
     def count(self, lane: Lane) -> None:
         held = self.tables.lanes.get((lane.saga, lane.number))
         if held is None or held.epoch != lane.epoch:

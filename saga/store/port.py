@@ -295,6 +295,22 @@ class Unit(Transaction, DeadLetters, Protocol):
         """Store the lane as its owner has it, if its epoch still holds, else raise LaneFenced. The last statement."""
         ...
 
+    @property
+    def under_way(self) -> bool:
+        """Whether the block has ended and its COMMIT is not answered."""
+        ...
+
+    def depart(self) -> None:
+        """Have the end of the block send the COMMIT without waiting for the answer, if the database can be asked later.
+
+        The thread may go on with another unit, which overtakes this one in nothing but what it loads.
+        """
+        ...
+
+    def arrive(self) -> None:
+        """Wait for a unit that is `under_way`; raises what the end of its block would have raised."""
+        ...
+
 
 class Store(Protocol):
     """The participant's own database. Connections are per thread; every method may be called from any thread."""

@@ -1,7 +1,8 @@
-"""The participant's database in PostgreSQL: one connection per thread, and as few round trips as a unit of work allows.
+"""The participant's database in PostgreSQL: a connection per thread, and as few round trips as a unit of work allows.
 
-The lane's epoch is the truth about ownership: any number of processes may open the store. A unit collects its statements, so
-that the engine's part of it costs two round trips, and a fenced owner's COMMIT fails together with the statement before it.
+While a COMMIT is under way, the thread's next unit takes a second connection. The lane's epoch is the truth about ownership:
+any number of processes may open the store. A unit collects its statements, so that the engine's part of it costs two round
+trips, and a fenced owner's COMMIT fails together with the statement before it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from itertools import chain
 from typing import Any
 from weakref import WeakSet
 
@@ -41,10 +44,13 @@ _HARMLESS = (LaneFenced, StatementFailed, StoreConflict)
 
 @dataclass(slots=True)
 class _Session:
-    """One thread's connection; `woken` is None until the thread asks for the first time."""
+    """A connection of one thread, with the unit that is open or under way on it.
+
+    `woken` is None until the thread asks for the first time.
+    """
 
     connection: Connection
-    busy: bool = False
+    unit: PostgresUnit | None = None
     woken: bool | None = None
 
 
@@ -76,7 +82,7 @@ class PostgresStore:
             )
         self.address = Address(dsn)
         self._lock_timeout, self._idle_timeout, self._clock = lock_timeout, idle_timeout, clock or SystemClock()
-        self._sessions: dict[threading.Thread, _Session] = {}
+        self._sessions: dict[threading.Thread, list[_Session]] = {}
         self._joined: WeakSet[Any] = WeakSet()
         self._opening = threading.Lock()
         self._closed = False
@@ -85,26 +91,26 @@ class PostgresStore:
             tables.upgrade()
         tables.require()
         with engine_statements(self.address):
-            self._identity = self._session().connection.execute(SQL["identity"]).fetchone()
+            self._identity = self._idle().connection.execute(SQL["identity"]).fetchone()
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         return self.unit(eager=True)
 
     @contextmanager
     def unit(self, *, eager: bool = False) -> Iterator[PostgresUnit]:
-        session = self._idle()
-        unit = PostgresUnit(session.connection, str(self.address), self._clock, eager=eager)
-        session.busy = True
+        session, former = self._idle(), self._departed()
+        ended = partial(self._rest, session)
+        unit = PostgresUnit(session.connection, str(self.address), self._clock, eager=eager, former=former, ended=ended)
+        session.unit, failed = unit, None
         try:
             yield unit
             unit.commit()
-        except StoreError as error:
-            if not isinstance(error, _HARMLESS):
-                session.connection.close()
+        except BaseException as error:
+            failed = error
             raise
         finally:
-            unit.pipeline.end()
-            self._rest(session)
+            if not unit.under_way:
+                self._rest(session, failed)
 
     def join(self, connection: Any) -> PostgresUnit:
         """As the port says: a psycopg connection, or a SQLAlchemy session or connection on `postgresql+psycopg`.
@@ -157,8 +163,8 @@ class PostgresStore:
     def woken(self) -> bool:
         """As the port says. The first call of a thread makes it listen; a lost connection counts as a wake."""
         try:
-            session = self._session()
-            if session.busy:
+            session = self._sessions_of_thread()[0]
+            if session.unit is not None and (session.woken is None or not session.unit.under_way):
                 return True
             session.connection.pgconn.consume_input()
             if session.woken is None:
@@ -210,7 +216,7 @@ class PostgresStore:
         """Close all threads' connections; open transactions are rolled back."""
         with self._opening:
             self._closed = True
-            for session in self._sessions.values():
+            for session in chain.from_iterable(self._sessions.values()):
                 session.connection.close()
             self._sessions.clear()
 
@@ -220,28 +226,39 @@ class PostgresStore:
         unit.pipeline.add("wait_up_to", {"milliseconds": patience, "locally": True})
 
     def _idle(self) -> _Session:
-        """This thread's session, on a connection that was alive when it was last heard of."""
-        session = self._session()
-        if session.busy:
+        """A session of this thread with nothing under way, on a connection that was alive when it was last heard of."""
+        sessions = self._sessions_of_thread()
+        if any(session.unit is not None and not session.unit.under_way for session in sessions):
             raise LifecycleError("this thread has a transaction open on this store; hand it on instead of opening another")
-        with suppress(psycopg.Error):
-            for _ in range(2):  # the server's last words, then the end
-                session.connection.pgconn.consume_input()
-        return self._session() if session.connection.closed else session
+        for session in [session for session in sessions if session.unit is None]:
+            with suppress(psycopg.Error):
+                for _ in range(2):  # the server's last words, then the end
+                    session.connection.pgconn.consume_input()
+            if not session.connection.closed:
+                return session
+        return self._open()
 
-    def _session(self) -> _Session:
-        session = self._sessions.get(threading.current_thread())
-        return session if session is not None and not session.connection.closed else self._open()
+    def _departed(self) -> PostgresUnit | None:
+        """The unit of this thread that is under way."""
+        units = (session.unit for session in self._sessions_of_thread())
+        return next((unit for unit in units if unit is not None and unit.under_way), None)
+
+    def _sessions_of_thread(self) -> list[_Session]:
+        """Those whose connections are open, the one that listens first; at least one."""
+        known = self._sessions.get(threading.current_thread(), [])
+        known[:] = [session for session in known if not session.connection.closed or session.unit is not None]
+        return known if known else [self._open()]
 
     def _open(self) -> _Session:
         with self._opening:
             if self._closed:
                 raise LifecycleError(f"the store on {self.address} is closed")
             for thread in [t for t in self._sessions if not t.is_alive()]:
-                self._sessions.pop(thread).connection.close()
+                for session in self._sessions.pop(thread):
+                    session.connection.close()
         session = _Session(self._connect())
         with self._opening:
-            self._sessions[threading.current_thread()] = session
+            self._sessions.setdefault(threading.current_thread(), []).append(session)
         return session
 
     def _connect(self) -> Connection:
@@ -258,10 +275,14 @@ class PostgresStore:
             )
         return connection
 
-    def _rest(self, session: _Session) -> None:
+    def _rest(self, session: _Session, failed: BaseException | None) -> None:
         """Leave the session without a transaction, or closed."""
-        session.busy = False
+        unit, session.unit = session.unit, None
         connection = session.connection
+        if isinstance(failed, StoreError) and not isinstance(failed, _HARMLESS):
+            connection.close()
+        if unit is not None:
+            unit.pipeline.end()
         with suppress(psycopg.Error):
             if connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
                 connection.prepare_threshold = AT_ONCE  # on a ROLLBACK that it knows, the driver forgets all that it prepared

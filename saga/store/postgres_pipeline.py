@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Any
 
 import psycopg
+from psycopg.generators import send as sending
 from psycopg.rows import tuple_row
 
 from saga.errors import CommitUnknown, LifecycleError, StatementFailed, StoreError
@@ -93,15 +94,18 @@ class Pipeline:
 
     `own`: the transaction begins and ends here, on a connection of the store's. Every other connection, SQLAlchemy's stand-in
     for an asynchronous one included, belongs to a caller who may end it at any time, so nothing is collected there.
+    `former` departed from the same thread, over another connection, and may still be under way.
     """
 
-    def __init__(self, connection: Any, address: str, *, own: bool) -> None:
-        self._connection, self._address, self._own = connection, address, own
+    def __init__(self, connection: Any, address: str, *, own: bool, former: Pipeline | None = None) -> None:
+        self._connection, self._address, self._own, self._former = connection, address, own, former
         self._native = isinstance(connection, psycopg.Connection)
         self._collected: list[_Statement] = []
         self._guarded = self._open = True
         self._leaving = ExitStack()
         self._mode: psycopg.Pipeline | None = None
+        self._departed: list[_Statement] = []
+        self._failed: Exception | None = None
         if own:
             self._collected += [_Statement("BEGIN", prepare=False), _Statement(SQL["begin_unit"])]
 
@@ -143,12 +147,40 @@ class Pipeline:
 
     def commit(self) -> None:
         """End the transaction; raises CommitUnknown where the answer does not arrive."""
+        self.depart()
+        self.arrive()
+
+    def depart(self) -> None:
+        """Send all that is left and COMMIT, to the last byte, and do not wait for what the server makes of it."""
         self._guard()
-        last = _Statement("COMMIT", excuse=self._at_commit, prepare=False)
-        self._collect(last)
-        self.send(ending=True)
-        if last.cursor.statusmessage != "COMMIT":
-            raise StatementFailed(f"{self._address}: a statement had failed, so that PostgreSQL took the transaction back")
+        self._collect(_Statement("COMMIT", excuse=self._at_commit, prepare=False))
+        self._let_pass(self._former)
+        self._departed, self._collected = self._collected, []
+        self._failed = self._exchange(self._departed, departing=True)
+
+    def arrive(self) -> None:
+        """Wait for the answer to COMMIT, and raise what it says."""
+        self._land()
+        if self._failed is not None:
+            raise self._failed
+
+    def _land(self) -> None:
+        statements, self._departed = self._departed, []
+        if not statements:
+            return
+        error = self._leave(self._failed)
+        try:
+            self._judge(statements, error, ending=True)
+            if statements[-1].cursor.statusmessage != "COMMIT":
+                raise StatementFailed(f"{self._address}: a statement had failed, so that PostgreSQL took the transaction back")
+        except Exception as verdict:
+            self._failed = verdict
+
+    def _let_pass(self, former: Pipeline | None) -> None:
+        """Two transactions of one thread must not wait for each other: one departs, or runs handlers' statements, when the one
+        before has ended."""
+        if former is not None:
+            former._land()
 
     def direct(self) -> Any:
         """The driver's connection, with nothing of ours on its way."""
@@ -164,7 +196,7 @@ class Pipeline:
         self._collected, self._open = [], False
         self._leave()
 
-    def send(self, *, asked: bool = False, ending: bool = False) -> None:
+    def send(self, *, asked: bool = False) -> None:
         """Send what was collected and wait until all of it is answered.
 
         An error is raised as it is if a handler `asked` and its own statement failed; as StatementFailed if it may be another
@@ -173,7 +205,14 @@ class Pipeline:
         statements, self._collected = self._collected, []
         if not statements:
             return
-        error = self._exchange(statements, ending=ending)
+        if any(statement.answer is not None for statement in statements):
+            self._let_pass(self._former)
+        self._judge(statements, self._exchange(statements), asked=asked)
+
+    def _judge(
+        self, statements: list[_Statement], error: Exception | None, *, asked: bool = False, ending: bool = False
+    ) -> None:
+        """Hand out what was answered; raise what failed, by its name."""
         for statement in statements:
             if statement.answer is not None and (answer := statement.answer()) is not None and statement.answered:
                 answer.cursor = statement.cursor
@@ -199,8 +238,8 @@ class Pipeline:
             self._guarded = True
             self._collect(_Statement(SQL["still_open"], excuse=self._at_guard))
 
-    def _exchange(self, statements: list[_Statement], *, ending: bool) -> Exception | None:
-        """Execute all; answers the first error, after which the server has executed nothing."""
+    def _exchange(self, statements: list[_Statement], *, departing: bool = False) -> Exception | None:
+        """Execute all; answers the first error, after which the server has executed nothing. `departing`: without waiting."""
         first: Exception | None = self._parted() if self._own else None
         if first is not None:
             return first
@@ -208,15 +247,15 @@ class Pipeline:
             mode = self._enter() if self._own else None
             for _, alike in groupby(statements, key=lambda statement: statement.kind):
                 self._execute(list(alike))
-            if mode is not None and not ending:
+            if departing:
+                self._connection.wait(sending(self._connection.pgconn))
+            elif mode is not None:
                 mode.sync()
                 if any(statement.forgets for statement in statements):
                     self._stand_still()
         except Exception as error:
             first = error
-        if ending or first is not None:
-            first = self._leave(first)
-        return first
+        return None if first is None else self._leave(first)
 
     def _parted(self) -> StoreError | None:
         """Whether the server has ended the session already; what is sent then is known not to have been executed."""

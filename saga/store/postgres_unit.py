@@ -42,13 +42,26 @@ from saga.store.postgres_tables import technical
 class PostgresUnit:
     """A transaction on `connection`: one that the store began there, or with `own=False` one that its caller will end.
 
-    `eager`: a handler's statement is answered before `execute` returns.
+    `eager`: a handler's statement is answered before `execute` returns. `former` departed from the same thread before.
+    `ended` is called when a transaction that departed has.
     """
 
-    def __init__(self, connection: Any, address: str, clock: Clock, *, eager: bool, own: bool = True) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        address: str,
+        clock: Clock,
+        *,
+        eager: bool,
+        own: bool = True,
+        former: PostgresUnit | None = None,
+        ended: Callable[[Exception | None], None] = lambda _: None,
+    ) -> None:
         self.workflow_id: str | None = None
         self.workflow_ids: Sequence[str] = ()
-        self.pipeline = Pipeline(connection, address, own=own)
+        self.under_way = False
+        self.pipeline: Pipeline = Pipeline(connection, address, own=own, former=former.pipeline if former is not None else None)
+        self._departing, self._ended = False, ended
         self._address, self._clock, self._eager, self._own = address, clock, eager, own
         self._unknown: set[tuple[str, str]] = set()
         self._unannounced: set[tuple[str, int]] = set()
@@ -195,10 +208,28 @@ class PostgresUnit:
             self.pipeline.add("settle", {**place._asdict(), **decided})
         self._end_of_verb()
 
+    def depart(self) -> None:
+        self._departing = self._own
+
     def commit(self) -> None:
         """End the transaction, with word to the owners of those lanes for which it wrote events."""
         self._announce()
-        self.pipeline.commit()
+        self.pipeline.depart()
+        self.under_way = self._departing
+        if not self.under_way:
+            self.pipeline.arrive()
+
+    def arrive(self) -> None:
+        if not self.under_way:
+            return
+        self.under_way, failed = False, None
+        try:
+            self.pipeline.arrive()
+        except Exception as error:
+            failed = error
+            raise
+        finally:
+            self._ended(failed)
 
     def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
         return [outbox_row(row) for row in self.pipeline.rows("outbox_of_workflow", saga=saga, id=workflow_id)]

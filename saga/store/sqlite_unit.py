@@ -125,6 +125,16 @@ class SqliteUnit:
         if self.query("advance", lane.saga, lane.number, lane.epoch, lane.batch, *held).rowcount == 0:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
 
+    @property
+    def under_way(self) -> bool:
+        return False
+
+    def depart(self) -> None:
+        """The end of the block commits all the same: there is no server to wait for."""
+
+    def arrive(self) -> None:
+        """It has."""
+
     def count(self, lane: Lane) -> None:
         trials = orjson.dumps(lane.trials).decode()
         if self.query("count", lane.saga, lane.number, lane.epoch, trials).rowcount == 0:

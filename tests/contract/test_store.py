@@ -1021,3 +1021,49 @@ def test_what_is_outstanding_is_told_oldest_first_and_without_its_payload(store:
     ]
     assert ids(store.outstanding(LATER, 9)) == [("w1", 2)]
     assert ids(store.outstanding(LATER + timedelta(seconds=1), 1)) == [("w1", 2)]
+
+
+def test_what_departed_is_there_once_it_has_arrived_and_the_thread_goes_on_meanwhile(store: ArchivedStore) -> None:
+    with store.unit() as first:
+        first.execute("INSERT INTO shelf VALUES ('rice', 1)")
+        first.save("checkout", changes_of(workflow("w1")))
+        first.depart()
+    with store.unit() as second:
+        second.save("checkout", changes_of(workflow("w2")))
+        second.execute("UPDATE shelf SET pieces = 2")
+        second.depart()
+    second.arrive()
+    first.arrive()
+
+    assert not first.under_way
+    assert not second.under_way
+    assert shelf(store) == [("rice", 2)]
+    assert load(store, "w1", "w2").keys() == {"w1", "w2"}
+
+
+def test_a_fenced_one_that_departs_hears_of_it_when_it_arrives_at_the_latest(store: ArchivedStore) -> None:
+    lane = store.claim("checkout", 0, 1)
+    store.claim("checkout", 0, 1)
+
+    def go_on_as_if_nothing_happened() -> None:
+        with store.unit() as unit:
+            unit.execute("INSERT INTO shelf VALUES ('rice', 1)")
+            unit.advance(replace(lane, batch=1))
+            unit.depart()
+        unit.arrive()
+
+    with pytest.raises(LaneFenced):
+        go_on_as_if_nothing_happened()
+    assert shelf(store) == []
+
+
+def test_a_unit_that_raises_after_it_was_to_depart_leaves_nothing(store: ArchivedStore) -> None:
+    def think_better_of_it() -> None:
+        with store.unit() as unit:
+            unit.execute("INSERT INTO shelf VALUES ('rice', 1)")
+            unit.depart()
+            raise ValueError("not after all")
+
+    with pytest.raises(ValueError, match="after all"):
+        think_better_of_it()
+    assert shelf(store) == []

@@ -385,3 +385,34 @@ def test_a_claim_ends_the_former_owners_session_that_the_server_believes_to_be_a
     with store.unit() as unit:
         add_event(unit, "w1")
     assert pending(store) == ["w1/1", "w1/2"]
+
+
+def test_what_departed_commits_although_nobody_ever_waits_for_it(store: PostgresStore, database: str) -> None:
+    lane = store.claim("checkout", 0, 1)
+    with store.unit() as unit:
+        for n in range(5000):  # more than any socket takes at once
+            unit.execute("INSERT INTO shelf VALUES (%s, %s)", (f"tea {n} {'x' * 500}", n))
+        unit.advance(replace(lane, batch=1))
+        unit.depart()
+
+    with psycopg.connect(database, autocommit=True) as connection:
+        until(lambda: connection.execute("SELECT batch FROM saga_lane").fetchall() == [(1,)], what="the commit")
+    assert unit.under_way
+    unit.arrive()
+
+
+def test_two_of_one_thread_that_change_the_same_rows_do_not_wait_for_each_other(store: PostgresStore) -> None:
+    for skus in (["rice", "tea"], ["tea", "rice"]):
+        for eager in (False, True):
+            with store.unit() as first:
+                for sku in skus:
+                    first.execute("UPDATE shelf SET pieces = pieces + 1 WHERE sku = %s", (sku,))
+                first.depart()
+            with store.unit(eager=eager) as second:
+                second.load("checkout", ["w1", "w2"])
+                for sku in reversed(skus):
+                    second.execute("UPDATE shelf SET pieces = pieces + 1 WHERE sku = %s", (sku,))
+            first.arrive()
+
+    with store.transaction() as tx:
+        assert tx.execute("SELECT pieces FROM shelf").fetchall() == [(13,), (13,)]

@@ -261,9 +261,9 @@ def test_a_batch_of_500_costs_a_few_calls_and_a_few_transactions(travel: Travel,
     units, processor = [0], fleet.loops["hotels"].processor
     unit = processor._unit
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any, **options: Any) -> Any:
         units[0] += 1
-        return unit(*arguments)
+        return unit(*arguments, **options)
 
     monkeypatch.setattr(processor, "_unit", counted)
     fleet.turn("hotels")
