@@ -65,14 +65,27 @@ sys.exit(done.returncode)
 """
 """Runs a command and tells the memory of the largest of its processes, and the CPU seconds of all of them."""
 
+SET_BASED = """
+UPDATE accounts AS a SET events = a.events + n.count
+FROM (SELECT id, count(*) FROM unnest(%s::integer[]) AS id GROUP BY id) AS n WHERE a.id = n.id
+"""
+
 stderr = Console(stderr=True)
 bench = saga(LABEL)
 participant = ledger(bench)
 
 
-@participant.evolve(Accepted)
-def accepted_again(accepted: Accepted, tx: Transaction) -> None:
-    tx.execute(BUSINESS, (accepted.account,))
+if os.environ.get("BENCH_VECTORISED"):
+
+    @participant.evolve(Accepted, batch=True)
+    def all_accepted_again(accepted: list[Accepted], tx: Transaction) -> None:
+        tx.execute(SET_BASED, ([one.account for one in accepted],))
+
+else:
+
+    @participant.evolve(Accepted)
+    def accepted_again(accepted: Accepted, tx: Transaction) -> None:
+        tx.execute(BUSINESS, (accepted.account,))
 
 
 def main(orders: int = ORDERS) -> None:
@@ -84,6 +97,8 @@ def main(orders: int = ORDERS) -> None:
         live, used = live_seconds(servers, accounts(dsn, "bench_live"), orders)
         stderr.print(f"live: {orders / live:,.0f} orders/s, {3 * orders / live:,.0f} events/s", highlight=False)
         full = rebuilt(servers, accounts(dsn, "bench_again"), "--processes", "2")
+        os.environ["BENCH_VECTORISED"] = "1"
+        vectorised = rebuilt(servers, accounts(dsn, "bench_vectorised"), "--processes", "2")
         engine = rebuilt(servers, database(dsn, "bench_engine"), "--processes", "2", "--engine-tables-only")
         publish(servers, finished_orders(orders, LONG))
         long = rebuilt(servers, database(dsn, "bench_long"), "--processes", "2", "--engine-tables-only")
@@ -95,6 +110,8 @@ def main(orders: int = ORDERS) -> None:
         "live_events_per_s": round(3 * orders / live),
         "rebuild_events_per_s": full["per_second"],
         "rebuild_engine_tables_events_per_s": engine["per_second"],
+        "rebuild_vectorised_events_per_s": vectorised["per_second"],
+        "ratio_vectorised": round(vectorised["per_second"] * live / (3 * orders), 1),
         "ratio": round(full["per_second"] * live / (3 * orders), 1),
         "ratio_engine_tables": round(engine["per_second"] * live / (3 * orders), 1),
         "long_events": long["records"],

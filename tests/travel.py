@@ -276,9 +276,10 @@ def fleet(
             note(tx, "flight", "action")
         note(tx, "flight", "compensation")
 
-    @bank.evolve(TripPaid, TripDeclined)
-    def charged_again(told: TripPaid | TripDeclined, tx: Transaction) -> None:
-        note(tx, "pay", "action")
+    @bank.evolve(TripPaid, TripDeclined, batch=True)
+    def charged_again(told: list[TripPaid | TripDeclined], tx: Transaction) -> None:
+        rows = ", ".join(f"('{id}', 'pay', 'action', '')" for id, _ in zip(tx.workflow_ids, told, strict=True))
+        tx.execute(f"INSERT INTO effects VALUES {rows}")
 
     def charge(trip: str, tx: Transaction) -> TripPaid | TripDeclined:
         note(tx, "pay", "action")

@@ -32,6 +32,11 @@ def json(data: Any) -> None:
     typer.echo(orjson.dumps(data, default=_plain, option=orjson.OPT_INDENT_2))
 
 
+def json_line(data: Any) -> None:
+    """Print data on a line of its own, for a reader that takes one after the other."""
+    typer.echo(orjson.dumps(data, default=_plain))
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Print rows of text; a cell that is a status has its colour on a terminal."""
     if on_terminal():

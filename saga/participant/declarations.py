@@ -176,16 +176,19 @@ class Declarations:
 
         return declare
 
-    def evolve(self, *events: type[Event]) -> Callable[[Evolve], Evolve]:
+    def evolve(self, *events: type[Event], batch: bool = False) -> Callable[[Evolve], Evolve]:
         """Declare what own events left in the service's tables, so that `saga rebuild` can fill them again.
 
         The function is `(event, tx) -> None`; between the two it may take the events of the step's trigger or, for a
         compensating event, the event that is undone. It writes rows and does nothing else: no worker ever calls it, and
         while it runs there is nothing to publish to. Raises DefinitionError for what is no own event.
+
+        With `batch` each event is a list, the n-th items of which are of the n-th workflow of `tx.workflow_ids`: one statement
+        then writes the rows of thousands.
         """
 
         def declare(function: Evolve) -> Evolve:
-            self.evolution.add(function, events)
+            self.evolution.add(function, events, batch=batch)
             return function
 
         return declare

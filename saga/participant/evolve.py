@@ -30,11 +30,11 @@ class Evolution:
         self.participant, self.versions = participant, versions
         self.by_event: dict[tuple[int, str], Handler | None] = {}
 
-    def add(self, function: Callable[..., None], views: tuple[type[Event], ...]) -> None:
-        """Declare `function` for these own events, in every version that has them."""
+    def add(self, function: Callable[..., None], views: tuple[type[Event], ...], *, batch: bool) -> None:
+        """Declare `function` for these own events, in every version that has them; with `batch` for many at once."""
         for view in views:
             for saga, step, event in self._places(view):
-                self._put(saga, event, handler.evolve(saga, step, event, function))
+                self._put(saga, event, handler.evolve(saga, step, event, function, batch=batch))
 
     def add_nothing(self, views: tuple[type[Event], ...]) -> None:
         """Declare that these own events leave nothing."""

@@ -266,12 +266,13 @@ def recording(saga: Saga, step: Step, function: Callable[..., Any], upcasters: U
     return _handler(signature, inputs, {}, Retry())
 
 
-def evolve(saga: Saga, step: Step, event: str, function: Callable[..., Any]) -> Handler:
+def evolve(saga: Saga, step: Step, event: str, function: Callable[..., Any], *, batch: bool = False) -> Handler:
     """Bind `function`, `(event, what it came of, tx) -> None`, as what an own event of `step` leaves in the service's tables.
 
-    What it came of is the step's trigger, or, for the compensating event, the event that it undoes.
+    What it came of is the step's trigger, or, for the compensating event, the event that it undoes. With `batch` each is a
+    list.
     """
-    signature = _Signature(saga, step, Act.EVOLVE, function)
+    signature = _Signature(saga, step, Act.EVOLVE, function, batch=batch)
     inputs = signature.inputs(Transaction)
     came_of = {*step.emits} if event == step.compensated else {*step.consumes}
     if event not in inputs[0].views or not _accepted(inputs[1:]) <= came_of:

@@ -6,14 +6,15 @@ comes too early waits in memory, and the lane's offsets do not pass it: what is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from saga.contracts.event import Event
 from saga.contracts.message import Message, RawHeaders, from_headers, kind_of
-from saga.errors import ContractError, LaneStopped, StoreError
+from saga.errors import ContractError, LaneStopped, SagaError, StatementFailed, StoreError
 from saga.handling.intake import Incoming, Intake, contradiction
 from saga.participant import evolve
 from saga.participant.handler import Handler
@@ -199,10 +200,13 @@ class Batch:
             if workflow.closed and _is_whole(self.seen.get(id) or self.before.get(id, {})):
                 self.forgotten.add(id)
 
-    def save(self, unit: Unit, shadow: Shadow) -> None:
-        """Write all rows, the service's own first; may be repeated in another transaction if this one fails."""
-        for one in self.evolved:
-            self._evolve(unit, one)
+    def save(self, unit: Unit, shadow: Shadow, *, singly: bool = False) -> None:
+        """Write all rows, the service's own first; may be repeated in another transaction if this one fails.
+
+        With `singly` functions that take many events get them one by one, so that the one is found that cannot be written.
+        """
+        for alike in self._alike(singly):
+            self._evolve(unit, alike)
         found = [self.workflows[id] for id in self.touched]
         opened = [workflow for workflow in found if not workflow.closed]
         unit.save(
@@ -292,18 +296,40 @@ class Batch:
         events = evolve.views(bound, self.restoring.versions.codec(workflow.version), message.kind.type, payloads)
         self.evolved.append(Evolved(bound, events, workflow.id, f"{message.topic}/{message.partition}@{message.offset}"))
 
-    def _evolve(self, unit: Unit, one: Evolved) -> None:
-        unit.workflow_id = one.workflow_id
-        try:
-            one.bound.function(*one.events, unit)
-        except (ContractError, StoreError):
-            raise
-        except Exception as error:
-            if (technical := unit.technical(error)) is not None:
-                raise technical from error
-            where = f"workflow {one.workflow_id}, record {one.place}"
-            why = f"{one.bound.title} failed for {where}: {type(error).__name__}: {error}"
-            raise LaneStopped(self.lane.saga, self.lane.number, why) from error
+    def _alike(self, singly: bool) -> list[list[Evolved]]:
+        """The calls, those of one workflow in order, and as many of one function in a row as there are."""
+        rounds: list[dict[Any, list[Evolved]]] = []
+        come: Counter[str] = Counter()
+        for one in self.evolved:
+            if come[one.workflow_id] == len(rounds):
+                rounds.append({})
+            rounds[come[one.workflow_id]].setdefault(one.bound.function, []).append(one)
+            come[one.workflow_id] += 1
+        found = [alike for calls in rounds for alike in calls.values()]
+        return found if not singly else [[one] for alike in found for one in alike]
+
+    def _evolve(self, unit: Unit, alike: Sequence[Evolved]) -> None:
+        bound, is_batch = alike[0].bound, alike[0].bound.batch
+        for calls in [alike] if is_batch else ([one] for one in alike):
+            one = calls[0]
+            unit.workflow_id, unit.workflow_ids = one.workflow_id, [call.workflow_id for call in calls]
+            try:
+                bound.function(
+                    *(map(list, zip(*(call.events for call in calls), strict=True)) if is_batch else one.events), unit
+                )
+            except (ContractError, StoreError):
+                raise
+            except Exception as error:
+                raise self._failed(unit, calls, error) from error
+
+    def _failed(self, unit: Unit, calls: Sequence[Evolved], error: Exception) -> SagaError:
+        if (technical := unit.technical(error)) is not None:
+            return technical
+        one, why = calls[0], f"{type(error).__name__}: {error}"
+        if len(calls) > 1:
+            return StatementFailed(f"{one.bound.title} failed for one of {len(calls)} workflows: {why}")
+        said = f"{one.bound.title} failed for workflow {one.workflow_id}, record {one.place}: {why}"
+        return LaneStopped(self.lane.saga, self.lane.number, said)
 
     def _apply_regardless(self, id: str) -> list[str]:
         """Apply own facts although something before them is missing; answers what could not be done for that."""

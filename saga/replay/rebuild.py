@@ -239,7 +239,7 @@ class Rebuild:
         for attempt in range(CONFLICTS):
             try:
                 with self.turns, self.store.unit(eager=eager) as unit:
-                    batch.save(unit, self.shadow)
+                    batch.save(unit, self.shadow, singly=eager)
                     unit.advance(ahead)
             except StoreConflict:
                 if attempt == CONFLICTS - 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from saga import assembly
+from saga.cli.past.rebuilding import Throttle
 from saga.store.sqlite import SqliteStore
 from saga.testing.harness import Harness
 from tests.commands import Commands
@@ -130,6 +131,18 @@ def test_a_database_that_was_rebuilt_may_be_brought_up_to_date(fleet: Harness, s
     assert first.code == second.code == 0, second.err
     assert 0 < second.json["records"] < sum(map(len, fleet.facts()))
     assert ("open", "compensated") in rows(service.folder, "hotels.db", "SELECT workflow_id, status FROM saga_workflow")
+
+
+def test_no_more_is_read_in_a_second_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments, slept = iter([100.0, 100.5, 103.0]), list[float]()
+    monkeypatch.setattr("saga.cli.past.rebuilding.time.monotonic", lambda: next(moments))
+    monkeypatch.setattr("saga.cli.past.rebuilding.time.sleep", slept.append)
+
+    throttle = Throttle(1000)
+    throttle(2000)
+    throttle(2500)
+
+    assert slept == [1.5]
 
 
 def test_scripts_for_the_end_run_once(fleet: Harness, service: Commands) -> None:

@@ -14,8 +14,10 @@ import pytest
 from saga import assembly
 from saga.testing.harness import Harness
 from saga.transport.port import Partition
-from tests.commands import Commands
+from tests.commands import Commands, written
 from tests.histories import lived
+from tests.travel import Script, TripBooked, saga
+from tests.travel import fleet as participants
 
 
 @pytest.fixture
@@ -62,6 +64,45 @@ def test_an_avro_file_holds_all_of_them(fleet: Harness, contracts: Commands) -> 
     with (contracts.folder / "travel.avro").open("rb") as opened:
         found: list[Any] = [*fastavro.reader(opened)]
     assert {one["workflow"]["id"] for one in found} == {"smooth", "full", "poor", "open"}
+
+
+def test_each_version_goes_to_a_file_of_its_own(fleet: Harness, contracts: Commands) -> None:
+    second = saga(version=2)
+    written(contracts.folder / "second", [second.own, *(s for name, s in second.types.items() if not name.startswith("saga."))])
+    for participant in participants(Script(), versions=(1, 2)):
+        fleet.deploy(participant)
+    fleet.start(TripBooked(trip="insured"), workflow_id="insured")
+    fleet.settle()
+
+    said = contracts("state", "travel", "--schemas", "contracts", "--schemas", "second", "-o", "travel.avro")
+    as_json = contracts("state", "travel", "--schemas", "contracts", "--schemas", "second", "-o", "travel.avro", "--json")
+
+    found = {}
+    for version in (1, 2):
+        with (contracts.folder / f"travel.v{version}.avro").open("rb") as opened:
+            rows: list[Any] = [*fastavro.reader(opened)]
+            found[version] = {one["workflow"]["id"]: one["workflow"]["status"] for one in rows}
+    assert said.code == 0, said.err
+    assert [line.split(" (")[0] for line in said.out.splitlines()] == [
+        "travel.v1.avro: 4 workflows of travel v1",
+        "travel.v2.avro: 1 workflows of travel v2",
+    ]
+    assert {*found[1]} == {"smooth", "full", "poor", "open"}
+    assert found[2] == {"insured": "completed"}
+    assert [(one["version"], one["written"]) for one in as_json.json] == [(1, "travel.v1.avro"), (2, "travel.v2.avro")]
+
+
+def test_a_workflow_of_a_version_that_is_not_at_hand_is_named(fleet: Harness, contracts: Commands) -> None:
+    for participant in participants(Script(), versions=(1, 2)):
+        fleet.deploy(participant)
+    fleet.start(TripBooked(trip="insured"), workflow_id="insured")
+    fleet.settle()
+
+    said = contracts("state", "travel", "--schemas", "contracts", "-o", "travel.avro")
+
+    assert said.code == 1
+    assert "insured: " in said.err
+    assert "version 2" in said.err
 
 
 def test_a_table_has_a_row_for_each_workflow_and_is_replaced_on_request_only(fleet: Harness, contracts: Commands) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+import orjson
 import pytest
 
 from saga import Saga, assembly
@@ -13,6 +14,7 @@ from saga.replay import drawing
 from saga.replay.contracts import Contracts
 from saga.replay.timeline import timeline
 from saga.testing.harness import Harness
+from saga.transport.port import Partition, Record
 from tests.commands import Commands
 from tests.histories import history, lived, records
 from tests.travel import Script, TripBooked, harness
@@ -51,6 +53,60 @@ def test_the_head_says_how_it_ended_and_the_command_needs_the_contracts_alone(fl
 
     assert said.code == 0, said.err
     assert said.out.startswith("travel v1 smooth: COMPLETED after 0.000 s, 5 facts of 4 services\n\n  ")
+
+
+class Turning:
+    """A broker that lets the fleet go on a turn between two looks."""
+
+    def __init__(self, fleet: Harness) -> None:
+        self.fleet = fleet
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.fleet.broker, name)
+
+    def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
+        found = [*self.fleet.broker.read(starts)]
+        for name in self.fleet.loops:
+            self.fleet.turn(name)
+        return iter(found)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_workflow_is_followed_as_its_records_come_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, contracts: Commands, as_json: bool
+) -> None:
+    monkeypatch.setattr("saga.cli.past.trace.PAUSE", 0.0)
+    with harness(Script()) as fleet:
+        monkeypatch.setattr(assembly, "broker", lambda settings: Turning(fleet))
+        fleet.start(TripBooked(trip="other"), workflow_id="other")
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+
+        said = contracts("trace", "rome", "--follow", "--schemas", "contracts", *["--json"] * as_json)
+
+    lines = said.out.splitlines()
+    assert said.code == 0, said.err
+    assert len(lines) == 5
+    if as_json:
+        told = [orjson.loads(line) for line in lines]
+        assert (told[0]["words"], told[-1]["words"]) == ("book done: TripBooked", "confirm done: TripConfirmed")
+        assert len({one["id"] for one in told}) == 5
+    else:
+        assert lines[0].endswith("agency  book done: TripBooked  (#1)")
+        assert "rome: COMPLETED" in said.err
+
+
+def test_following_ends_at_ctrl_c_and_tells_how_far_the_workflow_has_come(
+    fleet: Harness, contracts: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("saga.clock.SystemClock.sleep", interrupt)
+
+    said = contracts("trace", "open", "--follow", "--schemas", "contracts")
+
+    assert said.code == 0, said.err
+    assert "open: IN_PROGRESS open for" in said.err
 
 
 def test_who_is_awaited_and_until_when_is_asked_of_the_protocol(fleet: Harness) -> None:

@@ -45,6 +45,9 @@ def rebuild(
     processes: Annotated[
         int | None, typer.Option("--processes", metavar="N", min=1, help="How many share the lanes; 1 on SQLite.")
     ] = None,
+    at_most: Annotated[
+        int | None, typer.Option("--at-most", metavar="N", min=1, help="Records a second, where others live on the machine.")
+    ] = None,
     against: Annotated[
         bool, typer.Option("--compare", help="Hold it against the live database; exit code 1 if they differ.")
     ] = False,
@@ -67,7 +70,7 @@ def rebuild(
     count = processes or min(MOST_PROCESSES, os.cpu_count() or 1)
     if to.startswith("sqlite:"):
         count = 1
-    job = Job(target, to, broker, not engine_tables_only, moment, partial, follow)
+    job = Job(target, to, broker, not engine_tables_only, moment, partial, follow, at_most)
     began = time.monotonic()
     total = carry_out(job, [lanes[n::count] for n in range(min(count, len(lanes)))])
     if total.is_complete:

@@ -47,6 +47,7 @@ class Job(NamedTuple):
     until: datetime | None
     partial: bool
     follow: bool
+    at_most: int | None
 
 
 @dataclass(slots=True)
@@ -76,12 +77,24 @@ class End(NamedTuple):
     failure: str | None = None
 
 
+class Throttle:
+    """Holds a process up that has read more than so many records a second since it began; 0 is without end."""
+
+    def __init__(self, per_second: float) -> None:
+        self.per_second, self.began = per_second, time.monotonic()
+
+    def __call__(self, read: int) -> None:
+        if self.per_second and (ahead := read / self.per_second - (time.monotonic() - self.began)) > 0:
+            time.sleep(ahead)
+
+
 def carry_out(job: Job, shares: Sequence[Sequence[int]]) -> Total:
     """Rebuild these lanes, one process for each share, telling on stderr how far they are; raises SagaError if one fails."""
     pace = _Pace(job.follow)
     total = Total()
     with _interrupts(len(shares) > 1) as stopping:
-        for said in _together(job, shares, stopping) if len(shares) > 1 else _work(0, job, shares[0], stopping, pace.tell):
+        alone = _work(0, job, shares[0], stopping, pace.tell, Throttle(job.at_most or 0))
+        for said in _together(job, shares, stopping) if len(shares) > 1 else alone:
             if isinstance(said, Progress):
                 pace.tell(said)
                 continue
@@ -96,7 +109,10 @@ def carry_out(job: Job, shares: Sequence[Sequence[int]]) -> Total:
 def _together(job: Job, shares: Sequence[Sequence[int]], stopping: Flag) -> Iterator[Progress | End]:
     told: Any = _SPAWN.Queue()
     shared = stopping, told, _SPAWN.Lock()
-    workers = [_SPAWN.Process(target=_process, args=(n, job, share, *shared)) for n, share in enumerate(shares)]
+    most = job.at_most and max(1, job.at_most // len(shares))
+    workers = [
+        _SPAWN.Process(target=_process, args=(n, job._replace(at_most=most), share, *shared)) for n, share in enumerate(shares)
+    ]
     for worker in workers:
         worker.start()
     try:
@@ -124,7 +140,7 @@ def _process(number: int, job: Job, lanes: Sequence[int], stopping: Flag, told: 
     gc.set_threshold(OBJECTS, 20, 50)
     tame_allocator()
     try:
-        for said in _work(number, job, lanes, stopping, told.put, turns):
+        for said in _work(number, job, lanes, stopping, told.put, Throttle(job.at_most or 0), turns):
             told.put(said)
     except SagaError as error:
         told.put(End(number, 0, False, {}, str(error)))
@@ -136,6 +152,7 @@ def _work(
     lanes: Sequence[int],
     stopping: Flag,
     tell: Callable[[Progress], None],
+    throttle: Callable[[int], None],
     turns: AbstractContextManager[Any] | None = None,
 ) -> Iterator[Progress | End]:
     """One process's share, from its beginning to its end."""
@@ -148,6 +165,7 @@ def _work(
 
     def pace(read: int) -> None:
         nonlocal last
+        throttle(read)
         if (now := time.monotonic()) - last >= EVERY:
             last = now
             tell(Progress(number, read, max(0, size - read)))

@@ -46,24 +46,34 @@ def tell_state(
     moment = _moment(at) if at else None
     settings = Settings.load(registry=registry, broker=broker)
     contracts = replaying.contracts(settings, name, schemas, version)
-    telling = _Telling(contracts, replaying.source(settings, name, file), moment, workflow or [], partial=partial)
+    versions = sorted(contracts.sagas.values(), key=lambda saga: saga.version)
     if to is None:
-        telling.show(limit, as_json=as_json)
+        _Telling(contracts, contracts.latest, replaying.source(settings, name, file), moment, workflow or [], partial).show(
+            limit, as_json=as_json
+        )
         return
-    written = _write(to, telling, replace=replace)
+    told = []
+    for saga in versions:  # one pass for each, since a file or a table holds records of one type
+        telling = _Telling(contracts, saga, replaying.source(settings, name, file), moment, workflow or [], partial)
+        written = _write(_place(to, saga, among=len(versions)), telling, replace=replace)
+        told.append(
+            {"written": written, "version": saga.version, "statuses": telling.statuses} | {"not_whole": telling.findings.count}
+        )
+        if not as_json:
+            counts = ", ".join(f"{count} {status}" for status, count in sorted(telling.statuses.items())) or "none"
+            output.line(f"{written}: {sum(telling.statuses.values())} workflows of {name} v{saga.version} ({counts})")
     if as_json:
-        output.json({"written": written, "statuses": telling.statuses, "not_whole": telling.findings.count})
-    else:
-        counts = ", ".join(f"{count} {status}" for status, count in sorted(telling.statuses.items())) or "none"
-        output.line(f"{written}: {sum(telling.statuses.values())} workflows of {name} v{telling.saga.version} ({counts})")
+        output.json(told[0] if len(told) == 1 else told)
 
 
 class _Telling:
     """The states of all workflows wanted, counted as they come; ends in a refusal if something is missing."""
 
-    def __init__(self, contracts: Contracts, source: Source, at: datetime | None, wanted: list[str], *, partial: bool) -> None:
+    def __init__(
+        self, contracts: Contracts, saga: Saga, source: Source, at: datetime | None, wanted: list[str], partial: bool
+    ) -> None:
         self.contracts, self.source, self.at, self.wanted, self.partial = contracts, source, at, wanted, partial
-        self.saga, self.others = contracts.latest, 0
+        self.saga, self.others = saga, 0
         self.findings, self.statuses = replaying.Findings(source.aged), Counter[str]()
         self.marked: dict[str, list[str]] = {}
 
@@ -85,7 +95,7 @@ class _Telling:
                 yield one
         self.findings.tell(partial=self.partial)
         if self.others:
-            output.progress(f"{self.others} workflows of other versions were left out; give the contracts of one at a time")
+            output.progress(f"{self.others} workflows of other versions are not among them; each version is a type of its own")
 
     def show(self, limit: int, *, as_json: bool) -> None:
         shown: list[State] = []
@@ -121,6 +131,14 @@ def _data(saga: Saga, one: State) -> dict[str, Any]:
         step: event and {"type": event[0], **redact(saga.contract(event[0]), event[1])} for step, event in one.events.items()
     }
     return {**record, **events, "holes": [hole.text for hole in one.holes]}
+
+
+def _place(to: str, saga: Saga, *, among: int) -> str:
+    """Where one version goes, of several that are wanted: FILE.v2.avro. Tables are named after their version anyway."""
+    if "://" in to or among == 1:
+        return to
+    file = Path(to)
+    return str(file.with_name(f"{file.stem}.v{saga.version}{file.suffix}"))
 
 
 def _write(to: str, telling: _Telling, *, replace: bool) -> str:

@@ -10,14 +10,18 @@ import typer
 from saga.cli import arguments, output
 from saga.cli.past import replaying
 from saga.clock import SystemClock
+from saga.errors import BrokerError, DefinitionError
 from saga.protocol.facts import WorkflowStatus
 from saga.replay import drawing
+from saga.replay.contracts import Contracts
+from saga.replay.following import Following
 from saga.replay.gathering import histories
 from saga.replay.history import History
 from saga.replay.source import TopicSource
-from saga.replay.timeline import Awaited, Timeline, timeline
+from saga.replay.timeline import Awaited, Moment, Timeline, timeline
 from saga.settings import Settings
 
+PAUSE = 0.5
 _STYLES = {
     WorkflowStatus.COMPLETED: "bold green",
     WorkflowStatus.COMPENSATED: "bold cyan",
@@ -35,6 +39,9 @@ def trace(
     version: replaying.Versions = None,
     file: replaying.File = None,
     as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a sequence diagram.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Print what comes, until the workflow has ended or Ctrl-C; --json: a line each.")
+    ] = False,
     broker: arguments.BrokerServers = None,
     as_json: output.AsJson = False,
 ) -> None:
@@ -42,6 +49,11 @@ def trace(
     settings = Settings.load(registry=registry, broker=broker)
     contracts = replaying.contracts(settings, saga, schemas, version)
     source = replaying.source(settings, contracts.name, file)
+    if follow:
+        if not isinstance(source, TopicSource) or as_mermaid:
+            raise DefinitionError("--follow reads topics and prints lines; leave --from and --mermaid out")
+        _follow(contracts, Following(source, workflow_id), as_json=as_json)
+        return
     lanes = [source.lane_of(workflow_id)] if isinstance(source, TopicSource) else None
     found = History(contracts.name, workflow_id)
     for history in histories(source, contracts, wanted=[workflow_id], lanes=lanes, pace=replaying.Pace(source.size)):
@@ -57,6 +69,39 @@ def trace(
         output.line(drawing.mermaid(told))
     else:
         _tell(told, SystemClock().now())
+
+
+def _follow(contracts: Contracts, following: Following, *, as_json: bool) -> None:
+    """Tell each record once, in the order of their causes among those that came together."""
+    found, told, clock = History(contracts.name, following.workflow), set[str](), SystemClock()
+    now = timeline(contracts, found)
+    if not as_json:
+        output.progress(f"following {contracts.name} {following.workflow}; Ctrl-C ends it")
+    while True:
+        try:
+            for entry in following.look():
+                found.add(entry)
+            now = timeline(contracts, found)
+            for moment in now.moments:
+                if moment.id not in told:
+                    told.add(moment.id)
+                    output.json_line(moment) if as_json else output.line(_moment(moment))
+            if now.state is not None and now.state.closed is not None:
+                break
+            clock.sleep(PAUSE)
+        except BrokerError as error:
+            if not error.retriable:
+                raise
+            output.progress(f"{error}; trying again")
+            clock.sleep(PAUSE)
+        except KeyboardInterrupt:
+            break
+    if not as_json:
+        output.progress(_headline(now, clock.now()))
+
+
+def _moment(moment: Moment) -> str:
+    return f"{moment.time:%H:%M:%S.%f}"[:-3] + f"  {moment.source}  {moment.words}  (#{moment.sequence})"
 
 
 def _refuse(workflow_id: str, saga: str, aged: object) -> None:
