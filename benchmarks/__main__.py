@@ -9,7 +9,8 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from benchmarks.workload import load, saga
 from servers.ladder import KAFKA, POSTGRES
 
 ROUNDS = 5
-EVENTS = {"engine": 20_000, "limit": 20_000, "naive": 300, "naive_async": 300}
+EVENTS = {"engine": 20_000, "acknowledged": 20_000, "limit": 20_000, "naive": 300, "naive_async": 300}
 STEPS, STEPS_PER_SECOND = 300, 50
 ROOT = Path(__file__).parents[1]
 
@@ -46,6 +47,7 @@ def main() -> None:
     middle = {name: median(found) for name, found in rates.items()}
     line = {
         "events_per_s": round(middle["engine"]),
+        "acknowledged_events_per_s": round(middle["acknowledged"]),
         "limit_events_per_s": round(middle["limit"]),
         "naive_events_per_s": round(middle["naive"]),
         "naive_async_events_per_s": round(middle["naive_async"]),
@@ -70,8 +72,20 @@ def run(name: str, servers: str, dsn: str, number: int, count: int) -> Run:
     load(servers, saga(label), count)
     own = database(dsn, label.replace("-", "_"))
     command = [sys.executable, "-m", "benchmarks.contender", name, servers, own, label, str(count)]
-    answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=120)
+    with shop(servers, label) if name == "acknowledged" else nullcontext():
+        answer = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=120)
     return Run(**orjson.loads(answer.stdout))
+
+
+@contextmanager
+def shop(servers: str, name: str) -> Iterator[None]:
+    """Somebody who acknowledges the answers meanwhile."""
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.shop", servers, name], cwd=ROOT)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def database(dsn: str, name: str) -> str:

@@ -83,6 +83,11 @@ class Spans:
         index = bisect_right(self.spans, (offset, 1 << 63)) - 1
         return index >= 0 and offset < self.spans[index][1]
 
+    @property
+    def unbroken(self) -> int:
+        """The first offset that is missing."""
+        return self.spans[0][1] if self.spans and self.spans[0][0] == 0 else 0
+
     def gaps(self) -> list[Span]:
         """What is missing before `end`."""
         edges = [0, *(edge for span in self.spans for edge in span)]
@@ -139,6 +144,10 @@ class Acknowledgments:
     def end(self, audience: Iterable[str], topic: str) -> int:
         """No offset from here on is acknowledged by all of the audience."""
         return min((self.of(name, topic).spans.end for name in audience), default=1 << 63)
+
+    def unbroken(self, audience: Iterable[str], topic: str) -> int:
+        """All offsets before this one are acknowledged by all of the audience."""
+        return min((self.of(name, topic).spans.unbroken for name in audience), default=1 << 63)
 
     def forget(self, topic: str) -> None:
         """The topic begins anew: what was said of it is of its predecessor."""

@@ -266,12 +266,12 @@ def _optional(raw: bytes | None) -> str | None:
 
 
 def _id(raw: bytes | None) -> str:
-    text = _text(raw)
-    if not 0 < len(raw or b"") <= MAX_ID_BYTES:
-        raise ValueError(f"an id has {len(raw or b'')} bytes; expected 1 to {MAX_ID_BYTES}")
-    return text
+    if raw is not None and not 0 < len(raw) <= MAX_ID_BYTES:
+        raise ValueError(f"an id has {len(raw)} bytes; expected 1 to {MAX_ID_BYTES}")
+    return _text(raw)
 
 
+@lru_cache(maxsize=1024)
 def _number(raw: bytes | None, bits: int) -> int:
     number = int(_text(raw))
     if not 0 < number < 2**bits:

@@ -94,10 +94,11 @@ class Deliveries:
         """What is acknowledged or has been held for long enough by `now` (monotonic), until `settled` a part of the answer."""
         for (lane, topic, audience), queue in self._queues.items():
             known = told.get(lane) or Acknowledgments()
-            end = known.end(audience, topic)
+            unbroken, end = known.unbroken(audience, topic), known.end(audience, topic)
             while queue and (queue[0][0].offset < end or queue[0][1] <= now):
                 report, _ = queue.popleft()
-                if report.offset < end and not known.missing(audience, topic, report.offset):
+                offset = report.offset
+                if offset < unbroken or (offset < end and not known.missing(audience, topic, offset)):
                     self.due.handled.append(report)
                 else:
                     self.due.marked.append(report)

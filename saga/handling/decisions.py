@@ -8,7 +8,7 @@ from typing import NamedTuple
 from saga.protocol.decide import Action, decide
 from saga.protocol.decide import status as status_of
 from saga.protocol.definition import Definition
-from saga.protocol.facts import Fact, StepStatus, WorkflowStatus
+from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus, stated
 from saga.store.port import Workflow
 
 REMEMBERED = 16_384
@@ -22,6 +22,7 @@ class Situation(NamedTuple):
     refused: bool
 
 
+Stated = tuple[str, FactStatus, str]
 Key = tuple[str, StepStatus, bool, bool]
 
 
@@ -34,12 +35,13 @@ class Decisions:
 
     def __call__(self, saga: Definition, workflow: Workflow) -> tuple[tuple[Action, ...], WorkflowStatus]:
         """The actions in order, of which the first is to be carried out before asking again."""
-        facts = tuple([received.fact for received in workflow.inbox.values()])
+        facts = tuple([(received.step, received.status, received.type) for received in workflow.inbox.values()])
         fences = tuple([(f.step, f.status, f.pending, f.refused) for f in workflow.fences.values()])
         return self._remembered(saga, facts, fences)
 
     def _decide(
-        self, saga: Definition, facts: tuple[Fact, ...], keys: tuple[Key, ...]
+        self, saga: Definition, known: tuple[Stated, ...], keys: tuple[Key, ...]
     ) -> tuple[tuple[Action, ...], WorkflowStatus]:
+        facts = tuple(stated(*fact) for fact in known)
         fences = {step: Situation(status, pending, refused) for step, status, pending, refused in keys}
         return decide(saga, self.participant, facts, fences), status_of(saga, facts, fences)

@@ -97,6 +97,8 @@ class Handling:
         return intents + self._call_together(ledger)
 
     def _apply(self, ledger: Ledger, lane: Lane, item: Item) -> list[Intent]:
+        if isinstance(item, Incoming):
+            return self._come_in(ledger, lane, item)
         if isinstance(item, Suspect):
             return self._without_handlers(ledger, lane, item)
         if isinstance(item, Answer):
@@ -105,8 +107,9 @@ class Handling:
             return self._resume(ledger, item)
         if isinstance(item, Late):
             return self._be_late(ledger, item)
-        if isinstance(item, Setback):
-            return self._set_back(ledger, lane, item)
+        return self._set_back(ledger, lane, item)
+
+    def _come_in(self, ledger: Ledger, lane: Lane, item: Incoming) -> list[Intent]:
         if item.message is not None:
             return [] if self._contradicts(ledger, lane, item) else self._take(ledger, lane, item.message)
         if item.letter is not None:

@@ -106,7 +106,8 @@ class Intake:
         try:
             if len(raw) != len(record.headers):
                 _refuse_ambiguous(record)
-            concern = self.concern(kind_of(raw))
+            kind = kind_of(raw)
+            concern = self.concern(kind)
         except (KeyError, ValueError) as error:
             why = unreadable(raw, error, topic=topic, partition=partition, offset=offset)
             raise Unusable(Reason.HEADERS, str(why)) from error
@@ -117,9 +118,9 @@ class Intake:
             log.error("refused %s/%d@%d: its source does not own the step it speaks of", topic, partition, offset)
             return None
         if concern is Concern.FOREIGN:
-            raise Unusable(Reason.FOREIGN, f"it is of saga {kind_of(raw).saga!r}, on a topic of {self.versions.name!r}")
+            raise Unusable(Reason.FOREIGN, f"it is of saga {kind.saga!r}, on a topic of {self.versions.name!r}")
         try:
-            message = from_headers(raw, record.value or b"", topic=topic, partition=partition, offset=offset)
+            message = from_headers(raw, record.value or b"", kind=kind, topic=topic, partition=partition, offset=offset)
         except DecodeError as error:
             raise Unusable(Reason.HEADERS, str(error)) from error
         self._check(record, message, concern)
@@ -127,7 +128,7 @@ class Intake:
 
     def _check(self, record: Record, message: Message, concern: Concern) -> None:
         """A workflow has one lane, which its key decides; in any other its facts would meet those of another owner."""
-        if record.key is None or record.key.decode(errors="replace") != message.workflow_id:
+        if record.key != message.workflow_id.encode():
             raise Unusable(Reason.KEY, f"its key is {record.key!r}, its ce_subject {message.workflow_id!r}", message)
         if (lane := self.lane_of(message.workflow_id, self.partitions)) != record.partition:
             raise Unusable(Reason.LANE, f"its key belongs to partition {lane} of {self.partitions}", message)

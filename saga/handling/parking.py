@@ -46,16 +46,11 @@ class Setback:
         return self.failure.workflow_id
 
 
-def is_parked(workflow: Workflow) -> bool:
-    """Whether its handlers are suspended here."""
-    return any(map(operator.is_parked, workflow.fences.values()))
-
-
 def next_act(acts: tuple[Action, ...], workflow: Workflow) -> Action | None:
     """The first action that may be carried out now: those of handlers wait while the workflow is parked."""
     if not acts:
         return None
-    if not is_parked(workflow):
+    if not workflow.is_parked:
         return acts[0]
     return next((act for act in acts if not isinstance(act, Run | Compensate)), None)
 

@@ -261,10 +261,10 @@ class Ledger:
 
     def _tell_recorded_from_handled(self) -> None:
         """What came in for a parked workflow is recorded; it is handled once the workflow is parked no more."""
-        parked = {id for id, w in self._touched.items() if not w.closed and any(f.error is not None for f in w.fences.values())}
-        for id in self._touched.keys() - parked:
-            for received in self._touched[id].inbox.values():
-                if received.state == "recorded":
+        parked = {id for id, workflow in self._touched.items() if not workflow.closed and workflow.is_parked}
+        for id, workflow in self._touched.items():
+            for received in workflow.inbox.values():
+                if received.state == "recorded" and id not in parked:
                     received.state = "handled"
                     self._inbox.append((id, received))
         if parked:

@@ -66,7 +66,8 @@ class Versions:
 
     def of(self, workflow: Workflow) -> Saga:
         """The saga as this workflow runs it."""
-        return self.saga(workflow.version, workflow.gates or "")
+        known = self._variants.get((workflow.version, workflow.gates or ""))
+        return known or self.saga(workflow.version, workflow.gates or "")
 
     def codec(self, version: int) -> AvroCodec:
         """Turns the events of a version into bytes and back; loads the Avro library at first use."""

@@ -142,6 +142,14 @@ class Workflow:
     unpublished: set[str] = field(default_factory=set)
 
     @property
+    def is_parked(self) -> bool:
+        """Whether its handlers are suspended here: the latest try of some step failed."""
+        for fence in self.fences.values():  # noqa: SIM110, every event asks, and `any` would cost twice as much
+            if fence.error is not None:
+                return True
+        return False
+
+    @property
     def facts(self) -> list[Fact]:
         """Those taken in and still held; none once the workflow is closed."""
         return [received.fact for received in self.inbox.values()]

@@ -61,8 +61,8 @@ class KafkaConsumer:
         messages = self._fetch(limit, timeout)
         if self._failure:
             raise self._failure
-        records = [record_of(message) for message in messages if not self._set_aside(message)]
-        records = [record for record in records if (record.topic, record.partition) in self._owned]
+        records = [record_of(message) for message in messages if message.error() is None or not self._set_aside(message)]
+        records = [record for record in records if record[:2] in self._owned]
         if self._errors and not records:
             raise self._errors.popleft()
         return records

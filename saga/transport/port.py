@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from saga.errors import BrokerError, OffsetOutOfRange
@@ -42,8 +41,7 @@ class Outbound(NamedTuple):
     headers: RecordHeaders
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """What became of an `Outbound`: its offset, or the error after which nothing more of this producer is trusted."""
 
     token: str

@@ -13,7 +13,6 @@ import pytest
 
 from saga import Refused, Retry
 from saga.failpoints import Failpoint, FailpointRaised, armed
-from saga.handling.parking import is_parked
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.replay.contracts import Contracts
 from saga.store.port import Fence
@@ -148,7 +147,7 @@ class _Chaos:
         acts = [self._start, *work, self._crash, self._crash_at, self._redeliver, self._abort, self._wait]
         self.dice.choice(acts)()
         parked = (self.fleet.workflow(name, w) for name in self.fleet.stores for w in self.workflows)
-        self.crashes["parked"] += any(is_parked(workflow) for workflow in parked if workflow)
+        self.crashes["parked"] += any(workflow.is_parked for workflow in parked if workflow)
 
     def calm(self) -> None:
         """Let everything settle that is on its way, and everything that is parked be tried again until it ends."""

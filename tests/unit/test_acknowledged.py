@@ -27,6 +27,7 @@ def test_spans_are_the_set_of_offsets_that_were_added(seed: int) -> None:
         offsets.update(range(begin, end))
 
     assert {offset for offset in range(80) if offset in spans} == offsets
+    assert spans.unbroken == min({*range(81)} - offsets)
     assert {offset for begin, end in spans.gaps() for offset in range(begin, end)} == set(range(spans.end)) - offsets
     assert all(before[1] < behind[0] for before, behind in zip(spans.spans, spans.spans[1:], strict=False))
 
@@ -58,6 +59,7 @@ def test_an_event_is_missing_to_those_of_its_audience_that_have_not_acknowledged
     assert told.missing(["bank", "hotels", "airline"], EVENTS, 4) == ["bank", "hotels", "airline"]
     assert told.missing(["hotels", "bank"], EVENTS, 3) == ["hotels"]
     assert told.end(["hotels", "bank"], EVENTS) == 3
+    assert [told.unbroken(audience, EVENTS) for audience in (["bank"], ["hotels", "bank"], ["airline"])] == [4, 3, 0]
 
 
 def test_what_was_told_survives_as_json() -> None:

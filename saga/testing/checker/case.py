@@ -8,7 +8,6 @@ from functools import cached_property
 from saga.contracts.acknowledged import Acknowledgments
 from saga.contracts.message import Message
 from saga.contracts.saga import Saga
-from saga.handling.parking import is_parked
 from saga.protocol.facts import FactStatus, WorkflowStatus
 from saga.replay.contracts import Contracts
 from saga.replay.entry import Entry
@@ -82,5 +81,5 @@ class Case:
         return [
             (name, next((fence.error for fence in workflow.fences.values() if fence.error), None))
             for name, workflow in self.books.items()
-            if workflow is not None and not workflow.closed and is_parked(workflow)
+            if workflow is not None and not workflow.closed and workflow.is_parked
         ]
