@@ -1,7 +1,7 @@
 """`python -m benchmarks.beside [AT_MOST]`: what a rebuild costs the participant that lives on beside it, interleaved.
 
-A long history is on the topics. In every other round `saga rebuild` reads it into a database of its own, on the same servers
-and cores, while the live engine handles new orders; with AT_MOST it reads no more records a second than that. Ends with
+The live engine makes a history. In every other round `saga rebuild` reads it into a database of its own, on the same servers
+and cores, while it handles new orders; with AT_MOST it reads no more records a second than that. Ends with
 one line of JSON.
 """
 
@@ -20,7 +20,7 @@ from statistics import median
 
 import orjson
 
-from benchmarks.rebuild import LABEL, ROOT, accounts, ended, finished_orders, participant, publish, stderr, turned, url
+from benchmarks.rebuild import LABEL, ROOT, accounts, ended, participant, publish, stderr, turned, url
 from benchmarks.rebuild import bench as saga
 from benchmarks.workload import BATCH, PARTITIONS, create, messages
 from saga.cli.running.run import tame_collector
@@ -32,7 +32,7 @@ from saga.transport.kafka_settings import KafkaSettings
 from servers.ladder import KAFKA, POSTGRES
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-HISTORY, ORDERS = int(os.environ.get("BENCH_LONG", "100000")), 8_000
+HISTORY, ORDERS = int(os.environ.get("BENCH_LONG", "60000")), 8_000
 
 
 def main(at_most: int = 0) -> None:
@@ -42,15 +42,14 @@ def main(at_most: int = 0) -> None:
         servers = stack.enter_context(KAFKA.serving(os.environ, stderr.print))
         dsn = stack.enter_context(POSTGRES.serving(os.environ, stderr.print))
         create(servers, saga_topics(LABEL))
-        publish(servers, finished_orders(0, HISTORY))
         store = stack.enter_context(closing(PostgresStore(accounts(dsn, "bench_beside"), migrate=True)))
         loop = joined(store, servers)
-        turned(loop, 2 * HISTORY)
+        seconds(loop, servers, range(HISTORY))
         rates: dict[bool, list[float]] = {False: [], True: []}
         for number in range(2 * ROUNDS):
             is_beside, first = number % 2 == 1, HISTORY + number * ORDERS
             with rebuilding(servers, accounts(dsn, f"bench_beside_{number}"), at_most) if is_beside else ExitStack():
-                rates[is_beside].append(3 * ORDERS / seconds(loop, servers, first))
+                rates[is_beside].append(3 * ORDERS / seconds(loop, servers, range(first, first + ORDERS)))
             stderr.print(
                 f"{'beside a rebuild' if is_beside else 'alone'}: {rates[is_beside][-1]:,.0f} events/s", highlight=False
             )
@@ -69,13 +68,13 @@ def joined(store: PostgresStore, servers: str) -> Loop:
     return loop
 
 
-def seconds(loop: Loop, servers: str, first: int) -> float:
-    """How long new orders, and then their ends, take the engine."""
+def seconds(loop: Loop, servers: str, orders: range) -> float:
+    """How long these orders, and then their ends, take the engine."""
     handled = loop.processor.intake.counts.handled
-    publish(servers, messages(saga, ORDERS, first))
-    begun, _ = turned(loop, handled + ORDERS)
-    publish(servers, ended(range(first, first + ORDERS)))
-    finished, _ = turned(loop, handled + 2 * ORDERS)
+    publish(servers, messages(saga, len(orders), orders.start))
+    begun, _ = turned(loop, handled + len(orders))
+    publish(servers, ended(orders))
+    finished, _ = turned(loop, handled + 2 * len(orders))
     return begun + finished
 
 

@@ -38,6 +38,7 @@ HOME = Path(".demo")
 PAGE_WIDTH = 120
 NOT_CLEAN, BAD_INPUT = 1, 2
 MOST_PLENTIFUL = "SELECT sku FROM items ORDER BY on_hand DESC LIMIT 1"
+TOPICS = ("SAGA_BROKER", "SAGA_EMBEDDED", "SAGA_REGISTRY")
 ORDER = (
     '{"order_id": "mine-1", "customer_id": "4711", "country": "Spain", '
     '"lines": [{"sku": "%s", "quantity": 1, "unit_price": 250}]}'
@@ -140,13 +141,16 @@ def _keep(fleet: Fleet) -> None:
     """Say how to play with the fleet, and wait for Ctrl-C."""
     [(sku,)] = fleet.books.rows("stock", MOST_PLENTIFUL)
     order = ORDER % sku
-    saga = f"SAGA_DATABASE={_shown(fleet.environment('orders')['SAGA_DATABASE'])} {COMMAND}"
+    environment = fleet.environment("orders")
+    saga = f"SAGA_DATABASE={_shown(environment['SAGA_DATABASE'])} {COMMAND}"
+    topics = " ".join(f"{name}={_shown(environment[name])}" for name in TOPICS if environment.get(name))
     stderr.print(
         f"\nThe fleet is up at {fleet.url}; Ctrl-C stops it. Databases and logs are in {fleet.home}.\n\n"
         f"  curl -s {fleet.url}/orders -H 'Content-Type: application/json' -d '{order}'\n"
         f"  curl -s {fleet.url}/orders/mine-1\n"
         f"  curl -s http://127.0.0.1:{fleet.gateway_port}/ledger\n"
-        f"  {saga} show {uuid5(ORDERS, 'mine-1')}\n",
+        f"  {saga} show {uuid5(ORDERS, 'mine-1')}\n"
+        f"  {topics} {COMMAND} state checkout --schemas schemas/checkout -o checkout.avro\n",
         highlight=False,
         markup=False,
         soft_wrap=True,

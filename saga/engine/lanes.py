@@ -24,6 +24,7 @@ from saga.errors import (
     StoreError,
     TopicRecreated,
 )
+from saga.participant.statement import is_stated
 from saga.store.port import Lane, Store
 from saga.transport.port import Broker, Partition, Record
 
@@ -259,6 +260,9 @@ class Lanes:
             except DecodeError:
                 continue  # a dead letter, once the lane gets there
             if message.kind.source == self.participant:
+                if not is_stated(message):
+                    log.warning("%s/%d@%d speaks in our name, with an id that we do not give", *record[:3])
+                    continue
                 if message.sequence > own.get(message.workflow_id, (0, record))[0]:
                     own[message.workflow_id] = message.sequence, record
                 if len(own) == _CHUNK:

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from saga.engine.health import Health
+from saga.engine.health import Health, Part, State
 from saga.engine.worker import Worker
 from saga.errors import DefinitionError
 from saga.observe.prometheus import CONTENT_TYPE, exposition
+from saga.participant.participant import Participant
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -44,6 +45,20 @@ class Answer(NamedTuple):
         ]
 
 
+class Opening:
+    """Stands for the `worker` of a process that has none yet, since its database does not answer."""
+
+    def __init__(self, participant: Participant) -> None:
+        self.participant = participant
+        self.worker: Worker | None = None
+
+    def health(self) -> Health:
+        if self.worker is not None:
+            return self.worker.health()
+        part = Part("store", State.DEGRADED, "waiting for the database")
+        return Health(self.participant.name, self.participant.saga.name, (part,))
+
+
 def told(health: Health) -> dict[str, Any]:
     """Health as JSON has it: the verdict and its reasons first, then every part."""
     return {
@@ -55,12 +70,16 @@ def told(health: Health) -> dict[str, Any]:
     }
 
 
-def answer(worker: Worker, method: str, path: str) -> Answer:
+def answer(worker: Worker | Opening, method: str, path: str) -> Answer:
     """What is said at the last segment of this path; a HEAD gets the same, and whoever sends it leaves the body out."""
     if method not in ("GET", "HEAD"):
         return _json(HTTPStatus.METHOD_NOT_ALLOWED, {"error": f"{method} is not for reading; send GET or HEAD"})
     page = path.partition("?")[0].rstrip("/").rpartition("/")[2]
     if page == "metrics":
+        if isinstance(worker, Opening):
+            if worker.worker is None:
+                return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "waiting for the database; no worker is there yet"})
+            worker = worker.worker
         return Answer(HTTPStatus.OK, CONTENT_TYPE, exposition(worker).encode())
     if page not in ("livez", "readyz", "health"):
         return _json(HTTPStatus.NOT_FOUND, {"error": f"there is no {path}; ask for /livez, /readyz, /health or /metrics"})
@@ -86,7 +105,7 @@ def asgi(worker: Worker) -> Application:
 
 
 @contextmanager
-def served(worker: Worker, address: str) -> Iterator[str]:
+def served(worker: Worker | Opening, address: str) -> Iterator[str]:
     """Answer at `host:port` (port 0: any) in a thread beside the caller's work; gives the URL.
 
     Raises DefinitionError for an address that is none, or on which nobody may listen.
@@ -118,7 +137,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    asked: Worker
+    asked: Worker | Opening
     timeout = 10.0
 
     def do_GET(self) -> None:

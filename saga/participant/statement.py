@@ -13,6 +13,16 @@ from saga.contracts.trace import TraceContext
 from saga.protocol.facts import FactStatus
 from saga.store.port import OutboxRow, Workflow
 
+MOST_TRIES = 1_000
+
+
+def is_stated(message: Message) -> bool:
+    """Whether the id is one that the library gives to this fact: what others write under our name has another, most often."""
+    kind = message.kind
+    indexes = range(MOST_TRIES) if kind.status is FactStatus.STUCK else (0, message.sequence)
+    step = kind.step or f"@{kind.source}"
+    return any(event_id(kind.saga, message.workflow_id, step, kind.status, index) == message.id for index in indexes)
+
 
 def statement(
     kind: Kind,

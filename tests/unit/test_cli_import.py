@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -11,6 +12,7 @@ import pytest
 from saga.cli.running.records import rows
 from saga.errors import DefinitionError
 from saga.protocol.facts import StepStatus
+from saga.store.dead_letter import DeadLetter, Place, Reason
 from saga.store.sqlite import SqliteStore
 from tests.commands import Commands, Said
 
@@ -102,6 +104,23 @@ def test_what_cannot_be_imported_is_refused_with_the_way_on(folder: Path) -> Non
     assert "of version 1; found 9" in imported(folder, file, "--saga-version", "9").err
     with pytest.raises(DefinitionError, match=r"expected .jsonl or .csv"):
         next(rows(folder / "orders.xml"))
+
+
+def test_a_version_of_which_records_wait_for_newer_code_is_not_drained(folder: Path) -> None:
+    place = Place("checkout", "checkout.events", 0, 7)
+    letter = DeadLetter(
+        place=place, key=b"w", value=b"", headers=(), reason=Reason.UNKNOWN_VERSION, error="", recorded=datetime.now(UTC),
+        workflow_id="w", version=3,
+    )  # fmt: skip
+    with closing(SqliteStore(folder / "stock.db", migrate=True)) as store, store.unit() as unit:
+        unit.bury([letter])
+
+    said = Commands(folder)("drain", "checkout", "--version", "3", SAGA_DATABASE="sqlite:///stock.db")
+    other = Commands(folder)("drain", "checkout", "--version", "2", "--json", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert said.code == 1
+    assert "1 records of v3 wait for code that knows it: saga dead-letters list" in said.err
+    assert (other.code, other.json["queued"]) == (0, 0)
 
 
 def test_a_version_is_drained_when_nothing_of_it_is_left(folder: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
@@ -16,6 +17,7 @@ from saga import Worker, assembly
 from saga.contracts.topics import saga_topics
 from saga.errors import DefinitionError, StoreError
 from saga.protocol.facts import StepStatus
+from saga.settings import Settings
 from saga.store.sqlite import SqliteStore
 from saga.testing.clock import ManualClock
 from saga.transport.embedded import EmbeddedBroker
@@ -147,6 +149,33 @@ def test_a_setting_that_is_wrong_is_not_waited_for() -> None:
 
     with pytest.raises(DefinitionError):
         assembly.patiently(ask)
+
+
+def test_health_is_answered_while_the_database_is_not_there_yet(
+    saga: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(assembly, "broker", lambda settings: MemoryBroker(saga_topics("travel"), partitions=4))
+    logged: list[str] = []
+    heard: list[tuple[int, dict[str, Any]]] = []
+    opened = assembly.store
+
+    def store(settings: Settings) -> object:
+        [address] = [record.split()[-1] for record in logged if "health is answered on" in record]
+        for page in ("livez", "readyz", "metrics"):
+            answer = httpx.get(f"{address}/{page}")
+            heard.append((answer.status_code, answer.json()))
+        return opened(settings)
+
+    monkeypatch.setattr("saga.cli.running.run.log.info", lambda text, *arguments: logged.append(text % arguments))
+    monkeypatch.setattr(assembly, "store", store)
+    monkeypatch.setattr(Worker, "run", lambda worker: None)
+
+    said = saga("run", "travel_service:bank", "--upgrade", "--database", "sqlite:///bank.db", "--health", "127.0.0.1:0")
+
+    assert said.code == 0, said.err
+    assert [status for status, _ in heard] == [200, 503, 503]
+    assert heard[1][1]["reasons"] == ["store: waiting for the database"]
+    assert "waiting for the database" in heard[2][1]["error"]
 
 
 def test_health_is_answered_on_the_port_that_is_named_and_a_wrong_one_is_refused(

@@ -197,6 +197,21 @@ def test_a_store_restored_from_a_backup_stops_the_lanes_that_went_on_without_it(
     assert "Put the right database back" in restored.stopped[0]
 
 
+def test_a_record_that_others_wrote_in_our_name_stops_no_lane(broker: FlakyBroker, caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    agency = Agency(broker, store)
+    agency.start("w0")
+    [own] = [record for n in range(LANES) for record in broker.logs[Partition(events_topic("travel"), n)]]
+    forged = [(name, {"ce_id": b"made-up", "ce_sequence": b"9"}.get(name, value)) for name, value in own.headers]
+    broker.logs[Partition(own.topic, own.partition)].append(own._replace(offset=1, headers=forged))
+    agency.evict(broker)  # an unclean end
+
+    agency.rest(FENCED_PAUSE)
+
+    assert agency.stopped == {}
+    assert f"travel.events/{own.partition}@1 speaks in our name, with an id that we do not give" in caplog.text
+
+
 def test_what_was_read_before_a_lane_was_whole_is_read_again_from_its_fence(broker: FlakyBroker) -> None:
     store = FlakyStore()
     agency = Agency(broker, store)

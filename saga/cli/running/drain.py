@@ -9,6 +9,10 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.settings import Settings
+from saga.store.dead_letter import LetterSearch, LetterState, Reason
+
+MOST = 10_000
+"""Of records that wait for an unknown version no more are looked at."""
 
 
 def drain(
@@ -25,17 +29,24 @@ def drain(
     store = assembly.store(settings)
     try:
         left = store.left(saga, version)
+        with store.unit() as unit:
+            kept = unit.letters(LetterSearch(saga=saga, reason=Reason.UNKNOWN_VERSION, state=LetterState.WAITING), MOST)
     finally:
         store.close()
-    empty, place = not (left.open or left.unpublished), assembly.database_name(settings)
+    queued, place = sum(letter.version == version for letter in kept), assembly.database_name(settings)
+    empty = not (left.open or left.unpublished or queued)
     if as_json:
-        output.json({"database": place, "saga": saga, "version": version, "drained": empty, **left._asdict()})
+        output.json({"database": place, "saga": saga, "version": version, "drained": empty, **left._asdict(), "queued": queued})
     elif empty:
         output.line(f"{saga} v{version} is drained in {place}", style="green")
     else:
         output.table(
-            ["open", "parked", "with a timer", "unpublished"], [[*map(str, left)]], title=f"{saga} v{version} in {place}"
+            ["open", "parked", "with a timer", "unpublished", "queued"],
+            [[*map(str, left), str(queued)]],
+            title=f"{saga} v{version} in {place}",
         )
+        if queued:
+            output.progress(f"{queued} records of v{version} wait for code that knows it: saga dead-letters list")
         output.progress(f"see: saga list --saga {saga} --version {version}")
     if not empty:
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ from saga import assembly
 from saga.cli import arguments
 from saga.engine.worker import Worker
 from saga.errors import SagaError
-from saga.observe.health import served
+from saga.observe.health import Opening, served
 from saga.settings import Settings
 
 log = logging.getLogger("saga.run")
@@ -48,12 +48,16 @@ def run(
     _log_to_stderr(settings.log_level, log_format)
     participant = arguments.participant(target)
     assembly.broker(settings)
-    if upgrade:
-        for name in assembly.patiently(lambda: assembly.tables(settings, create=True).upgrade()):
-            log.info("applied migration %s", name)
-    store = assembly.patiently(lambda: assembly.store(settings))
-    try:
-        worker = assembly.worker(participant, settings, store)
+    with ExitStack() as beside:
+        opening = Opening(participant)
+        if settings.health is not None:
+            log.info("health is answered on %s", beside.enter_context(served(opening, settings.health)))
+        if upgrade:
+            for name in assembly.patiently(lambda: assembly.tables(settings, create=True).upgrade()):
+                log.info("applied migration %s", name)
+        store = assembly.patiently(lambda: assembly.store(settings))
+        beside.callback(store.close)
+        opening.worker = worker = assembly.worker(participant, settings, store)
         tame_collector()
         tame_allocator()
         log.info(
@@ -64,12 +68,7 @@ def run(
             assembly.database_name(settings),
             settings.broker,
         )
-        with ExitStack() as beside:
-            if settings.health is not None:
-                log.info("health is answered on %s", beside.enter_context(served(worker, settings.health)))
-            _work(worker)
-    finally:
-        store.close()
+        _work(worker)
     log.info("drained")
 
 
