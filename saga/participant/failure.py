@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from saga.errors import ContractError, RegistryUnavailable, SagaError, TerminalError
 from saga.participant.dependency import Dependency
-from saga.store.port import Unit
+from saga.store.port import as_unit
 
 log = logging.getLogger("saga.failure")
 
@@ -70,7 +70,7 @@ def infrastructure(error: Exception, tx: object) -> SagaError | None:
     """The error with which the lane rests, if the store or the registry is to blame; `tx` is what the handler was given."""
     if isinstance(error, RegistryUnavailable):
         return error
-    return tx.technical(error) if isinstance(tx, Unit) else None
+    return unit.technical(error) if (unit := as_unit(tx)) is not None else None
 
 
 def failure_of(error: Exception, hook: Classify | None, needs: Sequence[Dependency] = ()) -> Failure:

@@ -23,7 +23,7 @@ from saga.participant.note import Notes
 from saga.participant.versions import Versions
 from saga.protocol.decide import Close, Refuse, decide
 from saga.protocol.gates import gates, variant
-from saga.store.port import Transaction, Unit, Workflow
+from saga.store.port import Transaction, Unit, Workflow, as_unit
 
 if TYPE_CHECKING:
     from saga.contracts.registry import Registry
@@ -108,7 +108,7 @@ class Participant(Declarations):
             return workflow_id
         payload = self.versions.codec(saga.version).encode(name, event.model_dump())
         self._refuse_overload(ledger.unit)
-        lane = lane_of(workflow_id, self._partitions(tx))
+        lane = lane_of(workflow_id, self._partitions(ledger.unit))
         workflow = ledger.open(workflow_id, saga, lane, gates=self._open_gates(saga, workflow_id), traceparent=traceparent)
         ledger.finish(workflow, root, name, payload)
         self._settle(ledger, workflow)
@@ -143,7 +143,7 @@ class Participant(Declarations):
         payload = self.versions.codec(saga.version).encode(name, fields)
         if workflow is None:
             variant(saga, frozenset(gates))  # refuses those that the saga does not have
-            workflow = ledger.open(workflow_id, saga, lane_of(workflow_id, self._partitions(tx)), gates=opened or None)
+            workflow = ledger.open(workflow_id, saga, lane_of(workflow_id, self._partitions(ledger.unit)), gates=opened or None)
         ledger.finish(workflow, owned, name, payload)
         self._settle(ledger, workflow)
         return True
@@ -242,11 +242,11 @@ class Participant(Declarations):
             )
 
     def _ledger(self, tx: Transaction) -> Ledger:
-        if not isinstance(tx, Unit):
+        if (unit := as_unit(tx)) is None:
             raise LifecycleError(
                 f"found {type(tx).__name__}; expected a transaction from `store.transaction()` or `store.join(connection)`"
             )
-        return Ledger(self.versions, self.name, tx, self.clock.now())
+        return Ledger(self.versions, self.name, unit, self.clock.now())
 
     def _open_workflow(self, ledger: Ledger, workflow_id: str, wish: str) -> Workflow:
         workflow = ledger.load([workflow_id]).get(workflow_id)
@@ -256,9 +256,8 @@ class Participant(Declarations):
             raise Refused(f"cannot {wish} workflow {workflow_id}: it ended {workflow.status} at {workflow.closed:%F %T}")
         return workflow
 
-    def _partitions(self, tx: Transaction) -> int:
-        assert isinstance(tx, Unit)
-        if (count := tx.partitions(self.saga.name)) is None:
+    def _partitions(self, unit: Unit) -> int:
+        if (count := unit.partitions(self.saga.name)) is None:
             raise LifecycleError(
                 f"the partition count of saga {self.saga.name!r} is not known to this database yet; run a worker of "
                 f"{self.name!r} once (it records the count when it takes its first lane)"

@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 from saga.contracts.message import Headers
 from saga.errors import StoreError
@@ -318,6 +318,14 @@ class Unit(Transaction, DeadLetters, Protocol):
     def arrive(self) -> None:
         """Wait for a unit that is `under_way`; raises what the end of its block would have raised."""
         ...
+
+
+def as_unit(tx: object) -> Unit | None:
+    """A transaction of a store's as the engine sees it, None for anything else.
+
+    The class is asked: `isinstance` would ask for every attribute, and the connection costs a round trip.
+    """
+    return cast("Unit", tx) if hasattr(type(tx), "advance") else None
 
 
 class Store(Protocol):

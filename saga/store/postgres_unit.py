@@ -64,6 +64,7 @@ class PostgresUnit:
         self._departing, self._ended = False, ended
         self._address, self._clock, self._eager, self._own = address, clock, eager, own
         self._unknown: set[tuple[str, str]] = set()
+        self._partitions: dict[str, int] = {}  # a count that was recorded stays
         self._unannounced: set[tuple[str, int]] = set()
 
     @property
@@ -77,8 +78,9 @@ class PostgresUnit:
         return answer
 
     def partitions(self, saga: str) -> int | None:
-        rows = self.pipeline.rows("partitions", saga=saga)
-        return rows[0][0] if rows else None
+        if saga not in self._partitions and (rows := self.pipeline.rows("partitions", saga=saga)):
+            self._partitions[saga] = rows[0][0]
+        return self._partitions.get(saga)
 
     def load(self, saga: str, ids: Collection[str], *, lock: bool = True) -> dict[str, Workflow]:
         """As the port says; without `lock` for those who only read."""

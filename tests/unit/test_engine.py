@@ -153,6 +153,16 @@ def test_while_kafka_is_away_start_accepts_up_to_its_bound_and_then_refuses(trav
     assert start_until_refused() == 11
 
 
+def test_a_start_does_not_ask_for_the_connection_which_costs_a_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+    with harness(Script()) as fleet, fleet.transaction("agency") as tx:
+        asked: list[object] = []
+        monkeypatch.setattr(type(tx), "connection", property(asked.append))
+
+        fleet.participants["agency"].start(TripBooked(trip="Rome"), tx)
+
+        assert asked == []
+
+
 def test_a_start_that_is_rolled_back_never_happened(travel: Travel) -> None:
     fleet = travel(Script())
 
