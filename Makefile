@@ -6,8 +6,10 @@ ORDERS ?=
 KEEP ?=
 NAME ?=
 CHECK ?=
+ONLY ?=
+SMALL ?=
 
-.PHONY: help install lint type test test-fast bench-quick demo demo-real drill servers-up servers-down docs clean
+.PHONY: help install lint type test test-fast bench bench-quick demo demo-real drill servers-up servers-down docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +47,13 @@ demo-real: install ## the same on real Kafka, PostgreSQL and registry: yours whe
 
 drill: install ## cause what a page of docs/operations is about, to practise: make drill [NAME=parked-growing] [CHECK=1]
 	@$(BIN)/python -m drills $(NAME) $(if $(CHECK),--check)
+
+$(BIN)/.bench: $(BIN)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --group bench
+	@touch $@
+
+bench: $(BIN)/.bench ## everything measured, peers too, into benchmarks/RESULTS.md, under 20 minutes: make bench [ONLY=peers,latency] [SMALL=1]
+	$(BIN)/python -m benchmarks.suite "$(ONLY)" $(SMALL)
 
 bench-quick: install ## one participant against the same work by hand, on local Kafka and PostgreSQL, under 3 minutes
 	$(BIN)/python -m benchmarks

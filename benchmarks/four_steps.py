@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
@@ -29,6 +29,9 @@ from servers.ladder import KAFKA, POSTGRES
 WORKFLOWS, WARMING = 10_000, 200
 BURST = 100  # workflows that are started in one transaction
 PATIENCE = 600.0
+PARTICIPANTS = ("shop", "stock", "bank", "carrier")
+BUSINESS_OF_MANY = """UPDATE accounts SET events = events + many.times
+FROM (SELECT id, count(*) AS times FROM unnest(%s::integer[]) AS id GROUP BY id) AS many WHERE accounts.id = many.id"""
 ENDED = "SELECT count(*) FROM saga_workflow WHERE status = 'completed' AND closed IS NOT NULL"
 
 
@@ -97,9 +100,17 @@ def saga(name: str) -> Saga:
     )
 
 
-def participants(bench: Saga) -> dict[str, Participant]:
-    """All four, by name; each handler changes one row of its service's own."""
-    found = {name: Participant(name, bench) for name in ("shop", "stock", "bank", "carrier")}
+def participants(bench: Saga, *, vectorised: bool = False) -> dict[str, Participant]:
+    """All four, by name; each handler changes one row of its service's own, or one of each of its workflows at once."""
+    found = {name: Participant(name, bench) for name in PARTICIPANTS}
+    if vectorised:
+        _declare_vectorised(found)
+    else:
+        _declare(found)
+    return found
+
+
+def _declare(found: Mapping[str, Participant]) -> None:
 
     @found["stock"].step
     def reserve(order: Placed, tx: Transaction) -> Reserved:
@@ -116,33 +127,51 @@ def participants(bench: Saga) -> dict[str, Participant]:
         tx.execute(BUSINESS, (order.account,))
         return Shipped(**order.__dict__)
 
-    return found
+
+def _declare_vectorised(found: Mapping[str, Participant]) -> None:
+    @found["stock"].step(batch=True)
+    def reserve(orders: list[Placed], tx: Transaction) -> list[Reserved]:
+        tx.execute(BUSINESS_OF_MANY, ([order.account for order in orders],))
+        return [Reserved(**order.__dict__) for order in orders]
+
+    @found["bank"].step(batch=True)
+    def charge(orders: list[Reserved], tx: Transaction) -> list[Charged]:
+        tx.execute(BUSINESS_OF_MANY, ([order.account for order in orders],))
+        return [Charged(**order.__dict__) for order in orders]
+
+    @found["carrier"].step(batch=True)
+    def ship(orders: list[Charged], tx: Transaction) -> list[Shipped]:
+        tx.execute(BUSINESS_OF_MANY, ([order.account for order in orders],))
+        return [Shipped(**order.__dict__) for order in orders]
 
 
-def measure(servers: str, dsn: str, name: str, workflows: int) -> Took:
-    """What so many sagas of this name took, on topics and databases of their own; a few before them warm everything up."""
+def measure(servers: str, dsn: str, name: str, workflows: int, *, burst: int = BURST, vectorised: bool = False) -> Took:
+    """What so many sagas of this name took, on topics and databases of their own; a few before them warm everything up.
+
+    The first step of `burst` workflows is one transaction.
+    """
     bench = saga(name)
     create(servers, saga_topics(name))
-    everybody = participants(bench)
+    everybody = participants(bench, vectorised=vectorised)
     with ExitStack() as stack:
-        dsns = {each: _prepared(dsn, f"{name}_{each}") for each in everybody}
+        dsns = {each: prepared(dsn, f"{name}_{each}") for each in everybody}
         stores = {each: stack.enter_context(closing(PostgresStore(dsns[each], migrate=True))) for each in everybody}
         broker = KafkaBroker(KafkaSettings(servers))
         workers = [Worker(everybody[each], store=stores[each], broker=broker) for each in everybody]
         for worker in workers:
             stack.enter_context(worker.running())
         watching = [stack.enter_context(psycopg.connect(each, autocommit=True)) for each in dsns.values()]
-        _wait(lambda: all(len(worker.standing().lanes) == PARTITIONS for worker in workers))
-        _start(everybody["shop"], stores["shop"], 0, WARMING)
-        _wait(lambda: _all_ended(watching, WARMING))
+        wait(lambda: all(len(worker.standing().lanes) == PARTITIONS for worker in workers))
+        start(everybody["shop"], stores["shop"], 0, WARMING)
+        wait(lambda: all_ended(watching, WARMING))
         tame_collector()  # as `saga run` does
         began, cpu = time.perf_counter(), time.process_time()
-        _start(everybody["shop"], stores["shop"], WARMING, workflows)
-        _wait(lambda: _all_ended(watching, WARMING + workflows))
+        start(everybody["shop"], stores["shop"], WARMING, workflows, burst)
+        wait(lambda: all_ended(watching, WARMING + workflows))
         return Took(time.perf_counter() - began, time.process_time() - cpu)
 
 
-def _prepared(dsn: str, name: str) -> str:
+def prepared(dsn: str, name: str) -> str:
     """A new database with the service's own table."""
     own = database(dsn, name.replace("-", "_"))
     with psycopg.connect(own, autocommit=True) as connection:
@@ -151,18 +180,22 @@ def _prepared(dsn: str, name: str) -> str:
     return own
 
 
-def _start(shop: Participant, store: PostgresStore, first: int, count: int) -> None:
-    for burst in range(first, first + count, BURST):
+def start(shop: Participant, store: PostgresStore, first: int, count: int, burst: int = BURST) -> None:
+    """The first step of so many workflows from number `first` on, `burst` of them in one transaction."""
+    for begin in range(first, first + count, burst):
         with store.transaction() as tx:
-            for number in range(burst, min(burst + BURST, first + count)):
+            for number in range(begin, min(begin + burst, first + count)):
+                tx.execute(BUSINESS, (placed(number)["account"],))
                 shop.start(Placed(**placed(number)), tx, workflow_id=key(number))
 
 
-def _all_ended(watching: list[psycopg.Connection], count: int) -> bool:
+def all_ended(watching: list[psycopg.Connection], count: int) -> bool:
+    """Whether every participant has closed so many workflows."""
     return all(each.execute(ENDED).fetchall() == [(count,)] for each in watching)
 
 
-def _wait(done: Callable[[], bool]) -> None:
+def wait(done: Callable[[], bool]) -> None:
+    """Return when it is done; looks ten times a second."""
     limit = time.monotonic() + PATIENCE
     while not done():
         assert time.monotonic() < limit, "the workflows do not end"

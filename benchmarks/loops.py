@@ -102,29 +102,38 @@ def batched(loop: Loop, count: int, batch: int = BATCH) -> float:
     """Handle `count` events, `batch` to a transaction; answers the seconds from the first record to the last mark."""
     marked, began = 0, 0.0
     while marked < count:
-        first = loop.consumer.poll(0.001)
-        messages = [first, *loop.consumer.consume(batch - 1, 0)] if first is not None else []
-        began = began or (time.perf_counter() if messages else 0.0)
-        loop.producer.poll(0)
-        marks, loop.delivered = loop.delivered, {}
-        answers = [loop.answer(message) for message in messages]
-        with loop.connection.transaction():
-            fresh = {id for (id,) in loop.connection.execute(DEDUP, ([a[0] for a in answers],)).fetchall()}
-            rows = [a for a in answers if a[0] in fresh]
-            with loop.connection.pipeline():
-                if rows:
-                    loop.connection.cursor().executemany(BUSINESS, [(row[2],) for row in rows])
-                    loop.connection.execute(OUTBOX, _columns(rows))
-                if marks:
-                    loop.connection.execute(MARK, (list(marks), list(marks.values())))
-        for id, key, _, headers, payload in rows:
-            loop.publish(id, key, headers, payload)
-        if messages:
-            loop.consumer.commit(asynchronous=True)
-        else:
+        now = time.perf_counter()
+        handled, marks = turn(loop, batch)
+        began = began or (now if handled else 0.0)
+        if not handled:
             loop.producer.flush(1)
-        marked += len(marks)
+        marked += marks
     return time.perf_counter() - began
+
+
+def turn(loop: Loop, batch: int = BATCH) -> tuple[int, int]:
+    """One transaction of what is there; answers how many events were handled, and how many answers marked as published."""
+    first = loop.consumer.poll(0.001)
+    messages = [first, *loop.consumer.consume(batch - 1, 0)] if first is not None else []
+    loop.producer.poll(0)
+    marks, loop.delivered = loop.delivered, {}
+    if not messages and not marks:
+        return 0, 0
+    answers = [loop.answer(message) for message in messages]
+    with loop.connection.transaction():
+        fresh = {id for (id,) in loop.connection.execute(DEDUP, ([a[0] for a in answers],)).fetchall()}
+        rows = [a for a in answers if a[0] in fresh]
+        with loop.connection.pipeline():
+            if rows:
+                loop.connection.cursor().executemany(BUSINESS, [(row[2],) for row in rows])
+                loop.connection.execute(OUTBOX, _columns(rows))
+            if marks:
+                loop.connection.execute(MARK, (list(marks), list(marks.values())))
+    for id, key, _, headers, payload in rows:
+        loop.publish(id, key, headers, payload)
+    if messages:
+        loop.consumer.commit(asynchronous=True)
+    return len(messages), len(marks)
 
 
 def naive(loop: Loop, count: int, *, synchronous: bool = True) -> float:

@@ -147,10 +147,10 @@ def load(servers: str, bench: Saga, count: int) -> None:
     assert producer.flush(60) == 0
 
 
-def create(servers: str, topics: Sequence[str]) -> None:
+def create(servers: str, topics: Sequence[str], partitions: int = PARTITIONS) -> None:
     """Create topics and wait until they are known."""
     admin = AdminClient({"bootstrap.servers": servers})
-    for future in admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in topics]).values():
+    for future in admin.create_topics([NewTopic(topic, partitions, 1) for topic in topics]).values():
         future.result(30)
     limit = time.monotonic() + 30
     while any(topic not in admin.list_topics(timeout=10).topics for topic in topics):
