@@ -9,7 +9,7 @@ CHECK ?=
 ONLY ?=
 SMALL ?=
 
-.PHONY: help install lint type test test-fast bench bench-quick demo demo-real drill servers-up servers-down docs clean
+.PHONY: help install lint type test test-fast bench bench-gate bench-quick demo demo-real drill servers-up servers-down docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ $(BIN)/.bench: $(BIN)/.installed
 
 bench: $(BIN)/.bench ## everything measured, peers too, into benchmarks/RESULTS.md, under 20 minutes: make bench [ONLY=peers,latency] [SMALL=1]
 	$(BIN)/python -m benchmarks.suite "$(ONLY)" $(SMALL)
+
+bench-gate: install ## fail when the engine has fallen behind the loop by hand by more than benchmarks/floor.json allows
+	$(BIN)/python -m benchmarks.gate
 
 bench-quick: install ## one participant against the same work by hand, on local Kafka and PostgreSQL, under 3 minutes
 	$(BIN)/python -m benchmarks

@@ -18,7 +18,7 @@ import orjson
 
 from benchmarks import four_steps, workload
 from benchmarks.suite import chain
-from saga import Participant, Worker
+from saga import Participant, Transaction, Worker
 from saga.cli.running.run import tame_collector
 from saga.handling.tracing import Tracer
 from saga.store.port import Store
@@ -33,19 +33,21 @@ def shop(bench: Any) -> Participant:
     participant = Participant("shop", bench)
 
     @participant.step
-    def finish(accepted: workload.Accepted) -> workload.Finished:
+    def finish(accepted: workload.Accepted, tx: Transaction) -> workload.Finished:
         return workload.Finished(order=accepted.order)
 
     return participant
 
 
 def participants(kind: str, name: str) -> Mapping[str, Participant]:
-    """The participants of a saga of this kind: `four`, `ledger`, or `chain-<steps>`."""
+    """The participants of a saga of this kind: `four`, `ledger`, `ledger-sqlite`, or `chain-<steps>`."""
     if kind == "four":
         return four_steps.participants(four_steps.saga(name))
     if kind == "ledger":
         bench = workload.saga(name)
         return {"ledger": workload.ledger(bench), "shop": shop(bench)}
+    if kind == "ledger-sqlite":
+        return {"ledger": workload.ledger(workload.saga(name), business=workload.BUSINESS.replace("%s", "?"))}
     return chain.participants(name, int(kind.removeprefix("chain-")))
 
 

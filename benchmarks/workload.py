@@ -92,13 +92,13 @@ def saga(name: str) -> Saga:
     )
 
 
-def ledger(bench: Saga, poisoned: Collection[int] = ()) -> Participant:
+def ledger(bench: Saga, poisoned: Collection[int] = (), business: str = BUSINESS) -> Participant:
     """The measured participant, which never manages the orders with `poisoned` numbers."""
     participant, hopeless = Participant("ledger", bench), {placed(number)["order"] for number in poisoned}
 
     @participant.step
     def accept(placed: Placed, tx: Transaction) -> Accepted:
-        tx.execute(BUSINESS, (placed.account,))
+        tx.execute(business, (placed.account,))
         if placed.order in hopeless:
             raise ValueError("this order cannot be accepted")
         return Accepted(**placed.__dict__)
@@ -139,10 +139,17 @@ def messages(bench: Saga, count: int, first: int = 0) -> Iterator[tuple[str, byt
 def load(servers: str, bench: Saga, count: int) -> None:
     """Create the saga's topics, and put `count` orders on them."""
     create(servers, saga_topics(bench.name))
+    send(servers, bench, count)
+
+
+def send(servers: str, bench: Saga, count: int, *, partitions: int = PARTITIONS, traced: bool = False) -> None:
+    """Put `count` orders on topics that are there; with `traced` each has its trace, of which one in a hundred is sampled."""
     producer = Producer({"bootstrap.servers": servers, "acks": "all", "linger.ms": 5})
     topic = saga_topics(bench.name)[0]
-    for key, value, headers in messages(bench, count):
-        producer.produce(topic, value, key.encode(), partition=lane_of(key, PARTITIONS), headers=headers)  # type: ignore[arg-type]
+    for number, (key, value, headers) in enumerate(messages(bench, count)):
+        if traced:
+            headers.append(("traceparent", f"00-{number + 1:032x}-{number + 1:016x}-{'01' if number % 100 == 0 else '00'}"))
+        producer.produce(topic, value, key.encode(), partition=lane_of(key, partitions), headers=headers)  # type: ignore[arg-type]
         producer.poll(0)
     assert producer.flush(60) == 0
 

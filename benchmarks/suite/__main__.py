@@ -12,13 +12,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
 from benchmarks.suite import sandbox
+from benchmarks.suite.costs import costs
+from benchmarks.suite.footprint import footprint
+from benchmarks.suite.latency import latency
 from benchmarks.suite.peers import peers
 from benchmarks.suite.place import Place
+from benchmarks.suite.processes import processes
 from benchmarks.suite.results import RESULTS, Results, Table, stderr
+from benchmarks.suite.sizes import sizes
 from servers.ladder import KAFKA, POSTGRES
 
 PARTS: Mapping[str, Callable[[Place], Iterator[Table]]] = {
     "peers": peers,
+    "processes": processes,
+    "latency": latency,
+    "costs": costs,
+    "sizes": sizes,
+    "footprint": footprint,
 }
 
 

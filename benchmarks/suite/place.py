@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -17,9 +18,13 @@ class Place:
     small: bool = False
     _numbers: count[int] = field(default_factory=count)
 
+    def number(self) -> int:
+        """One that no other run has, even where the servers outlive the run."""
+        return os.getpid() * 1000 + next(self._numbers)
+
     def label(self, kind: str) -> str:
         """A name for topics and databases that nobody else has."""
-        return f"{kind}-{next(self._numbers)}"
+        return f"{kind}-{self.number()}"
 
     def count(self, whole: int) -> int:
         """How many of these are enough."""
