@@ -75,7 +75,8 @@ class LateStore(MemoryStore):
 class Hotels:
     """The agency and the hotels; `published` is what the latter published, `booked` the trips whose handler has run."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int = 500) -> None:
+        self.batch = batch
         self.clock, self.published, self.booked = ManualClock(), list[Outbound](), list[str]()
         self.broker = MemoryBroker(saga_topics("travel"), partitions=LANES, fault=self.published.append)
         self.agency, hotels = Participant("agency", saga(), clock=self.clock), Participant("hotels", saga(), clock=self.clock)
@@ -112,7 +113,7 @@ class Hotels:
             store,
             self.broker,
             LANES,
-            batch=500,
+            batch=self.batch,
             stopping=threading.Event(),
             chance=lambda: 0.5,
             clock=self.clock,
@@ -156,6 +157,18 @@ def test_nothing_follows_from_a_transaction_before_its_commit_is_known(hotels: H
     assert published == {0, 1} - under_way
     assert [number for number in range(LANES) if offsets[number] == 0] == [*under_way]
     assert sorted(trip for trips in hotels.lanes.values() for trip in trips) == sorted(TRIPS)
+
+
+def test_the_parts_of_one_lane_follow_each_other_although_the_first_is_taken_back() -> None:
+    hotels = Hotels(batch=2)
+    hotels.store.outcomes.append(StoreConflict("another was in the way"))
+
+    hotels.settle()
+    hotels.loop.abandon()
+
+    assert len(hotels.booked) == len(TRIPS) + 2
+    assert sorted(trip for trips in hotels.lanes.values() for trip in trips) == sorted(TRIPS)
+    assert all(trips == [trip for trip in TRIPS if trip in trips] for trips in hotels.lanes.values())
 
 
 @pytest.mark.parametrize("error", [StoreConflict("another was in the way"), StatementFailed("something was wrong")])
