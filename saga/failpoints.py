@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,6 +39,7 @@ class _Arm:
     nth: int
     seconds: float = 0.0
     hits: int = 0
+    act: Callable[[], None] | None = None
 
 
 def _parse(text: str) -> dict[str, _Arm]:
@@ -73,6 +74,16 @@ def armed(text: str) -> Iterator[None]:
         _armed.clear()
 
 
+@contextmanager
+def interrupted(name: Failpoint, act: Callable[[], None]) -> Iterator[None]:
+    """Have something done the next time this place is reached in the block, by whoever reaches it."""
+    _armed[name] = _Arm("act", 1, act=act)
+    try:
+        yield
+    finally:
+        _armed.pop(name, None)
+
+
 def failpoint(name: Failpoint) -> None:
     """Do here what the environment asked for, if it asked."""
     if not _armed or (arm := _armed.get(name)) is None:
@@ -82,5 +93,7 @@ def failpoint(name: Failpoint) -> None:
         time.sleep(arm.seconds)
     elif arm.hits == arm.nth and arm.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif arm.hits == arm.nth and arm.act is not None:
+        arm.act()
     elif arm.hits == arm.nth and arm.action == "raise":
         raise FailpointRaised(f"failpoint {name}")

@@ -15,6 +15,7 @@ from typing import Any
 from saga import Clock, Event, ExternalCall, Gates, Participant, Pending, Retry, Saga, Transaction
 from saga.handling.tracing import Tracer
 from saga.testing.harness import Harness
+from saga.testing.simulation.simulation import Simulation
 from tests.vectorised import vectorise
 
 CREATE_EFFECTS = "CREATE TABLE IF NOT EXISTS effects (workflow TEXT, step TEXT, act TEXT, key TEXT)"
@@ -330,3 +331,14 @@ def effects(running: Harness) -> list[tuple[str, str, str]]:
         with running.transaction(name) as tx:
             found += [tuple(row) for row in tx.execute("SELECT workflow, step, act FROM effects").fetchall()]
     return sorted(found)
+
+
+def simulation(*, external: bool = False, on_stuck: str = "wait", vectorised: bool = False, **options: Any) -> Simulation:
+    """The fleet to be simulated; `options` are those of `Simulation`."""
+
+    def prepare(_: str, tx: Transaction) -> None:
+        tx.execute(CREATE_EFFECTS)
+
+    participants = fleet(Script(), external=external, on_stuck=on_stuck)
+    participants = vectorise(participants) if vectorised else participants
+    return Simulation(participants, begin=lambda number: TripBooked(trip=f"trip {number}"), prepare=prepare, **options)

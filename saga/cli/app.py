@@ -16,6 +16,7 @@ from saga.cli.acting.retry import retry
 from saga.cli.contracts.check import check, diagram
 from saga.cli.contracts.docs import docs
 from saga.cli.contracts.schemas import schemas
+from saga.cli.contracts.simulate import simulate
 from saga.cli.looking.doctor import doctor
 from saga.cli.looking.health import health
 from saga.cli.looking.lanes import lanes
@@ -54,7 +55,7 @@ SECTIONS = {
     "Look": ("health", "doctor", "parked", "list", "show", "unacknowledged", "lanes"),
     "Act": ("retry", "skip", "resolve", "abort", "dead-letters"),
     "Read the past": ("trace", "state", "audit", "record", "project", "rebuild"),
-    "Contracts": ("check", "schemas", "docs", "diagram"),
+    "Contracts": ("check", "simulate", "schemas", "docs", "diagram"),
 }
 """The commands in the order in which they are listed: first what one does every day and at night."""
 
@@ -123,6 +124,7 @@ app.command("import")(import_records)
 app.command()(doctor)
 app.command()(health)
 app.command()(check)
+app.command()(simulate)
 app.command()(broker)
 app.command()(diagram)
 app.command()(docs)

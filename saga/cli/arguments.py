@@ -7,9 +7,10 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from types import ModuleType
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -91,6 +92,15 @@ def named(target: str, kind: type[Named]) -> Named:
         f"module {name!r} was loaded from {module.__file__}, but {what}; expected a saga.{kind.__name__}. "
         f"{f'It has: {others}' if others else 'Create one there, or name another module.'}"
     )
+
+
+def function(target: str) -> Callable[..., Any]:
+    """The function that `module:name` says, looked for in the working directory as well."""
+    name, _, attribute = target.partition(":")
+    found = getattr(_module(name), attribute, None) if attribute else None
+    if not callable(found):
+        raise DefinitionError(f"found {target!r}, which is no function; expected module:function")
+    return cast("Callable[..., Any]", found)
 
 
 def _module(name: str) -> ModuleType:

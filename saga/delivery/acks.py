@@ -35,6 +35,14 @@ class Remark(NamedTuple):
     reason: Reason
 
 
+class _Telling(NamedTuple):
+    """A span that is being told; what was parked and is handled now (`upto` 0) holds up nothing."""
+
+    partition: Partition
+    begin: int
+    upto: int
+
+
 class Acks:
     """The acknowledgments of one participant, from one thread.
 
@@ -60,7 +68,8 @@ class Acks:
             ("content-type", CONTENT_TYPE),
         ]
         self._ready: list[Outbound] = []
-        self._under_way: dict[str, tuple[Partition, int]] = {}
+        self._under_way: dict[str, _Telling] = {}
+        self._reached: dict[Partition, int] = {}
         self._epochs: dict[int, int] = {}
         self._ids: dict[int, dict[str, str]] = {}
         self._number = 0
@@ -107,6 +116,7 @@ class Acks:
         self.news.discard(lane)
         for topic in self.facts:
             self.told.pop(Partition(topic, lane), None)
+            self._reached.pop(Partition(topic, lane), None)
 
     def forget(self, lane: int, topics: Iterable[str]) -> None:
         """What was said of these topics was said of others of their names."""
@@ -151,10 +161,14 @@ class Acks:
         return {p: o if p.topic == self.topic else min(o, self.told.get(p, 0)) for p, o in offsets.items()}
 
     def arrived(self, tokens: Iterable[str]) -> None:
-        """The broker has these."""
-        for token in tokens:
-            partition, end = self._under_way.pop(token)
-            self.told[partition] = max(end, self.told.get(partition, 0))
+        """The broker has these; nothing counts as told behind a span that it does not have."""
+        ended = [self._under_way.pop(token) for token in tokens]
+        for partition, _, upto in ended:
+            self._reached[partition] = max(upto, self._reached.get(partition, 0))
+        for partition in {telling.partition for telling in ended}:
+            open_ = (begin for of, begin, upto in self._under_way.values() if of == partition and upto)
+            told = min(self._reached[partition], min(open_, default=self._reached[partition]))
+            self.told[partition] = max(told, self.told.get(partition, 0))
 
     def _tell_taken(self, lane: Lane, topic: str, first: int, last: int, remarks: Sequence[tuple[int, Reason]]) -> None:
         """Tell a span without its gaps, of which nothing is to be told before Kafka may hear that they were passed."""
@@ -173,7 +187,7 @@ class Acks:
         record = Acknowledged(self.participant, topic, begin, end, self._ids.get(lane, {}).get(topic), tuple(remarks))
         value = self.codec.encode(RECORD, record.fields())
         self._ready.append(Outbound(token, self.topic, lane, None, value, self._headers))
-        self._under_way[token] = Partition(topic, lane), upto
+        self._under_way[token] = _Telling(Partition(topic, lane), begin, upto)
 
 
 def _pieces(end: int, holes: list[int]) -> Iterable[tuple[int, int]]:

@@ -1,8 +1,9 @@
 """Outbox to topics, for the lanes that this thread owns; events of one workflow are first published in commit order.
 
 What was just committed goes out from memory only if all earlier events of its workflow are on their way through this very
-producer; everything else goes through the scan of pending rows, ordered by (workflow, sequence). A failed delivery leaves a
-hole behind which later records pass, so after one the producer is thrown away and the outbox is read again.
+relay; everything else goes through the scan of pending rows, ordered by (workflow, sequence). A failed delivery leaves a hole
+behind which later records pass, so those of one workflow leave one after the other, and after a failure the producer is thrown
+away and the outbox is read again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from saga.clock import Clock
 from saga.delivery.acks import Acks
 from saga.delivery.deliveries import Deliveries, Settlement
+from saga.delivery.flight import Flight
 from saga.errors import BrokerError
 from saga.failpoints import Failpoint, failpoint
 from saga.store.port import Lane, OutboxRow, Store
@@ -48,7 +50,7 @@ class Relay:
         self.waiting: set[int] = set()
         self.astray: dict[int, set[str]] = {}
         self._producer: Producer | None = None
-        self._in_flight: dict[str, OutboxRow] = {}
+        self._in_flight = Flight()
         self._aside: dict[str, Outbound] = {}
         self._aside_again: list[Outbound] = []
         self._arrived: list[str] = []
@@ -122,18 +124,24 @@ class Relay:
         if self._producer is None:
             return
         failure, delivered, now = None, False, self.clock.monotonic()
+        following: list[OutboxRow] = []
         for report in self._producer.reports():
             if report.error is not None:
                 failure = report.error
-            elif (row := self._in_flight.pop(report.token, None)) is not None:
+            elif (landed := self._in_flight.end(report.token)) is not None:
+                row, behind = landed
                 delivered = True
                 if not self.deliveries.add(row, report.offset, now):
                     self.astray.setdefault(row.lane, set()).add(row.topic)
+                if behind is not None:
+                    following.append(behind)
             elif self._aside.pop(report.token, None) is not None:
                 self._arrived.append(report.token)
         if failure is not None:
             self._restart(failure)
             self.waiting.update(owned)
+        else:
+            self._hand_over(following)
         if delivered:
             failpoint(Failpoint.RELAY_ACKNOWLEDGED)
 
@@ -146,9 +154,12 @@ class Relay:
 
     def flush(self, timeout: float) -> None:
         """Wait for what is on its way, then note all of it; what is not delivered by then stays pending."""
-        if self._producer is not None and (self._in_flight or self._aside):
-            self._producer.flush(timeout)
+        until = self.clock.monotonic() + timeout
+        while self._producer is not None and (self._in_flight or self._aside):
+            self._producer.flush(max(0.0, until - self.clock.monotonic()))
             self.collect(())
+            if self.clock.monotonic() >= until:
+                break
         self.write(all=True)
 
     def close(self) -> None:
@@ -162,11 +173,13 @@ class Relay:
         return id in self._in_flight or id in self.deliveries
 
     def _send(self, rows: Sequence[OutboxRow]) -> None:
+        self._hand_over(self._in_flight.begin(rows))
+
+    def _hand_over(self, rows: Sequence[OutboxRow]) -> None:
         if not rows:
             return
         self.open()
         assert self._producer is not None
-        self._in_flight.update((row.id, row) for row in rows)
         try:
             self._producer.send(
                 Outbound(row.id, row.topic, row.lane, row.workflow_id.encode(), row.payload, row.headers) for row in rows
@@ -180,7 +193,7 @@ class Relay:
         assert self._producer is not None
         self._producer.purge()
         self._producer = None
-        self.waiting.update(row.lane for row in self._in_flight.values())
+        self.waiting |= self._in_flight.lanes()
         self._in_flight.clear()
         self._aside_again = [*self._aside.values(), *self._aside_again]
         self._aside.clear()

@@ -81,7 +81,7 @@ class Unhandled:
         self._sweep_at = now + self.sweep_every
         judging = now >= self._judge_at
         open_: list[tuple[OutboxRow, list[str]]] = []
-        for number in self.deliveries.marked & lanes.keys():
+        for number in lanes if judging else self.deliveries.marked & lanes.keys():  # a former owner may have marked late
             if judging or self._behind[number] != _START or self._seen[number] != self.acks.heard[number]:
                 open_ += self._look_over(number, PAGE if judging or number in self._moving else PROBE)
         self._give_verdicts(lanes)

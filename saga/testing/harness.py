@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from saga.contracts.event import Event
 from saga.contracts.topics import fact_topics, saga_topics
@@ -18,7 +19,7 @@ from saga.handling.tracing import Tracer
 from saga.participant.participant import Participant
 from saga.protocol.facts import StepStatus
 from saga.store.memory import MemoryStore
-from saga.store.port import Transaction, Workflow
+from saga.store.port import Store, Transaction, Workflow
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker, MemoryConsumer
 from saga.transport.port import Record
@@ -110,7 +111,7 @@ class Harness:
         for store in self.stores.values():
             store.close()
 
-    def __enter__(self) -> Harness:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,10 +139,14 @@ class Harness:
         errors = {name: [o.stopped for o in loop.lanes.owned.values() if o.stopped] for name, loop in self.loops.items()}
         return {name: found for name, found in errors.items() if found}
 
+    def store(self, participant: str) -> Store:
+        """The store as this participant's processes see it."""
+        return self.stores[participant]
+
     def _joined(self, name: str) -> Loop:
         loop = Loop(
             self.participants[name],
-            self.stores[name],
+            self.store(name),
             self.broker,
             self.partitions,
             batch=500,

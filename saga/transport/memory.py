@@ -117,19 +117,22 @@ class MemoryBroker:
 
 
 class MemoryConsumer:
-    """A member of a group of one MemoryBroker."""
+    """A member of a group of one MemoryBroker. Nothing of topics that are `held` reaches it, nor anything if `unreachable`."""
 
     def __init__(self, broker: MemoryBroker, group: _Group, topics: Sequence[str], assignments: Assignments) -> None:
         self._broker, self._group, self._topics, self._assignments = broker, group, topics, assignments
         self._positions: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
-        self._lost: list[Partition] = []
+        self._expired = False
+        self.held: set[str] = set()
+        self.unreachable = False
         self._failed = self._closed = False
         group.join(self, topics)
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
         if self._closed or self._failed:
             raise LifecycleError("this consumer is closed, or a callback failed: close it and open another one")
+        self._refuse_unreachable()
         try:
             self._rebalance()
         except Exception:
@@ -151,10 +154,11 @@ class MemoryConsumer:
         self._paused.difference_update(self._owned(partitions, "resume"))
 
     def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        self._refuse_unreachable()
         return {partition: len(self._broker.logs[partition]) for partition in partitions}
 
     def ends_seen(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        return self.ends(partitions)
+        return {partition: len(self._broker.logs[partition]) for partition in partitions}
 
     def seek(self, partition: Partition, offset: int | None) -> None:
         (owned,) = self._owned([partition], "seek")
@@ -174,10 +178,13 @@ class MemoryConsumer:
                 self._broker.changed.notify_all()
 
     def expire(self) -> None:
-        """Lose everything without being asked; the broker's lock is held."""
-        self._lost += self._positions
-        self._release(list(self._positions))
+        """Lose everything without being asked, and hear of it in the next poll; the broker's lock is held."""
+        self._expired = True
         self._group.leave(self)
+
+    def _refuse_unreachable(self) -> None:
+        if self.unreachable:
+            raise BrokerError("the broker is out of reach", retriable=True)
 
     def _rebalance(self) -> None:
         self._tell_lost()
@@ -194,18 +201,24 @@ class MemoryConsumer:
             self._positions |= {p: begins[p] if (start := starts[p]) is None else start for p in coming}
 
     def _tell_lost(self) -> None:
-        if lost := self._lost:
-            self._lost = []
+        if not self._expired:
+            return
+        self._expired, lost = False, list(self._positions)
+        self._positions.clear()
+        self._paused.clear()
+        if lost:
             self._assignments.lost(lost)
-            if not self._closed:
-                self._group.join(self, self._topics)
+        if not self._closed:
+            self._group.join(self, self._topics)
 
     def _has_news(self) -> bool:
         ready = any(self._waiting(p) for p in self._positions)
-        return ready or bool(self._lost) or self._group.is_due(self, self._positions)
+        return ready or self._expired or self._group.is_due(self, self._positions)
 
     def _waiting(self, partition: Partition) -> bool:
-        return partition not in self._paused and self._positions[partition] != len(self._broker.logs[partition])
+        if partition in self._paused or partition.topic in self.held:
+            return False
+        return self._positions[partition] != len(self._broker.logs[partition])
 
     def _take(self, limit: int) -> list[Record]:
         waiting = [p for p in self._positions if self._waiting(p)]

@@ -1,0 +1,152 @@
+"""`saga simulate`: a whole fleet under seeded trouble, in this process; what breaks a promise is told as a short story."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from saga.cli import arguments, output
+from saga.errors import DefinitionError
+from saga.testing.simulation.campaign import Campaign, smallest
+from saga.testing.simulation.drawing import Kind
+from saga.testing.simulation.rare import Rare
+from saga.testing.simulation.simulation import Run, Simulation
+
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """One seed that broke a promise; the story is of a run as small as it gets."""
+
+    seed: int
+    violations: list[str]
+    story: list[str]
+    again: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What came of it all."""
+
+    saga: str
+    seeds: int
+    broken: list[_Broken]
+    rare: list[Rare]
+
+
+def simulate(
+    targets: Annotated[list[str], typer.Argument(metavar="MODULE:PARTICIPANT...", help="All participants of one saga.")],
+    seeds: Annotated[str, typer.Option("--seeds", metavar="A..B", help="Which seeds, both included.")] = "1..100",
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="One seed, told act by act.")] = None,
+    workflows: Annotated[int, typer.Option("--workflows", min=1, help="Workflows of a run.")] = 10,
+    acts: Annotated[int, typer.Option("--acts", min=1, help="Acts of a run, before it comes to rest.")] = 120,
+    faults: Annotated[str, typer.Option("--faults", metavar="KINDS", help=f"Some of {','.join(Kind)}.")] = ",".join(Kind),
+    liveness: Annotated[
+        bool, typer.Option("--liveness", help="Break some workflows for good: all others must end by themselves.")
+    ] = False,
+    start: Annotated[
+        str | None, typer.Option("--start", metavar="MODULE:FUNCTION", help="(number) -> the event that begins a workflow.")
+    ] = None,
+    prepare: Annotated[
+        str | None, typer.Option("--prepare", metavar="MODULE:FUNCTION", help="(participant, tx): makes tables and rows.")
+    ] = None,
+    look: Annotated[
+        str | None, typer.Option("--check", metavar="MODULE:FUNCTION", help="(world) -> texts of what else does not hold.")
+    ] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that share the seeds.")] = os.cpu_count() or 1,
+    shrinks: Annotated[bool, typer.Option("--shrink/--no-shrink", help="Make what fails as small as it gets.")] = True,
+    as_json: output.AsJson = False,
+) -> None:
+    """Let a fleet live through crashes, duplicates, delays, rebalances and failures of databases, again and again.
+
+    The engine is that of production; log, databases, clock and chance are simulated. Handlers run with SQLite in memory, and
+    besides what they do themselves they raise and fail by chance. Every seed gives the same run each time. Exits 1 if a promise
+    was broken, with the seed, the shortest run that breaks it, and the command that shows it again.
+    """
+    simulation = Simulation(
+        participants=[arguments.participant(target) for target in targets],
+        workflows=workflows,
+        acts=acts,
+        kinds=Kind.read([name for name in faults.split(",") if name]),
+        liveness=liveness,
+        begin=arguments.function(start) if start else None,
+        prepare=arguments.function(prepare) if prepare else None,
+        look=arguments.function(look) if look else None,
+    )
+    options: dict[str, tuple[object, object]] = {
+        "--workflows": (workflows, 10),
+        "--acts": (acts, 120),
+        "--faults": (faults, ",".join(Kind)),
+        "--start": (start, None),
+        "--prepare": (prepare, None),
+        "--check": (look, None),
+        "--liveness": ("", "" if not liveness else None),
+    }
+    again = partial(_again, targets, options)
+    if seed is not None:
+        _tell_one(simulation.run(seed, traced=True), as_json=as_json)
+        return
+    campaign, wanted = Campaign(simulation), _range(seeds)
+    found = campaign.run(wanted, processes=processes)
+    for _ in output.counted(wanted, "simulating"):
+        next(found)
+    found.close()  # type: ignore[attr-defined]
+    broken = [_broken(simulation, run, again(run.seed), shrinks=shrinks) for run in campaign.broken[:SHOWN]]
+    told = _Told(simulation.drawing.saga.name, campaign.seeds, broken, campaign.rare())
+    output.json(asdict(told)) if as_json else _tell(told, len(campaign.broken))
+    if broken:
+        raise typer.Exit(1)
+
+
+def _range(seeds: str) -> range:
+    first, dots, last = seeds.partition("..")
+    try:
+        found = range(int(first), int(last) + 1 if dots else int(first) + 1)
+    except ValueError:
+        found = range(0)
+    if not found:
+        raise DefinitionError(f"found --seeds {seeds!r}; expected A..B, e.g. 1..1000")
+    return found
+
+
+def _broken(simulation: Simulation, run: Run, again: str, *, shrinks: bool) -> _Broken:
+    small = smallest(simulation, run) if shrinks else simulation.run(run.seed, traced=True)
+    return _Broken(run.seed, [str(violation) for violation in small.violations], list(small.trace), again)
+
+
+def _again(targets: list[str], options: dict[str, tuple[object, object]], seed: int) -> str:
+    said = [f"{name} {value}".rstrip() for name, (value, usual) in options.items() if value != usual]
+    return " ".join(["saga simulate", *targets, f"--seed {seed}", *said])
+
+
+def _tell_one(run: Run, *, as_json: bool) -> None:
+    violations = [str(violation) for violation in run.violations]
+    if as_json:
+        output.json({"seed": run.seed, "trace": run.trace, "violations": violations})
+    else:
+        for text in run.trace:
+            output.line(text)
+        for text in violations:
+            output.line(text, style="bold red")
+        if not violations:
+            output.line(f"seed {run.seed}: no promise is broken", style="green")
+    if violations:
+        raise typer.Exit(1)
+
+
+def _tell(told: _Told, broken: int) -> None:
+    output.table(("state", "met"), [(rare.state, str(rare.times) if rare.times else "never") for rare in told.rare])
+    for one in told.broken:
+        output.line(f"seed {one.seed}: {one.violations[0]}", style="bold red")
+        for text in one.story:
+            output.line(f"  {text}")
+        output.line(f"  again: {one.again}")
+    if broken:
+        output.line(f"{broken} of {told.seeds} seeds broke a promise", style="bold red")
+    else:
+        output.line(f"{told.seeds} seeds of saga {told.saga}: no promise is broken", style="green")

@@ -1,0 +1,56 @@
+"""Outbox rows on their way to the broker, of each workflow one at a time.
+
+A delivery that fails leaves a hole, and is heard of only after later records have passed. Nothing of a workflow is therefore
+handed to the producer before the broker has its previous event.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from saga.store.port import OutboxRow
+
+
+class Flight:
+    """Rows by their ids; `row.id in flight` holds for those that wait behind another one too."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, OutboxRow] = {}
+        self._behind: dict[str, deque[OutboxRow]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._rows
+
+    def begin(self, rows: Iterable[OutboxRow]) -> list[OutboxRow]:
+        """Take these rows in, each behind the others of its workflow; answers those to be handed to the producer now."""
+        now = []
+        for row in rows:
+            self._rows[row.id] = row
+            if (queue := self._behind.get(row.workflow_id)) is None:
+                self._behind[row.workflow_id] = deque()
+                now.append(row)
+            else:
+                queue.append(row)
+        return now
+
+    def end(self, id: str) -> tuple[OutboxRow, OutboxRow | None] | None:
+        """The row that has arrived, and the one to be handed over now that it has; None for an id that is not on its way."""
+        if (row := self._rows.pop(id, None)) is None:
+            return None
+        if queue := self._behind[row.workflow_id]:
+            return row, queue.popleft()
+        del self._behind[row.workflow_id]
+        return row, None
+
+    def lanes(self) -> set[int]:
+        """The lanes of all of them."""
+        return {row.lane for row in self._rows.values()}
+
+    def clear(self) -> None:
+        """Forget them; they are in the outbox."""
+        self._rows.clear()
+        self._behind.clear()

@@ -1,0 +1,134 @@
+"""Whole fleets in one process under seeded trouble: the same seed always gives the same run, to the letter."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import create_model
+
+from saga.contracts.event import Event
+from saga.contracts.message import from_headers
+from saga.contracts.plain import from_plain
+from saga.documents.example import example
+from saga.participant.participant import Participant
+from saga.testing.simulation.act import Schedule
+from saga.testing.simulation.drawing import Drawing, Kind
+from saga.testing.simulation.rare import met
+from saga.testing.simulation.verdict import Violation, judge
+from saga.testing.simulation.world import Begin, Prepare, World
+
+Look = Callable[[World], Iterable[str]]
+"""What else must hold when the fleet has come to rest: each text is something that does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: what was broken, which rare states were met how often, and (if it was traced) what happened."""
+
+    seed: int
+    schedule: Schedule
+    violations: tuple[Violation, ...]
+    seen: Counter[str]
+    trace: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What is simulated: these participants of one saga, all of them, with `workflows` that `begin` says how to start.
+
+    With `liveness`, a handler is broken for good in a third of the workflows, and all others have to end without anybody's help
+    before it is repaired. By default a workflow begins with an example of the first event. `prepare` makes the tables that the
+    handlers need: they run on SQLite in memory. `look` is the users' own check.
+    """
+
+    participants: Sequence[Participant]
+    workflows: int = 10
+    acts: int = 120
+    kinds: frozenset[Kind] = frozenset(Kind)
+    liveness: bool = False
+    begin: Begin | None = None
+    prepare: Prepare | None = None
+    look: Look | None = None
+    drawing: Drawing = field(init=False)
+
+    def __post_init__(self) -> None:
+        saga = self.participants[0].saga
+        # who dies of a record three times needs a person, and so does whoever is asked three times in vain
+        kinds = self.kinds - {Kind.CRASH, Kind.STALL} if self.liveness else self.kinds
+        object.__setattr__(self, "kinds", kinds)
+        drawing = Drawing(saga, self.participants, self.workflows, self.acts, kinds, liveness=self.liveness)
+        object.__setattr__(self, "drawing", drawing)
+
+    def run(self, seed: int, schedule: Schedule | None = None, *, traced: bool = False) -> Run:
+        """The run of this seed, or of a part of its schedule."""
+        acts = self.drawing.draw(seed) if schedule is None else schedule
+        with _quiet(), World(self.participants, self.begin or self._begin, self.prepare, seed=seed) as world:
+            trace = _Trace(world) if traced else None
+            for act in acts:
+                world.perform(act)
+                if trace is not None:
+                    trace.note(str(act))
+            found = self._without_help(world) if self.liveness else []
+            world.calm()
+            if trace is not None:
+                trace.note("no more trouble: everything comes to rest")
+            found += judge(world)
+            if self.look is not None:
+                found += [Violation("the user's own check", "", text) for text in self.look(world)]
+            return Run(seed, acts, tuple(found), met(world), tuple(trace.lines) if trace else ())
+
+    def _without_help(self, world: World) -> list[Violation]:
+        """Workflows with nothing broken in them that have not ended, while nobody repairs the others."""
+        broken = {workflow for workflow, _, _ in world.mischief.broken}
+        world.calm(attended=False, beside=broken)
+        left = {id for store in world.stores.values() for _, id in store._tables.workflows} - broken
+        opened = {id for id in left for name in world.stores if (w := world.workflow(name, id)) and not w.closed}
+        world.mischief.repair()
+        return [Violation("one broken workflow holds up no other", id, "it did not end") for id in sorted(opened)]
+
+    def _begin(self, number: int) -> Event:
+        """An example of the first event; its texts end with the number, so that what must be unique is."""
+        saga = self.drawing.saga
+        name = saga.root.emits[0]
+        schema = saga.contract(name)
+        fields = from_plain(schema, example(name, saga.types))
+        told = {field: f"{value}-{number}" if type(value) is str else value for field, value in fields.items()}
+        types: dict[str, Any] = {field: (Any, ...) for field in fields}
+        view = create_model(name.rpartition(".")[2], __base__=Event, **types)
+        return view(**told)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the engine says of trouble that was made on purpose would hide what is looked for."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+class _Trace:
+    """What happened, as lines: each act, and below it the facts that were stated meanwhile."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.lines, self._acts = world, list[str](), 0
+        self._read = Counter[int]()
+
+    def note(self, act: str) -> None:
+        self._acts += 1
+        self.lines.append(f"{self._acts:4} {act}")
+        for number, log in enumerate(self.world.facts()):
+            for record in log[self._read[number] :]:
+                message = from_headers(dict(record.headers), record.value or b"")
+                kind = message.kind
+                said = f"{kind.source} states {kind.step or 'the workflow'} {kind.status} of {message.workflow_id}"
+                place = f"{record.topic}/{record.partition}@{record.offset}"
+                self.lines.append(f"       {said} ({kind.type}, number {message.sequence}, {place})")
+            self._read[number] = len(log)

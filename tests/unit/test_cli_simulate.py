@@ -1,0 +1,93 @@
+"""`saga simulate`: what is told of many seeds, of one, and of what breaks a promise."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from saga.protocol.definition import Definition
+from tests.commands import Commands
+
+TRIPS = """
+from tests.travel import CREATE_EFFECTS, Script, TripBooked, fleet
+
+agency, hotels, airline, bank = fleet(Script())
+
+
+def booked(number):
+    return TripBooked(trip=f"trip {number}")
+
+
+def tables(participant, tx):
+    tx.execute(CREATE_EFFECTS)
+
+
+def nothing_holds(world):
+    return [f"{len(world.workflows)} trips are too many"]
+"""
+FLEET = ("trips:agency", "trips:hotels", "trips:airline", "trips:bank")
+USUAL = (*FLEET, "--prepare", "trips:tables", "--processes", "1")
+
+
+@pytest.fixture
+def simulate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    monkeypatch.delitem(sys.modules, "trips", raising=False)
+    (tmp_path / "trips.py").write_text(TRIPS)
+    return Commands(tmp_path)
+
+
+def test_seeds_that_keep_every_promise_are_told_with_the_rare_states_they_met(simulate: Commands) -> None:
+    said = simulate("simulate", *USUAL, "--seeds", "1..3", "--start", "trips:booked")
+
+    assert said.code == 0
+    assert "3 seeds of saga travel: no promise is broken" in said.out
+    assert "a workflow ends compensated" in said.out
+
+
+def test_one_seed_is_told_act_by_act(simulate: Commands) -> None:
+    said = simulate("simulate", *USUAL, "--seed", "2", "--workflows", "2")
+
+    assert said.code == 0
+    assert "workflow 0 begins" in said.out
+    assert "agency states book done of w0 (travel.TripBooked, number 1, travel.events/" in said.out
+    assert said.out.endswith("seed 2: no promise is broken\n")
+
+
+def test_a_broken_promise_is_told_as_a_story_with_the_command_that_shows_it_again(
+    simulate: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Definition, "pivots", property(lambda self: frozenset({self.sink.name})))
+
+    said = simulate("simulate", *USUAL, "--seeds", "1..20", "--workflows", "2", "--acts", "40", "--faults", "abort,fail")
+
+    assert said.code == 1
+    assert "is asked to unwind workflow" in said.out
+    assert f"again: saga simulate {' '.join(FLEET)} --seed " in said.out
+    assert "--workflows 2 --acts 40 --faults abort,fail --prepare trips:tables" in said.out
+    assert "of 20 seeds broke a promise" in said.out
+
+
+def test_a_check_of_ones_own_is_asked_too(simulate: Commands) -> None:
+    said = simulate("simulate", *USUAL, "--seeds", "7..7", "--check", "trips:nothing_holds", "--no-shrink", "--json")
+
+    told = said.json
+    assert said.code == 1
+    assert told["broken"][0]["violations"] == ["the user's own check: 10 trips are too many"]
+    assert told["broken"][0]["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--seeds", "9..1"), "found --seeds '9..1'; expected A..B"),
+        (("--faults", "gremlin"), "found fault gremlin; expected some of fail"),
+        (("--start", "trips:nobody"), "found 'trips:nobody', which is no function"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(simulate: Commands, options: tuple[str, ...], why: str) -> None:
+    said = simulate("simulate", *USUAL, *options)
+
+    assert said.code == 2
+    assert why in said.err

@@ -1,0 +1,68 @@
+"""Events of one workflow leave one after the other: what fails on its way is passed by nothing of its workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+from saga.contracts.message import from_headers
+from saga.delivery.acks import Acks
+from saga.delivery.flight import Flight
+from saga.store.port import Lane, OutboxRow
+from saga.transport.port import Outbound, Partition
+from tests.travel import Script, TripBooked, fleet, harness
+
+
+def row(workflow: str, sequence: int, *, lane: int = 0) -> OutboxRow:
+    return OutboxRow(
+        id=f"{workflow}#{sequence}", saga="travel", lane=lane, topic="travel.events", workflow_id=workflow, type="travel.X",
+        sequence=sequence, headers=[], payload=b"", created=None,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_of_one_workflow_only_the_first_is_handed_over_and_the_next_when_it_has_arrived() -> None:
+    flight, first, second, other = Flight(), row("w1", 1), row("w1", 2), row("w2", 1, lane=1)
+
+    assert flight.begin([first, second, other]) == [first, other]
+    assert [one.id in flight for one in (first, second, other)] == [True, True, True]
+    assert flight.lanes() == {0, 1}
+    assert flight.end(first.id) == (first, second)
+    assert flight.end(second.id) == (second, None)
+    assert flight.end(second.id) is None
+    assert flight.begin([row("w1", 3)]) == [row("w1", 3)]
+
+
+def test_an_event_whose_delivery_fails_is_passed_by_no_later_one_of_its_workflow() -> None:
+    numbers: Iterator[int] = count(1)
+
+    def second_fails(outbound: Outbound) -> str | None:
+        mine = dict(outbound.headers).get("ce_source") == "agency" and outbound.topic != "travel.acks"
+        return "refused" if mine and next(numbers) == 2 else None
+
+    with harness(Script(failing={("hotel", "rome")})) as running:
+        running.broker.fault = second_fails
+        running.start(TripBooked(trip="rome"), workflow_id="w1")
+        running.turn("agency")
+        running.abort("w1", by="agency")
+        for name in ("hotels", "airline", "bank", "agency", "agency"):
+            running.turn(name)
+        running.advance(5)
+
+        told = [from_headers(dict(r.headers), r.value or b"") for log in running.facts() for r in log]
+        sequences = [message.sequence for message in told if message.kind.source == "agency"]
+
+    assert sequences == sorted(sequences)
+    assert len(sequences) > 2
+
+
+def test_nothing_counts_as_told_behind_an_acknowledgment_that_has_not_arrived() -> None:
+    acks, partition = Acks(fleet(Script())[1]), Partition("travel.events", 0)
+    acks.took_in(Lane("travel", 0, 1, offsets={"travel.events": 1}), {}, [])
+    acks.took_in(Lane("travel", 0, 1, offsets={"travel.events": 5}), {"travel.events": 1}, [])
+    first, second = (record.token for record in acks.take())
+
+    acks.arrived([second])
+    assert acks.told.get(partition, 0) == 0
+
+    acks.arrived([first])
+    assert acks.told[partition] == 5
