@@ -165,11 +165,12 @@ class Ledger:
     def stick(self, workflow: Workflow, step: Step, reason: str) -> None:
         """All tries of a step that may not fail are spent; superseded by `done` or `compensated`."""
         fence = workflow.fences[step.name]
-        attempt, fields = fence.attempt, {"step": step.name, "reason": reason}
+        fields = {"step": step.name, "reason": reason}
         if step.on_stuck == "continue" and step.name not in self.saga(workflow).after_pivot:
             self.make_exception(workflow, step.name)
         self.move(workflow, step.name, StepStatus.STUCK, error=reason)
-        self._control(workflow, step.name, FactStatus.STUCK, "saga.StepStuck", fields, index=attempt)
+        # attempts are counted anew after an operator's retry, so that they make no id that is never used twice
+        self._control(workflow, step.name, FactStatus.STUCK, "saga.StepStuck", fields, index=workflow.sequence + 1)
 
     def make_exception(self, workflow: Workflow, step: str) -> None:
         """The step's compensation is passed over or stated by hand: all facts from now on say so, and so does the end."""

@@ -148,6 +148,21 @@ def test_a_compensation_that_spends_its_tries_is_stuck_until_an_operator_acts(tr
     assert ((workflow, "hotel", "compensation") in effects(fleet)) == (on_stuck == "wait")
 
 
+def test_a_compensation_that_gets_stuck_again_says_so_in_an_event_of_its_own(travel: Travel) -> None:
+    script = Script(failing={("pay", "rome")}, raising={("free_hotel", "rome"): 99})
+    fleet = travel(script, retry=Retry(attempts=3, quick=2), on_stuck="wait")
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    with fleet.transaction("hotels") as tx:
+        fleet.participants["hotels"].retry(workflow, tx)
+    fleet.settle()
+
+    told = [dict(record.headers) for log in fleet.facts() for record in log]
+    stuck = [headers["ce_id"] for headers in told if headers["ce_status"] == b"stuck"]
+    assert len(stuck) == len(set(stuck)) == 2
+
+
 def test_parked_workflows_hold_up_nobody_else(travel: Travel) -> None:
     fleet = travel(Script(raising={("hotel", f"trip {n}"): 99 for n in range(0, 60, 10)}), partitions=2, retry=PATIENT)
 
