@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from saga.clock import Clock
 from saga.delivery.acks import Acks
 from saga.delivery.deliveries import Deliveries, Settlement
-from saga.delivery.flight import Flight
+from saga.delivery.single_file import SingleFile
 from saga.errors import BrokerError
 from saga.failpoints import Failpoint, failpoint
 from saga.store.port import Lane, OutboxRow, Store
@@ -50,7 +50,7 @@ class Relay:
         self.waiting: set[int] = set()
         self.astray: dict[int, set[str]] = {}
         self._producer: Producer | None = None
-        self._in_flight = Flight()
+        self._in_flight = SingleFile()
         self._aside: dict[str, Outbound] = {}
         self._aside_again: list[Outbound] = []
         self._arrived: list[str] = []

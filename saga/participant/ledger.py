@@ -164,7 +164,6 @@ class Ledger:
 
     def stick(self, workflow: Workflow, step: Step, reason: str) -> None:
         """All tries of a step that may not fail are spent; superseded by `done` or `compensated`."""
-        fence = workflow.fences[step.name]
         fields = {"step": step.name, "reason": reason}
         if step.on_stuck == "continue" and step.name not in self.saga(workflow).after_pivot:
             self.make_exception(workflow, step.name)

@@ -178,10 +178,10 @@ class MemoryUnit(MemoryLetters):
 
 
 class MemoryStore:
-    """A store that lives as long as the object; one transaction at a time, whichever thread asks."""
+    """A store that lives as long as the object; one transaction at a time, whichever thread asks, each of this `kind`."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
+    def __init__(self, clock: Clock | None = None, *, kind: type[MemoryUnit] = MemoryUnit) -> None:
+        self._clock, self._kind = clock or SystemClock(), kind
         self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         # a joined transaction leaves a row here: whether the row survived tells whether its caller committed
         self.connection.execute("CREATE TABLE saga_joined (number INTEGER PRIMARY KEY)")
@@ -199,7 +199,7 @@ class MemoryStore:
     @contextmanager
     def unit(self, *, eager: bool = False) -> Iterator[MemoryUnit]:
         with self._idle():
-            unit = MemoryUnit(self.connection, self._tables.overlay(), self._clock)
+            unit = self._kind(self.connection, self._tables.overlay(), self._clock)
             self.connection.execute("BEGIN")
             self._open = unit
             try:

@@ -48,7 +48,7 @@ class Harness:
         self.clock, self.partitions, self.chance, self.hold = clock or ManualClock(), partitions, chance, hold
         self.tracer = tracer
         self.broker = MemoryBroker(saga_topics(self.saga.name), partitions=partitions)
-        self.stores = {name: MemoryStore(self.clock) for name in self.participants}
+        self.stores = {name: self.new_store() for name in self.participants}
         self.loops: dict[str, Loop] = {}
         for name, participant in self.participants.items():
             participant.check()
@@ -138,6 +138,10 @@ class Harness:
         """The lanes that stopped, by participant."""
         errors = {name: [o.stopped for o in loop.lanes.owned.values() if o.stopped] for name, loop in self.loops.items()}
         return {name: found for name, found in errors.items() if found}
+
+    def new_store(self) -> MemoryStore:
+        """An empty store of one participant."""
+        return MemoryStore(self.clock)
 
     def store(self, participant: str) -> Store:
         """The store as this participant's processes see it."""

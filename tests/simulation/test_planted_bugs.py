@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from saga.contracts.message import Message
-from saga.delivery.flight import Flight
-from saga.engine.processor import Processor, _after
+from saga.delivery.single_file import SingleFile
+from saga.engine.flight import after
+from saga.engine.processor import Processor
 from saga.handling.external import Intent
 from saga.handling.handling import Handling, Item
 from saga.handling.intake import Incoming
@@ -38,8 +39,8 @@ def inbox_before_handler(patch: Patch) -> None:
         self._is_news(ledger, ledger.meet(message, lane.number), message)
         return []
 
-    def commit_twice(self: Processor, lane: Lane, items: Sequence[Item]) -> list[Intent]:
-        intents = commit(self, lane, items)
+    def commit_twice(self: Processor, lane: Lane, items: Sequence[Item], **how: bool) -> list[Intent]:
+        intents = commit(self, lane, items, **how)
         ids = dict.fromkeys(item.message.workflow_id for item in items if isinstance(item, Incoming) and item.message)
         return intents + commit(self, lane, [Late(id) for id in ids])
 
@@ -83,17 +84,17 @@ def sequence_outside_the_lock(patch: Patch) -> None:
 def events_pass_a_failed_one(patch: Patch) -> None:
     """An event is handed to the producer while it is open whether the one before it arrives."""
 
-    def begin(self: Flight, rows: Iterable[OutboxRow]) -> list[OutboxRow]:
+    def begin(self: SingleFile, rows: Iterable[OutboxRow]) -> list[OutboxRow]:
         found = list(rows)
         self._rows.update((row.id, row) for row in found)
         return found
 
-    def end(self: Flight, id: str) -> tuple[OutboxRow, None] | None:
+    def end(self: SingleFile, id: str) -> tuple[OutboxRow, None] | None:
         row = self._rows.pop(id, None)
         return None if row is None else (row, None)
 
-    patch.setattr(Flight, "begin", begin)
-    patch.setattr(Flight, "end", end)
+    patch.setattr(SingleFile, "begin", begin)
+    patch.setattr(SingleFile, "end", end)
 
 
 def offsets_before_the_database(patch: Patch) -> None:
@@ -102,7 +103,7 @@ def offsets_before_the_database(patch: Patch) -> None:
 
     def ahead(self: Processor, lane: Lane, items: Sequence[Item]) -> list[Intent]:
         with self.store.unit() as early:
-            offsets, gaps = _after(lane, items)
+            offsets, gaps = after(lane, items)
             early.advance(replace(lane, offsets=offsets, gaps=gaps))
         return unit(self, lane, items)
 

@@ -7,7 +7,7 @@ from itertools import count
 
 from saga.contracts.message import from_headers
 from saga.delivery.acks import Acks
-from saga.delivery.flight import Flight
+from saga.delivery.single_file import SingleFile
 from saga.store.port import Lane, OutboxRow
 from saga.transport.port import Outbound, Partition
 from tests.travel import Script, TripBooked, fleet, harness
@@ -21,7 +21,7 @@ def row(workflow: str, sequence: int, *, lane: int = 0) -> OutboxRow:
 
 
 def test_of_one_workflow_only_the_first_is_handed_over_and_the_next_when_it_has_arrived() -> None:
-    flight, first, second, other = Flight(), row("w1", 1), row("w1", 2), row("w2", 1, lane=1)
+    flight, first, second, other = SingleFile(), row("w1", 1), row("w1", 2), row("w2", 1, lane=1)
 
     assert flight.begin([first, second, other]) == [first, other]
     assert [one.id in flight for one in (first, second, other)] == [True, True, True]

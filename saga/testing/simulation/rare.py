@@ -14,7 +14,7 @@ from saga.failpoints import Failpoint
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.testing.simulation.act import StoreFault
 from saga.testing.simulation.drawing import Kind
-from saga.testing.simulation.faulty import FENCED
+from saga.testing.simulation.faulty import DEPARTED, FENCED
 from saga.testing.simulation.world import NOT_DELIVERED, PARKED, REFUSED, TAKEN_OVER, World, died_at
 
 TWICE = "a fact came twice"
@@ -45,7 +45,7 @@ def met(world: World) -> Counter[str]:
 def table(saga: Saga, kinds: frozenset[Kind], seen: Mapping[str, int]) -> list[Rare]:
     """All states that can be met in this saga with this trouble, those that never were first."""
     states = {state for kind in kinds for state in _BY_KIND.get(kind, ())}
-    states.add(_ended(WorkflowStatus.COMPLETED))
+    states |= {_ended(WorkflowStatus.COMPLETED), DEPARTED}
     if Kind.CRASH in kinds:
         external = any(step.external for step in saga.steps)
         states |= {died_at(place) for place in Failpoint if external or not place.value.startswith("external")}

@@ -13,8 +13,8 @@ from saga.contracts.message import Message, from_headers
 from saga.engine.loop import Loop
 from saga.errors import Refused
 from saga.failpoints import Failpoint, FailpointRaised, armed, interrupted
-from saga.handling.parking import is_parked
 from saga.participant.participant import Participant
+from saga.store.memory import MemoryStore
 from saga.store.port import Store, Transaction
 from saga.testing.harness import Harness
 from saga.testing.simulation.act import (
@@ -39,7 +39,7 @@ from saga.testing.simulation.act import (
     Turn,
     Wait,
 )
-from saga.testing.simulation.faulty import FaultyStore
+from saga.testing.simulation.faulty import DepartingUnit, FaultyStore
 from saga.testing.simulation.mischief import EFFECTS, Mischief
 from saga.transport.memory import MemoryConsumer
 from saga.transport.port import Outbound, Partition, Record
@@ -86,6 +86,9 @@ class World(Harness):
                 tx.execute(EFFECTS)
                 if prepare is not None:
                     prepare(name, tx)
+
+    def new_store(self) -> MemoryStore:
+        return MemoryStore(self.clock, kind=DepartingUnit)
 
     def store(self, participant: str) -> Store:
         if participant not in self.faulty:
@@ -171,7 +174,7 @@ class World(Harness):
         """Have all that is parked in this store tried again."""
         for workflow_id in self.workflows.values():
             known = self.workflow(name, workflow_id)
-            if known is not None and is_parked(known):
+            if known is not None and known.is_parked:
                 with self.transaction(name) as tx:
                     self.participants[name].retry(workflow_id, tx)
 
@@ -295,7 +298,7 @@ class World(Harness):
     def _look(self) -> None:
         """Count the rare states that the stores show now."""
         for store in self.stores.values():
-            if any(is_parked(workflow) for workflow in store._tables.workflows.values()):
+            if any(workflow.is_parked for workflow in store._tables.workflows.values()):
                 self.seen[PARKED] += 1
 
 

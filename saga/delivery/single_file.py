@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from saga.store.port import OutboxRow
 
 
-class Flight:
-    """Rows by their ids; `row.id in flight` holds for those that wait behind another one too."""
+class SingleFile:
+    """Rows by their ids; `row.id in file` holds for those that wait behind another one too."""
 
     def __init__(self) -> None:
         self._rows: dict[str, OutboxRow] = {}
