@@ -8,8 +8,11 @@ NAME ?=
 CHECK ?=
 ONLY ?=
 SMALL ?=
+RUNS ?=
+MINUTES ?=
+SEED ?=
 
-.PHONY: help install lint type test test-fast bench bench-gate bench-quick demo demo-real drill servers-up servers-down docs clean
+.PHONY: help install lint type test test-fast bench bench-gate bench-quick demo demo-real drill faults soak servers-up servers-down docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +60,12 @@ bench: $(BIN)/.bench ## everything measured, peers too, into benchmarks/RESULTS.
 
 bench-gate: install ## fail when the engine has fallen behind the loop by hand by more than benchmarks/floor.json allows
 	$(BIN)/python -m benchmarks.gate
+
+faults: install ## break real servers and services under load, judge what comes of it: make faults [ONLY=F-12] [RUNS=3]
+	$(BIN)/python -m faults $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS))
+
+soak: install ## random faults for a while, judged at the end: make soak [MINUTES=5] [SEED=n]
+	$(BIN)/python -m faults --soak $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
 
 bench-quick: install ## one participant against the same work by hand, on local Kafka and PostgreSQL, under 3 minutes
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,58 @@
+"""What no run here injects: faults that a test shows by itself, faults for which the means are missing, and the promises."""
+
+from __future__ import annotations
+
+SHOWN: tuple[tuple[str, str, str], ...] = (
+    ("F-17", "serialization failures and deadlocks",
+     "tests/unit/test_engine_failures.py::test_a_conflict_is_tried_again_as_a_whole"),
+    ("F-19", "a second worker on one SQLite file", "tests/contract/test_store.py::test_a_former_owner_commits_nothing"),
+    ("F-26, F-27, F-29", "poison: what is not Avro, what does not validate, what kills the decoder",
+     "tests/integration/test_poison_topics.py::test_good_workflows_end_and_each_bad_record_is_where_it_should_be"),
+    ("F-28, F-39", "handlers and compensations that raise", "tests/integration/test_real_failure_classes.py"),
+    ("F-30, F-37, F-41", "repeated, reordered and overtaking records, under seeded chaos",
+     "tests/simulation/test_fleet.py::test_whatever_happens_every_workflow_ends_once_and_whole"),
+    ("F-31", "an event too large to be published",
+     "tests/unit/test_engine.py::test_an_event_that_could_never_be_published_is_refused_before_anything_is_committed"),
+    ("F-35, F-43", "records deleted under a stopped participant",
+     "tests/integration/test_real_lost.py::test_records_deleted_under_a_stopped_participant_are_noticed_skipped_and_sent_again"),
+    ("F-40", "a timer races with the completion", "tests/integration/test_real_timers.py"),
+    ("F-42", "a rebuild beside live traffic",
+     "tests/services/test_rebuild_real.py::test_a_rebuild_beside_a_living_service_takes_its_place_without_loss"),
+    ("F-48", "a million events wait, memory is bounded",
+     "tests/integration/test_real_memory.py::test_a_participant_with_a_million_events_waiting_stays_below_200_megabytes"),
+)  # fmt: skip
+
+MISSING: tuple[tuple[str, str, str], ...] = (
+    ("F-6", "cooperative-sticky rebalances", "it tears the twin partitions of a lane apart, so it is not offered"),
+    ("F-10, F-11", "rolling restart and leader change of three brokers", "one broker is what this machine has room for"),
+    ("F-18b", "promotion of a replica of PostgreSQL", "no replica is run; a store that lost commits is refused"),
+    ("F-20", "a disk that is slow or answers EIO", "needs a debugger's rights over the server's process"),
+    ("F-21", "a full disk", "needs a mount of its own"),
+    ("F-22, F-24", "a registry that is away at the start, or answers 404", "held by tests of the registry's client alone"),
+    ("F-25", "clocks an hour apart", "clocks are turned in the simulation; the processes of one machine share one clock"),
+    ("F-32, F-33", "topics deleted, or made again under traffic",
+     "everything stops until somebody acts, so there is no recovery to measure"),
+    ("F-34", "a partition count raised under traffic", "refused by every lane (`PartitionCountChanged`): nothing recovers"),
+    ("F-38", "versions side by side while they are deployed", "no fault: a way of working, with tests of its own"),
+    ("F-44", "an inbox that is pruned early", "there is no setting that would"),
+    ("F-46", "credentials that change", "the brokers of these runs ask for none"),
+)  # fmt: skip
+
+PROMISES: tuple[tuple[str, str, str], ...] = (
+    ("P1", "state and outgoing events are committed together or not at all, and what is committed is published",
+     "tests/crash/test_failpoints_real.py::test_a_fleet_killed_at_these_places_loses_nothing_and_does_nothing_twice"),
+    ("P2", "an effect in the participant's own database happens once",
+     "tests/simulation/test_fleet.py::test_whatever_happens_every_workflow_ends_once_and_whole"),
+    ("P3", "records come again after a crash alone, as many as were under way", "tests/crash/test_faults.py"),
+    ("P4", "events of one workflow from one participant are first published in the order of their commits",
+     "tests/unit/test_checker.py::test_facts_in_another_order_than_they_were_committed"),
+    ("P5", "every workflow ends completed, compensated, or parked with a reason",
+     "tests/simulation/test_fleet.py::test_whatever_happens_every_workflow_ends_once_and_whole"),
+    ("P6", "lanes of a killed process are taken over once the group has noticed",
+     "tests/integration/test_real_takeover.py"),
+    ("P7", "a broker that is killed loses nothing that was acknowledged",
+     "tests/services/test_servers_away.py::"
+     "test_a_fleet_from_which_each_server_is_taken_away_for_20_s_needs_no_restart_and_its_audit_is_clean"),
+    ("P8", "not promised: isolation between sagas, order across workflows, once-only effects in foreign systems, what Kafka "
+     "loses for good", "-"),
+)  # fmt: skip

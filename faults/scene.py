@@ -1,0 +1,274 @@
+"""Where a fault takes place: servers of its own, proxies before one service, a fleet under load, and what became of it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import count, islice
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from demo import sample
+from demo.audit import Finding, audit
+from demo.books import SAGA
+from demo.feed import Feed, settle
+from demo.fleet import Fleet
+from demo.order import Intake, Order
+from demo.promises import judged
+from demo.real import PARTITIONS, Real, RealBooks, real
+from demo.stocking import opening_stock
+from faults.proxy import Proxy
+from saga.contracts.topics import fact_topics
+from saga.replay.entry import entry
+from saga.testing.checker.evidence import Claim
+from saga.testing.checker.invariant import Invariant
+from saga.testing.checker.judgement import Judgement
+from saga.transport.kafka import KafkaBroker
+from saga.transport.kafka_settings import KafkaSettings
+from saga.transport.port import Partition
+from servers import LocalServer, kafka, postgres, registry
+from servers.process import LOOPBACK, free_port
+
+INVOICES = [*islice((invoice for invoice in sample.invoices() if invoice.order), 500)]
+OPENING = opening_stock(Intake.of(INVOICES).demand)
+RATE = 8.0
+"""Orders a second."""
+PATIENCE = 90.0
+POLL = 0.1
+VICTIM = "stock"
+"""Whom a fault befalls that befalls one service only: the one behind the proxies."""
+
+
+class FaultFailed(Exception):
+    """The fault could not be injected, or the fleet did not come to rest; the text says which."""
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Kafka, PostgreSQL and a registry that only these runs have, and the victim's ways to the first two."""
+
+    kafka: LocalServer
+    postgres: LocalServer
+    registry: LocalServer
+    to_kafka: Proxy
+    to_postgres: Proxy
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        return {server.name: server.address for server in (self.kafka, self.postgres, self.registry)}
+
+
+@contextmanager
+def serving(tell: Callable[[str], None]) -> Iterator[Servers]:
+    """The servers, up; Kafka has a second listener, advertised at its proxy. Raises ServerMissing."""
+    with ExitStack() as stack:
+        broker, database, schemas = kafka.local(tell), postgres.local(tell), registry.local(tell)
+        listener = f"{LOOPBACK}:{free_port()}"
+        to_kafka, to_postgres = Proxy(listener), Proxy(urlsplit(database.address).netloc.rpartition("@")[2])
+        stack.callback(to_kafka.close)
+        stack.callback(to_postgres.close)
+        _listen_twice(broker, listener, to_kafka.address)
+        for server in (broker, database, schemas):
+            stack.callback(server.stop)
+            server.start()
+        yield Servers(broker, database, schemas, to_kafka, to_postgres)
+
+
+def _listen_twice(broker: LocalServer, listener: str, advertised: str) -> None:
+    file = broker.home / "server.properties"
+    lines = dict(line.split("=", 1) for line in file.read_text().splitlines())
+    lines["listeners"] += f",PROXIED://{listener}"
+    lines["advertised.listeners"] = f"PLAINTEXT://{broker.address},PROXIED://{advertised}"
+    lines["listener.security.protocol.map"] += ",PROXIED:PLAINTEXT"
+    lines["inter.broker.listener.name"] = "PLAINTEXT"
+    file.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
+
+
+class _Ground:
+    """The real ground, on which the victim reaches Kafka and its database through proxies."""
+
+    def __init__(self, real: Real, servers: Servers) -> None:
+        self.real, self.servers, self.books, self.processes = real, servers, real.books, real.processes
+
+    def lay(self, opening: Mapping[str, int]) -> None:
+        self.real.lay(opening)
+
+    def ready(self, name: str) -> bool:
+        return True
+
+    def environment(self, service: str) -> dict[str, str]:
+        told = self.real.environment(service)
+        if service != VICTIM:
+            return told
+        url = urlsplit(told["SAGA_DATABASE"])
+        user = url.netloc.rpartition("@")[0]
+        through = url._replace(netloc=f"{user}@{self.servers.to_postgres.address}").geturl()
+        return {**told, "SAGA_DATABASE": through, "SAGA_BROKER": self.servers.to_kafka.address}
+
+
+class _Fleet(Fleet):
+    """A fleet in which a service may have more than one process: `stock-2` is another one of `stock`."""
+
+    def command(self, name: str) -> list[str]:
+        return super().command(name.partition("-")[0])
+
+    def environment(self, name: str) -> dict[str, str]:
+        return super().environment(name.partition("-")[0])
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Seconds from the end of a fault until the first lane of those it touched went on, and until all had."""
+
+    first: float
+    every: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run."""
+
+    orders: int
+    recovery: Recovery | None
+    judgement: Judgement
+    findings: list[Finding]
+
+    @property
+    def against(self) -> list[str]:
+        """Every violation and every claim of the business that is false."""
+        claims = [f"{one.claim}: {text}" for one in self.findings if not one.holds for text in one.against]
+        return [str(violation) for violation in self.judgement.violations] + claims
+
+
+class Scene:
+    """A fleet under load; faults are injected through `fleet`, `servers` and the verbs here."""
+
+    def __init__(self, fleet: _Fleet, ground: _Ground, servers: Servers, *, endless: bool = False) -> None:
+        self.endless = endless
+        self.fleet, self.ground, self.servers = fleet, ground, servers
+        self.broker = KafkaBroker(KafkaSettings(servers.kafka.address))
+        self.loading: Future[None] | None = None
+        self._enough = threading.Event()
+        self._sent: list[Order] = []
+
+    def load(self) -> None:
+        """Send orders at an even pace until told that it is enough."""
+        Feed(self.fleet.url, self.fleet.books, patience=PATIENCE, open_limit=10_000).send(self._orders())
+
+    def _orders(self) -> Iterator[Order]:
+        for number in count() if self.endless else range(1):
+            for invoice in INVOICES:
+                if self._enough.wait(1 / RATE):
+                    return
+                if invoice.order:
+                    order = replace(invoice.order, order_id=f"{invoice.order.order_id}-{number}")
+                    self._sent.append(order)
+                    yield order
+
+    def rest(self, seconds: float) -> None:
+        """Let the load go on for so long."""
+        self._enough.wait(seconds)
+
+    def until(self, condition: Callable[[], object], what: str, *, pause: float = POLL) -> None:
+        """Wait for it. Raises FaultFailed if it does not come about."""
+        give_up = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > give_up:
+                raise FaultFailed(f"waited {PATIENCE:.0f} s in vain for {what}; logs are in {self.fleet.home}")
+            time.sleep(pause)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, and a new process at once, as a supervisor would start it."""
+        self.signal(name, signal.SIGKILL)
+        self.fleet.wait_dead(name)
+        self.fleet.start(name)
+
+    def end(self, name: str) -> None:
+        """SIGTERM, and a new process once it has drained."""
+        self.signal(name, signal.SIGTERM)
+        self.fleet.wait_dead(name)
+        self.fleet.start(name)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        self.fleet.processes[name].send_signal(number)
+
+    def died(self, name: str) -> bool:
+        return self.fleet.processes[name].poll() is not None
+
+    def finish_load(self) -> None:
+        """Send no more, and wait until all that was sent has been taken in."""
+        self._enough.set()
+        if self.loading is not None:
+            self.loading.result()
+
+    def outcome(self, touched: tuple[str, ...], healed: datetime | None) -> Outcome:
+        """Wait until nothing is open any more and judge the run."""
+        assert isinstance(self.fleet.books, RealBooks)
+        self.fleet.books.close()  # its connections may have died with the server
+        standing = settle(self.fleet.books, patience=PATIENCE)
+        if not standing.settled:
+            raise FaultFailed(f"{standing} after {PATIENCE:.0f} s without a move; logs are in {self.fleet.home}")
+        totals = {order.order_id: order.total for order in self._sent}
+        findings = audit(self.fleet.books, opening=OPENING, totals=totals)
+        conserved = [f for f in findings if "conserved" in f.claim]
+        claims = tuple(Claim(Invariant.CONSERVED, f.claim, lambda f=f: f.against, f.checked) for f in conserved)  # type: ignore[misc]
+        recovery = self.recovery(touched, healed) if healed else None
+        return Outcome(len(self._sent), recovery, judged(self.ground, claims=claims), findings)
+
+    def moved(self, healed: datetime) -> dict[tuple[str, int], datetime]:
+        """When each service, in each lane, first stated something after that moment; one consumer reads it all."""
+        every = {Partition(topic, lane): None for topic in fact_topics(SAGA) for lane in range(PARTITIONS)}
+        first: dict[tuple[str, int], datetime] = {}
+        for record in self.broker.read(every):
+            one = entry(record)
+            if one.time > healed:
+                about = one.source, record.partition
+                first[about] = min(one.time, first.get(about, one.time))
+        return first
+
+    def has_recovered(self, touched: tuple[str, ...], healed: datetime) -> bool:
+        """Whether every touched service has stated something in every lane since."""
+        moved = self.moved(healed)
+        return all((name, lane) in moved for name in touched for lane in range(PARTITIONS))
+
+    def recovery(self, touched: tuple[str, ...], healed: datetime) -> Recovery | None:
+        """Of the touched services, by the times of their facts; None where they stated none."""
+        spans = [(time - healed).total_seconds() for (name, _), time in self.moved(healed).items() if name in touched]
+        return Recovery(min(spans), max(spans)) if spans else None
+
+
+@contextmanager
+def staged(
+    home: Path,
+    servers: Servers,
+    env: Mapping[str, Mapping[str, str]],
+    tell: Callable[[str], None],
+    *,
+    endless: bool = False,
+) -> Iterator[Scene]:
+    """A fleet under load while the block lasts, on topics and databases of its own."""
+    with real(home, servers.addresses, tell) as ground:
+        proxied = _Ground(ground, servers)
+        fleet = _Fleet(home, opening=OPENING, ground=proxied)
+        scene = Scene(fleet, proxied, servers, endless=endless)
+        try:
+            fleet.prepare()
+            fleet.start_all(env)
+            with ThreadPoolExecutor(1) as pool:
+                scene.loading = pool.submit(scene.load)
+                try:
+                    yield scene
+                finally:
+                    scene.finish_load()
+        finally:
+            fleet.stop()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
