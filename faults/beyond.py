@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SHOWN: tuple[tuple[str, str, str], ...] = (
     ("F-17", "serialization failures and deadlocks",
-     "tests/unit/test_engine_failures.py::test_a_conflict_is_tried_again_as_a_whole"),
+     "tests/integration/test_postgres.py::test_a_serialization_failure_at_commit_is_a_conflict_and_the_same_work_succeeds"),
     ("F-19", "a second worker on one SQLite file", "tests/contract/test_store.py::test_a_former_owner_commits_nothing"),
     ("F-26, F-27, F-29", "poison: what is not Avro, what does not validate, what kills the decoder",
      "tests/integration/test_poison_topics.py::test_good_workflows_end_and_each_bad_record_is_where_it_should_be"),

@@ -10,7 +10,7 @@ from demo.books import SERVICES
 from faults.scene import VICTIM, Scene
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fault:
     """`inject` does it and undoes it; it answers the moment from which recovery counts: the kill, or the end of an outage.
 

@@ -37,7 +37,7 @@ from servers.process import LOOPBACK, free_port
 
 INVOICES = [*islice((invoice for invoice in sample.invoices() if invoice.order), 500)]
 OPENING = opening_stock(Intake.of(INVOICES).demand)
-RATE = 8.0
+RATE = 5.0
 """Orders a second."""
 PATIENCE = 90.0
 POLL = 0.1

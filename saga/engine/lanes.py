@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from saga.clock import Clock
 from saga.contracts.message import from_headers
@@ -41,6 +41,7 @@ class Owned:
     """A lane in this thread's hands; `stopped` says why it does not go on, `resume_at` (monotonic) when it may again.
 
     `resting` says why it does not go on until then, `look_again` (monotonic) when to see whether a stopped one is still ours.
+    `ends` says where its topics ended when it was claimed unclean.
     """
 
     lane: Lane
@@ -48,6 +49,7 @@ class Owned:
     resume_at: float | None = None
     resting: str = ""
     look_again: float = 0.0
+    ends: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def at_rest(self) -> bool:
@@ -207,7 +209,8 @@ class Lanes:
             ids = self._ids()
             lane = self.store.claim(self.saga, number, self.count, self.participant)
             learn(lane, ids)
-            stopped = self.recreated(lane, ids) or self._refusal(lane)
+            ends: dict[str, int] = {}
+            stopped = self.recreated(lane, ids) or self._refusal(lane, ends)
         except (StoreError, BrokerError) as error:
             if isinstance(error, StoreBusy) or (isinstance(error, BrokerError) and not error.retriable):
                 raise
@@ -218,7 +221,7 @@ class Lanes:
         self.refused.pop(number, None)
         if stopped is not None:
             log.error("%s", stopped)
-        self.owned[number] = Owned(lane, stopped)
+        self.owned[number] = Owned(lane, stopped, ends=ends)
         self.claimed.append(lane)
         self.rewound.update((twin, self._start(twin)) for twin in self.twins(number) if twin not in at_hand)
 
@@ -234,11 +237,11 @@ class Lanes:
             self._asked, self._ask_again = self.broker.ids(self.topics), self.clock.monotonic() + CLAIM_PAUSE
         return self._asked
 
-    def _refusal(self, lane: Lane) -> LaneStopped | None:
-        """Why the lane must not go on, if so."""
+    def _refusal(self, lane: Lane, ends: dict[str, int]) -> LaneStopped | None:
+        """Why the lane must not go on, if so; tells the `ends` of its topics if it looked at what is behind the fence."""
         try:
             if not lane.clean or self._is_behind_the_group(lane):
-                self._refuse_a_store_behind(lane)
+                self._refuse_a_store_behind(lane, ends)
         except (StoreBehind, OffsetOutOfRange) as error:
             return LaneStopped(self.saga, lane.number, str(error))
         return None
@@ -250,11 +253,12 @@ class Lanes:
         told = self.broker.committed(group(self.saga, self.participant), self.sources(lane.number))
         return any(offset > lane.offsets.get(partition.topic, 0) for partition, offset in told.items())
 
-    def _refuse_a_store_behind(self, lane: Lane) -> None:
+    def _refuse_a_store_behind(self, lane: Lane, ends: dict[str, int]) -> None:
         """Read on from the fence: an own fact that the store does not know means that it was restored or lost."""
         starts = {twin: lane.offsets.get(twin.topic) for twin in self.sources(lane.number)}
         own: dict[str, tuple[int, Record]] = {}
         for record in self.broker.read(starts):
+            ends[record.topic] = record.offset + 1
             try:
                 message = from_headers(dict(record.headers), b"")
             except DecodeError:

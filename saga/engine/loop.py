@@ -205,6 +205,7 @@ class Loop:
             self.relay.waiting.add(lane.number)
             self.unhandled.begin(lane)
             owned = self.lanes.owned[lane.number]
+            self.processor.beware(lane, owned.ends)
             if owned.stopped is None:
                 self._guard(owned, partial(self._begin, lane))
         if claimed or self.lanes.again:

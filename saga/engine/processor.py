@@ -7,7 +7,7 @@ together or not at all. If a batch fails it is split, where a handler raised or 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -79,6 +79,11 @@ class Processor:
         """
         self._take_in(lane, self.intake.read(lane, records, self.clock.now()))
 
+    def beware(self, lane: Lane, ends: Mapping[str, int]) -> None:
+        """Treat a lane that was not left in an orderly way with caution, up to these ends of its topics."""
+        if not lane.clean:
+            self._cautions[lane.number] = Caution(lane, READ_AHEAD * self.batch, ends)
+
     def take_back(self, lane: Lane) -> None:
         """Take those dead letters in that are requeued, or of a version that is known by now, in the order they came in."""
         while letters := self._recalled(lane):
@@ -101,7 +106,7 @@ class Processor:
         """Each message alone, of which the last process may have died; answers what is left and has nothing of them in it."""
         ordinary: list[Incoming] = []
         for item in items:
-            if item.message is None or not caution.holds(item.record.topic):
+            if item.message is None or not caution.holds(item.record.topic, item.record.offset):
                 ordinary.append(item)
             else:
                 for part in parts(ordinary, self.batch):
@@ -115,8 +120,7 @@ class Processor:
         """How to treat a lane whose last owner did not end in an orderly way."""
         if lane.clean:
             return None
-        known = self._cautions.get(lane.number)
-        if known is None or known.lane is not lane:
+        if (known := self._cautions.get(lane.number)) is None or known.lane is not lane:
             known = self._cautions[lane.number] = Caution(lane, READ_AHEAD * self.batch)
         return known
 

@@ -7,6 +7,7 @@ what the process has died of three times is not run again. A clean lane counts n
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from saga.handling.external import Intent
@@ -42,16 +43,19 @@ def quarantined(handler: Handler, workflow_id: str, deaths: int) -> HandlerFailu
 
 
 class Caution:
-    """How a lane is treated by an owner who claimed it unclean, until `reach` records of each topic have passed."""
+    """How a lane is treated by an owner who claimed it unclean, until `reach` records of each topic have passed.
 
-    def __init__(self, lane: Lane, reach: int) -> None:
-        self.lane = lane
+    `ends` says where topics ended when the lane was claimed: what came later was in nobody's hands.
+    """
+
+    def __init__(self, lane: Lane, reach: int, ends: Mapping[str, int] | None = None) -> None:
+        self.lane, self._ends = lane, ends
         self._inherited = dict(lane.trials)
         self._left: dict[str, int] = defaultdict(lambda: reach)
 
-    def holds(self, topic: str) -> bool:
-        """Whether a record of this topic, read now, may have been in hand when the process died."""
-        return self._left[topic] > 0
+    def holds(self, topic: str, offset: int) -> bool:
+        """Whether this record, read now, may have been in hand when the process died."""
+        return self._left[topic] > 0 and (self._ends is None or offset < self._ends.get(topic, 0))
 
     def passed(self, topic: str) -> None:
         self._left[topic] -= 1

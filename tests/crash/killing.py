@@ -11,6 +11,7 @@ from demo.audit import audit
 from demo.feed import Feed, settle
 from demo.fleet import Fleet
 from demo.order import Intake
+from demo.promises import judged
 from demo.stocking import opening_stock
 from saga.failpoints import Failpoint
 
@@ -25,7 +26,10 @@ OPENING = opening_stock(INTAKE.demand)
 
 
 def run_to_the_end(fleet: Fleet, places: Mapping[str, Failpoint]) -> set[str]:
-    """Services die at their places, at the second time, so that something has been done before; answers which did."""
+    """Services die at their places, at the second time, so that something has been done before; answers which did.
+
+    At the end every invariant holds.
+    """
     armed = {name: {"SAGA_FAILPOINTS": f"{place}:kill:2"} for name, place in places.items()}
     killed: set[str] = set()
 
@@ -42,6 +46,7 @@ def run_to_the_end(fleet: Fleet, places: Mapping[str, Failpoint]) -> set[str]:
         fleet.start_all(armed)
         Feed(fleet.url, fleet.books).send((i.order for i in INVOICES if i.order), restart_the_dead)
         settle(fleet.books, restart_the_dead)
+        assert [str(violation) for violation in judged(fleet.ground).violations] == []
     finally:
         fleet.stop()
     return killed

@@ -210,8 +210,25 @@ def test_a_lane_is_careful_for_as_many_records_of_each_topic_as_may_have_been_in
     caution.passed("travel.events")
     caution.passed("travel.events")
 
-    assert not caution.holds("travel.events")
-    assert caution.holds("travel.compensations")
+    assert not caution.holds("travel.events", 2)
+    assert caution.holds("travel.compensations", 2)
+
+
+def test_what_came_after_the_lane_was_claimed_was_in_nobodys_hands(travel: Travel) -> None:
+    running = travel(Script())
+    running.start(TripBooked(trip="rome"), workflow_id="w0")
+    running.turn("agency")
+    running.crash("hotels")
+    running.settle()
+    before = trials(running)
+    assert len(before) == 1
+
+    for number in range(1, 6):
+        running.start(TripBooked(trip="rome"), workflow_id=f"w{number}")
+    running.settle()
+
+    assert trials(running) == before
+    assert len([row for row in effects(running) if row[1] == "hotel"]) == 6
 
 
 def test_starts_are_counted_over_deaths_and_forgotten_once_something_else_is_begun() -> None:

@@ -1,0 +1,30 @@
+"""The quickest of the faults that `make faults` plays, on servers of their own: nothing is lost, repeated or left undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.fault import Fault
+from faults.run import FAULTS, play
+from faults.scene import Servers, serving
+from tests.serving import missing_is_told
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    with missing_is_told({}), serving(print) as found:
+        yield found
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.quick], ids=lambda fault: fault.id)
+def test_a_fault_under_load_violates_nothing(fault: Fault, servers: Servers, tmp_path: Path) -> None:
+    outcome = play(fault, servers, tmp_path)
+
+    assert outcome.against == []
+    assert outcome.judgement.workflows == outcome.orders > 10
+    assert outcome.recovery is not None

@@ -1,0 +1,156 @@
+"""What faults are made of: the proxy does to connections what networks do, and the page says what was tried."""
+
+from __future__ import annotations
+
+import ast
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+
+import pytest
+
+from faults import beyond
+from faults.proxy import Mode, Proxy
+from faults.report import Tried, document
+from faults.run import FAULTS
+from faults.scene import Outcome, Recovery
+from saga.testing.checker.invariant import Invariant, Violation
+from saga.testing.checker.judgement import Judgement, Verdict
+from tests.sources import ROOT
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    """Before a server that says everything back."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=_echo, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        with closing(Proxy(f"127.0.0.1:{listener.getsockname()[1]}")) as found:
+            yield found
+
+
+def _echo(connection: socket.socket) -> None:
+    with connection:
+        try:
+            while data := connection.recv(1024):
+                connection.sendall(data)
+        except OSError:
+            return
+
+
+def connected(proxy: Proxy) -> socket.socket:
+    host, _, port = proxy.address.rpartition(":")
+    found = socket.create_connection((host, int(port)), timeout=PATIENCE)
+    found.sendall(b"hello")
+    assert found.recv(16) == b"hello"
+    return found
+
+
+def test_what_passes_an_open_proxy_is_what_was_sent(proxy: Proxy) -> None:
+    with closing(connected(proxy)) as connection:
+        connection.sendall(b"COMMIT")
+
+        assert connection.recv(16) == b"COMMIT"
+
+
+@pytest.mark.parametrize("mode", [Mode.HOLE, Mode.DEAF])
+def test_a_hole_lets_nothing_through_and_refuses_nothing_and_its_connections_are_dead_afterwards(
+    proxy: Proxy, mode: Mode
+) -> None:
+    with closing(connected(proxy)) as connection:
+        with proxy.doing(mode):
+            connection.settimeout(0.2)
+            connection.sendall(b"lost")
+            with pytest.raises(TimeoutError):
+                connection.recv(16)
+
+        connection.settimeout(PATIENCE)
+        with pytest.raises(ConnectionError):
+            _until_dead(connection)
+        connected(proxy).close()
+
+
+def test_a_reset_ends_connections_and_new_ones_pass(proxy: Proxy) -> None:
+    with closing(connected(proxy)) as connection:
+        proxy.reset()
+
+        with pytest.raises(ConnectionError):
+            _until_dead(connection)
+        connected(proxy).close()
+
+
+def test_of_a_commit_the_answer_alone_is_lost(proxy: Proxy) -> None:
+    with closing(connected(proxy)) as connection, proxy.doing(Mode.CUT_COMMIT):
+        connection.sendall(b"INSERT")
+        assert connection.recv(16) == b"INSERT"
+        connection.sendall(b"COMMIT")
+
+        with pytest.raises(ConnectionError):
+            _until_dead(connection)
+        assert proxy.cuts == 1
+
+
+def _until_dead(connection: socket.socket) -> None:
+    if not connection.recv(16):
+        raise ConnectionResetError("it was closed")
+
+
+def _outcome(recovery: Recovery, *violations: Violation) -> Outcome:
+    verdicts = [Verdict(Invariant.ORDER, "10 facts", len(violations))]
+    return Outcome(4, recovery, Judgement(verdicts, list(violations), 4, 20, 3), [])
+
+
+def test_the_page_tells_runs_violations_and_recovery_of_each_fault() -> None:
+    first, second, third = FAULTS[:3]
+    worse = Violation(Invariant.ORDER, "w1", "#2 before #1", "the order of commits")
+    tried = {
+        first: Tried([_outcome(Recovery(0.5, 1.0)), _outcome(Recovery(1.5, 4.0))]),
+        second: Tried([_outcome(Recovery(2.0, 2.0), worse)]),
+        third: Tried([], ["it hangs"]),
+    }
+
+    page = document(tried, datetime(2030, 1, 2, tzinfo=UTC), 5.0)
+
+    assert f"| {first.id} | {first.text} | 2 | 8 | 0 | 0.5 / 1.5 | 1.0 / 4.0 | 3 of 20 |" in page
+    assert f"| {second.id} | {second.text} | 1 | 4 | 1 | 2.0 / 2.0 | 2.0 / 2.0 | 3 of 20 |" in page
+    assert f"| {third.id} | {third.text} | 0, 1 came to no end | 0 | 0 | - | - | 0 of 0 |" in page
+    assert "Measured on 2030-01-02 with" in page
+    assert [one.holds for one in tried.values()] == [True, False, False]
+
+
+def test_no_fault_is_told_of_twice() -> None:
+    told = [fault.id for fault in FAULTS]
+    told += [id for row in (*beyond.SHOWN, *beyond.MISSING) for id in row[0].split(", ")]
+
+    assert len(told) == len(set(told))
+
+
+@pytest.mark.parametrize("test", [row[2] for row in (*beyond.SHOWN, *beyond.PROMISES) if row[2] != "-"])
+def test_what_is_said_to_be_shown_by_a_test_names_one_that_exists(test: str) -> None:
+    file, _, name = test.partition("::")
+    names = {node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, ast.FunctionDef)}
+
+    assert not name or name in names
+
+
+def test_the_page_that_is_there_has_rows_of_faults_that_are_there() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    texts = {f"{fault.id} | {fault.text}" for fault in FAULTS}
+
+    rows = re.findall(r"^\| (F-\w+ \| [^|]+?) \| \d", page, re.MULTILINE)
+
+    assert len(rows) > 5
+    assert set(rows) <= texts
