@@ -18,7 +18,7 @@ from faults import soak
 from faults.fault import Fault
 from faults.report import Tried, document
 from faults.run import FAULTS, play
-from faults.scene import RATE, FaultFailed, Outcome, Servers, serving
+from faults.scene import RATE, FaultFailed, Outcome, serving
 from servers.errors import ServerFailed, ServerMissing
 
 HOME = ROOT / ".demo"
@@ -40,12 +40,10 @@ def run(
         _fail(f"there is no fault {', '.join(unknown)}; there are {', '.join(fault.id for fault in FAULTS)}", 2)
     HOME.mkdir(exist_ok=True)
     try:
-        with serving(_tell) as servers:
-            if minutes is not None:
-                _soak(servers, minutes, random.SystemRandom().randrange(10**6) if seed is None else seed)
-                return
-            chosen = [fault for fault in FAULTS if not only or fault.id in only]
-            tried = {fault: _try(fault, servers, runs) for fault in chosen}
+        if minutes is not None:
+            _soak(minutes, random.SystemRandom().randrange(10**6) if seed is None else seed)
+            return
+        tried = {fault: _try(fault, runs) for fault in FAULTS if not only or fault.id in only}
     except (ServerMissing, ServerFailed) as error:
         _fail(str(error), 1)
     if not only:
@@ -55,13 +53,15 @@ def run(
         raise typer.Exit(1)
 
 
-def _try(fault: Fault, servers: Servers, runs: int) -> Tried:
+def _try(fault: Fault, runs: int) -> Tried:
+    """Each run has servers of its own: what a broker that was killed remembers of its groups is not the next run's business."""
     outcomes: list[Outcome] = []
     failed: list[str] = []
     for _ in range(runs):
         home = Path(tempfile.mkdtemp(prefix=f"{fault.id}-", dir=HOME))
         try:
-            outcome = play(fault, servers, home)
+            with serving(_tell) as servers:
+                outcome = play(fault, servers, home)
         except (FaultFailed, FleetError, FeedError) as error:
             failed.append(str(error))
             _tell(f"{fault.id:<5} FAILED  {fault.text}: {error}")
@@ -71,11 +71,12 @@ def _try(fault: Fault, servers: Servers, runs: int) -> Tried:
     return Tried(outcomes, failed)
 
 
-def _soak(servers: Servers, minutes: float, seed: int) -> None:
+def _soak(minutes: float, seed: int) -> None:
     home = Path(tempfile.mkdtemp(prefix="soak-", dir=HOME))
     _tell(f"{minutes:g} minutes of random faults, seed {seed}")
     try:
-        outcome = soak.play(servers, home, minutes * 60, seed, _tell)
+        with serving(_tell) as servers:
+            outcome = soak.play(servers, home, minutes * 60, seed, _tell)
     except (FaultFailed, FleetError, FeedError) as error:
         _fail(f"seed {seed}: {error}", 1)
     _told("soak", f"seed {seed}", outcome, home)

@@ -36,7 +36,7 @@ def _kill_twice(scene: Scene) -> datetime:
 def _rolling(scene: Scene) -> datetime:
     for name in SERVICES:
         scene.end(name)
-        scene.fleet.wait_ready(name, 60)
+        scene.fleet.wait_ready(name)
     return now()
 
 

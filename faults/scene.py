@@ -121,6 +121,9 @@ class _Fleet(Fleet):
     def environment(self, name: str) -> dict[str, str]:
         return super().environment(name.partition("-")[0])
 
+    def wait_ready(self, name: str, timeout: float = PATIENCE) -> None:
+        super().wait_ready(name, timeout)
+
 
 @dataclass(frozen=True)
 class Recovery:

@@ -29,6 +29,9 @@ class KafkaConsumer:
     (confluent-kafka makes a foreign thread wait until a running poll has returned.) When no broker can be reached, `poll`
     raises once, retriable; the client keeps trying to connect. A callback's exception is raised by the poll or close in
     which it happened; after that only `close` is allowed.
+
+    A client that ends for good (a broker that was killed may have forgotten its group) is replaced by another one at the next
+    poll, its partitions count as lost; one that ends before it was given any makes `poll` raise, not retriable.
     """
 
     def __init__(self, settings: KafkaSettings, group: str, partitions: Mapping[str, int], assignments: Assignments) -> None:
@@ -44,15 +47,21 @@ class KafkaConsumer:
         self._timeout = settings.timeout
         self._alone = settings.lanes == "all"
         self._unclaimed = [Partition(topic, n) for topic, count in partitions.items() for n in range(count)]
-        config = settings.consumer(group, sum(partitions.values()))
-        self._client = opened(Consumer, {**config, "error_cb": self._on_error, "on_commit": self._on_commit})
+        self._all, self._config = [*self._unclaimed], settings.consumer(group, sum(partitions.values()))
+        self._has_begun = self._has_ended = False
+        self._client = self._open()
+
+    def _open(self) -> Consumer:
+        client = opened(Consumer, {**self._config, "error_cb": self._on_error, "on_commit": self._on_commit})
         if not self._alone:
-            self._client.subscribe(
-                list(partitions), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-            )
+            topics = list(dict.fromkeys(partition.topic for partition in self._all))
+            client.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        return client
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
         self._refuse_unusable()
+        if self._has_ended and not self._errors:
+            self._replace()
         self._send_offsets()
         if self._errors:
             raise self._errors.popleft()
@@ -135,6 +144,22 @@ class KafkaConsumer:
             raise BrokerError(f"no answer where {where} ends", retriable=True)
         return watermarks[1]
 
+    def _replace(self) -> None:
+        """Go on as another member, from the fences: whoever owned the partitions meanwhile has fenced us."""
+        lost = sorted(self._owned)
+        self._forget(lost)
+        self._tell(self._assignments.lost, lost)
+        self._take_leave()
+        self._unclaimed, self._has_begun, self._has_ended = [*self._all], False, False
+        self._client = self._open()
+
+    def _failed(self, error: KafkaError, doing: str) -> BrokerError:
+        """Our error; of a client that has ended it says whether another one may be better off."""
+        found = broker_error(error, doing)
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            self._has_ended, found.retriable = True, self._has_begun
+        return found
+
     def _fetch(self, limit: int, timeout: float) -> list[Message]:
         """What has come, without a first record whose partition has gone meanwhile."""
         first = self._client.poll(timeout)
@@ -144,7 +169,7 @@ class KafkaConsumer:
         try:
             messages = self._client.consume(limit - 1, 0) if limit > 1 else []
         except KafkaException as error:
-            self._errors.append(broker_error(error.args[0], "cannot consume"))
+            self._errors.append(self._failed(error.args[0], "cannot consume"))
             messages = []
         if first.error() or partition_of(first) not in self._gone:
             messages.insert(0, first)
@@ -159,7 +184,7 @@ class KafkaConsumer:
             assert offset is not None
             self._errors.append(out_of_range(partition_of(message), offset))
         else:
-            self._errors.append(broker_error(error, f"cannot consume {message.topic() or ''}".rstrip()))
+            self._errors.append(self._failed(error, f"cannot consume {message.topic() or ''}".rstrip()))
         return True
 
     def _claim_all(self) -> None:
@@ -189,6 +214,7 @@ class KafkaConsumer:
             self._failure = failure
             return []
         self._owned.update(partitions)
+        self._has_begun = True
         return [kafka_partition(p, OFFSET_BEGINNING if start is None else start) for p, start in found]
 
     def _on_revoke(self, _client: Consumer, parts: list[TopicPartition]) -> None:
@@ -232,7 +258,7 @@ class KafkaConsumer:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in _SURFACING or error.fatal():
-            self._errors.append(broker_error(error, "the connection to Kafka failed"))
+            self._errors.append(self._failed(error, "the connection to Kafka failed"))
         else:
             log.debug("librdkafka: %s", error)
 

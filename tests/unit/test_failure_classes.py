@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from saga import ContractError, DefinitionError, Failure, Participant, Retry, TerminalError
-from saga.errors import DecodeError, RegistryUnavailable
-from saga.participant.failure import Classify, failure_of
+from saga.errors import DecodeError, RegistryUnavailable, StoreError
+from saga.participant.failure import Classify, failure_of, infrastructure
 from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.store.memory import MemoryUnit
 from saga.testing.harness import Harness
 from tests.travel import Away, Script, TripBooked, effects, harness, saga
 
@@ -170,3 +171,23 @@ def test_there_is_one_plain_hook() -> None:
     hotels.classify(said(None))
     with pytest.raises(DefinitionError, match="expected one plain function"):
         hotels.classify(said(None))
+
+
+class _Lost(MemoryUnit):
+    """A transaction whose connection is gone, which everybody hears who touches it."""
+
+    def __init__(self) -> None:
+        self.workflow_id = None
+
+    @property
+    def connection(self) -> Any:
+        raise OSError("the connection is lost")
+
+    def technical(self, error: Exception) -> StoreError | None:
+        return StoreError(str(error))
+
+
+def test_a_handler_whose_connection_was_lost_is_not_to_blame_and_its_lane_rests() -> None:
+    found = infrastructure(OSError("server closed the connection"), _Lost())
+
+    assert isinstance(found, StoreError)
