@@ -28,7 +28,7 @@ from servers.ladder import KAFKA, POSTGRES
 
 WORKFLOWS, WARMING = 10_000, 200
 BURST = 100  # workflows that are started in one transaction
-PATIENCE = 600.0
+PATIENCE = 240.0
 PARTICIPANTS = ("shop", "stock", "bank", "carrier")
 BUSINESS_OF_MANY = """UPDATE accounts SET events = events + many.times
 FROM (SELECT id, count(*) AS times FROM unnest(%s::integer[]) AS id GROUP BY id) AS many WHERE accounts.id = many.id"""
