@@ -1,0 +1,95 @@
+"""The fixture that users get: time in words, deaths at named places, assertions that tell a workflow's story."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from saga import DefinitionError, Transaction
+from saga.failpoints import Failpoint
+from saga.testing.environment import Environment, seconds
+from tests.travel import CREATE_EFFECTS, Script, TripBooked, effects, fleet
+
+Make = Callable[[Script], Environment]
+
+
+@pytest.fixture
+def travel(saga_env: Callable[..., Environment]) -> Make:
+    def tables(participant: str, tx: Transaction) -> None:
+        tx.execute(CREATE_EFFECTS)
+
+    return lambda script: saga_env(*fleet(script), prepare=tables)
+
+
+def test_a_workflow_that_completes_does_so_for_everybody(travel: Make) -> None:
+    env = travel(Script())
+
+    trip = env.start(TripBooked(trip="rome"))
+
+    env.assert_saga(trip).completed().steps(hotel="done", pay="done")
+
+
+def test_a_workflow_is_undone_in_an_order_that_can_be_asserted(travel: Make) -> None:
+    env = travel(Script(failing={("pay", "rome")}))
+
+    outcome = env.assert_saga(env.start(TripBooked(trip="rome")))
+
+    assert outcome.compensated().story().splitlines()[-1] == "  book compensated"
+    with pytest.raises(AssertionError, match=r"undone were (hotel|flight), (hotel|flight), book; expected book, hotel"):
+        outcome.compensated(order=["book", "hotel"])
+
+
+def test_a_process_dies_where_it_is_told_to_and_nothing_happens_twice(travel: Make) -> None:
+    env = travel(Script())
+    trip = env.start(TripBooked(trip="rome"))
+    env.turn("agency")
+
+    env.crash_at("unit.committed", participant="hotels")
+
+    env.assert_saga(trip).completed()
+    assert effects(env).count((trip, "hotel", "action")) == 1
+
+
+def test_a_place_that_is_never_reached_is_no_death(travel: Make) -> None:
+    with pytest.raises(AssertionError, match=r"hotels came to rest and was never at unit\.committed 1 times"):
+        travel(Script()).crash_at(Failpoint.UNIT_COMMITTED, participant="hotels")
+
+
+def test_what_is_parked_is_told_with_its_reason_and_goes_on_in_time(travel: Make) -> None:
+    env = travel(Script(raising={("hotel", "rome"): 3}))
+    trip = env.start(TripBooked(trip="rome"))
+
+    env.assert_saga(trip).parked(step="hotel")
+    with pytest.raises(AssertionError, match=r"(?s)agency: open.*hotels: hotel waits after \d tries: RuntimeError"):
+        env.assert_saga(trip).completed()
+    with pytest.raises(AssertionError, match=r"'pay' is .* and not parked"):
+        env.assert_saga(trip).parked(step="pay")
+
+    env.advance("5m")
+    env.assert_saga(trip).completed()
+
+
+def test_a_deadline_passes_in_words(travel: Make) -> None:
+    script = Script(waiting={"rome"})
+    env = travel(script)
+    trip = env.start(TripBooked(trip="rome"))
+
+    env.advance("2h")
+
+    env.assert_saga(trip).compensated()
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [(1.5, 1.5), ("90s", 90), ("5m", 300), ("2h", 7200), ("1d", 86400), ("PT2H", 7200), (timedelta(minutes=1), 60)],
+)
+def test_time_is_said_in_several_ways(span: str | float | timedelta, expected: float) -> None:
+    assert seconds(span) == expected
+
+
+@pytest.mark.parametrize("span", ["soon", "5x", "h", ""])
+def test_what_is_no_time_is_refused(span: str) -> None:
+    with pytest.raises(DefinitionError, match="expected seconds, '90s'"):
+        seconds(span)
