@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -36,7 +36,7 @@ from saga.store.joining import kind, unwrap
 from saga.store.port import Lane, OutboxRow, Transaction, Workflow
 from saga.store.postgres_pipeline import AT_ONCE
 from saga.store.postgres_rows import iso, lane_of_row, outbox_row
-from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds
+from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds, technical
 from saga.store.postgres_unit import PostgresUnit
 
 _HARMLESS = (LaneFenced, StatementFailed, StoreConflict)
@@ -93,8 +93,16 @@ class PostgresStore:
         with engine_statements(self.address):
             self._identity = self._idle().connection.execute(SQL["identity"]).fetchone()
 
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        return self.unit(eager=True)
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """As the port says; whoever's statement it was, a server that is gone leaves the block as StoreError."""
+        try:
+            with self.unit(eager=True) as unit:
+                yield unit
+        except psycopg.Error as error:
+            if (trouble := technical(str(self.address), error)) is None:
+                raise
+            raise trouble from error
 
     @contextmanager
     def unit(self, *, eager: bool = False) -> Iterator[PostgresUnit]:

@@ -207,6 +207,28 @@ def test_a_lost_connection_wakes_and_is_replaced(store: PostgresStore, other: Po
     assert pending(store) == []
 
 
+def test_a_server_that_ends_the_connection_in_the_midst_is_a_store_error_whoever_was_asking(
+    store: PostgresStore, other: PostgresStore
+) -> None:
+    def ask_after_the_end() -> None:
+        with store.transaction() as tx:
+            (own,) = tx.execute("SELECT pg_backend_pid()").fetchone()
+            with other.transaction() as killer:
+                killer.execute("SELECT pg_terminate_backend(%s)", (own,))
+            tx.execute("SELECT 1")
+
+    with pytest.raises(StoreError, match=r"closed the connection|terminating connection"):
+        ask_after_the_end()
+
+    with store.transaction() as tx:
+        assert tx.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_statement_of_the_services_own_that_is_wrong_is_told_as_the_driver_tells_it(store: PostgresStore) -> None:
+    with pytest.raises(psycopg.errors.UndefinedTable), store.transaction() as tx:
+        tx.execute("SELECT * FROM nowhere")
+
+
 # --- fences
 
 
