@@ -34,7 +34,7 @@ def facts(fleet: Harness) -> int:
 
 
 @EXTERNAL
-@seeds(6, fast=2)
+@seeds(6, fast=1)
 def test_what_was_lost_is_made_again_row_by_row_and_nothing_is_stated(seed: int, external: bool) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
@@ -54,7 +54,7 @@ def test_what_was_lost_is_made_again_row_by_row_and_nothing_is_stated(seed: int,
         assert script.calls == called
 
 
-@seeds(6, fast=2)
+@seeds(6, fast=1)
 def test_exceptions_and_what_operators_did_are_made_again(seed: int) -> None:
     dice = random.Random(seed)
     raising = {(step, f"trip {n}"): dice.randint(0, 9) for step in ("free_hotel", "free_flight") for n in range(12)}
@@ -73,7 +73,7 @@ def test_exceptions_and_what_operators_did_are_made_again(seed: int) -> None:
 
 
 @EXTERNAL
-@seeds(10, fast=3)
+@seeds(10, fast=1)
 def test_a_store_lost_at_any_moment_is_rebuilt_and_the_fleet_ends_as_if_it_had_not_been(seed: int, external: bool) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
@@ -100,7 +100,7 @@ def test_a_store_lost_at_any_moment_is_rebuilt_and_the_fleet_ends_as_if_it_had_n
             _the_world_was_called_by_one_key_for_each_step(fleet, script)
 
 
-@seeds(6, fast=2)
+@seeds(6, fast=1)
 def test_a_rebuild_that_is_killed_goes_on_where_it_was(seed: int) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
