@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from saga.cli import arguments, output
 from saga.errors import DefinitionError
-from saga.testing.simulation.campaign import Campaign, smallest
 from saga.testing.simulation.drawing import Kind
-from saga.testing.simulation.rare import Rare
-from saga.testing.simulation.simulation import Run, Simulation
+
+if TYPE_CHECKING:
+    from saga.testing.simulation.rare import Rare
+    from saga.testing.simulation.simulation import Run, Simulation
 
 SHOWN = 3
 
@@ -68,6 +69,9 @@ def simulate(
     besides what they do themselves they raise and fail by chance. Every seed gives the same run each time. Exits 1 if a promise
     was broken, with the seed, the shortest run that breaks it, and the command that shows it again.
     """
+    from saga.testing.simulation.campaign import Campaign
+    from saga.testing.simulation.simulation import Simulation
+
     simulation = Simulation(
         participants=[arguments.participant(target) for target in targets],
         workflows=workflows,
@@ -115,6 +119,8 @@ def _range(seeds: str) -> range:
 
 
 def _broken(simulation: Simulation, run: Run, again: str, *, shrinks: bool) -> _Broken:
+    from saga.testing.simulation.campaign import smallest
+
     small = smallest(simulation, run) if shrinks else simulation.run(run.seed, traced=True)
     return _Broken(run.seed, [str(violation) for violation in small.violations], list(small.trace), again)
 
