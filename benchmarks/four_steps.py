@@ -184,9 +184,9 @@ def start(shop: Participant, store: PostgresStore, first: int, count: int, burst
     """The first step of so many workflows from number `first` on, `burst` of them in one transaction."""
     for begin in range(first, first + count, burst):
         with store.transaction() as tx:
-            for number in range(begin, min(begin + burst, first + count)):
-                tx.execute(BUSINESS, (placed(number)["account"],))
-                shop.start(Placed(**placed(number)), tx, workflow_id=key(number))
+            orders = {key(number): Placed(**placed(number)) for number in range(begin, min(begin + burst, first + count))}
+            tx.execute(BUSINESS_OF_MANY, ([order.account for order in orders.values()],))
+            shop.start_many(orders, tx)
 
 
 def all_ended(watching: list[psycopg.Connection], count: int) -> bool:

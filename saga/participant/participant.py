@@ -94,25 +94,45 @@ class Participant(Declarations):
         if the event is not the first of the saga, ContractError if it does not fit its contract, Overloaded if too many
         events wait to be published.
         """
+        workflow_id = workflow_id or self._ids()
+        self.start_many({workflow_id: event}, tx, version=version, traceparent=traceparent)
+        return workflow_id
+
+    def start_many(
+        self, events: Mapping[str, Event], tx: Transaction, *, version: int | None = None, traceparent: str | None = None
+    ) -> list[str]:
+        """Begin many workflows at once, by id, with a handful of statements for all; answers the ids that were not known.
+
+        All else is as with `start`, and what it raises for one of them leaves none begun.
+        """
         saga = self.saga_of(version)
+        names = {id: self._first(saga, event) for id, event in events.items()}
+        for id in events:
+            _refuse_unusable(id)
+        ledger = self._ledger(tx)
+        known = {*ledger.load([*events])}
+        codec = self.versions.codec(saga.version)
+        payloads = {id: codec.encode(names[id], event.model_dump()) for id, event in events.items() if id not in known}
+        if payloads:
+            self._refuse_overload(ledger.unit)
+            partitions = self._partitions(ledger.unit)
+            for id, payload in payloads.items():
+                gates = self._open_gates(saga, id)
+                workflow = ledger.open(id, saga, lane_of(id, partitions), gates=gates, traceparent=traceparent)
+                ledger.finish(workflow, saga.root, names[id], payload)
+                self._end(ledger, workflow)
+            ledger.write()
+        return [*payloads]
+
+    def _first(self, saga: Saga, event: Event) -> str:
+        """The full name of an event with which this participant may begin a workflow."""
         root, name = saga.root, saga.event(event.event_name)
         if root.by != self.name or name not in root.emits:
             raise DefinitionError(
                 f"{self.name!r} cannot start saga {saga.name!r} with {name}; "
                 f"it is started by {root.by!r} with {' or '.join(root.emits)}"
             )
-        workflow_id = workflow_id or self._ids()
-        _refuse_unusable(workflow_id)
-        ledger = self._ledger(tx)
-        if workflow_id in ledger.load([workflow_id]):
-            return workflow_id
-        payload = self.versions.codec(saga.version).encode(name, event.model_dump())
-        self._refuse_overload(ledger.unit)
-        lane = lane_of(workflow_id, self._partitions(ledger.unit))
-        workflow = ledger.open(workflow_id, saga, lane, gates=self._open_gates(saga, workflow_id), traceparent=traceparent)
-        ledger.finish(workflow, root, name, payload)
-        self._settle(ledger, workflow)
-        return workflow_id
+        return name
 
     def adopt(
         self,
@@ -223,11 +243,14 @@ class Participant(Declarations):
         return written_gates(names) or None
 
     def _settle(self, ledger: Ledger, workflow: Workflow) -> None:
+        self._end(ledger, workflow)
+        ledger.write()
+
+    def _end(self, ledger: Ledger, workflow: Workflow) -> None:
         """What a caller's transaction can itself bring about: an end, or a refusal. Handlers run in workers only."""
         for act in decide(ledger.saga(workflow), self.name, workflow.facts, workflow.fences):
             if isinstance(act, Close | Refuse):
                 ledger.carry_out(workflow, act)
-        ledger.write()
 
     def _refuse_overload(self, unit: Unit) -> None:
         """Counted at most once a second: so many are let in beyond the bound as begin within one."""

@@ -10,12 +10,12 @@ import pytest
 
 from saga import Overloaded, Refused
 from saga.delivery.relay import SCAN_ROWS
-from saga.errors import EventTooLarge, PartitionCountChanged, StoreError
+from saga.errors import DefinitionError, EventTooLarge, PartitionCountChanged, StoreError
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.memory import MemoryStore
 from saga.testing.harness import Harness
 from saga.transport.port import Partition
-from tests.travel import CREATE_EFFECTS, Script, TripBooked, effects, harness
+from tests.travel import CREATE_EFFECTS, Script, TripBooked, TripPaid, effects, harness
 
 ALL = ("agency", "hotels", "airline", "bank")
 Travel = Callable[..., Harness]
@@ -305,3 +305,30 @@ def test_a_database_that_is_away_is_asked_once_a_second_and_not_at_every_turn(
 
     assert len(asked) == 3
     assert set(fleet.steps(workflow).values()) == {StepStatus.DONE}
+
+
+def test_many_that_begin_at_once_do_so_together_and_each_once() -> None:
+    trips = {f"w{number}": TripBooked(trip=f"trip {number}") for number in range(20)}
+    with harness(Script()) as fleet:
+        agency = fleet.participants["agency"]
+        fleet.start(TripBooked(trip="trip 3"), workflow_id="w3")
+
+        with fleet.transaction("agency") as tx:
+            begun = agency.start_many(trips, tx)
+        with fleet.transaction("agency") as tx:
+            again = agency.start_many(trips, tx)
+        fleet.settle()
+
+        assert begun == [id for id in trips if id != "w3"]
+        assert again == []
+        assert {outcome for id in trips for outcome in {fleet.workflow(n, id).status for n in fleet.stores}} == {  # type: ignore[union-attr]
+            WorkflowStatus.COMPLETED
+        }
+
+
+def test_one_that_cannot_begin_leaves_none_of_many_begun() -> None:
+    with harness(Script()) as fleet:
+        with pytest.raises(DefinitionError, match="cannot start saga"), fleet.transaction("agency") as tx:
+            fleet.participants["agency"].start_many({"w1": TripBooked(trip="a"), "w2": TripPaid(trip="b")}, tx)
+
+        assert fleet.workflow("agency", "w1") is None
