@@ -36,7 +36,8 @@ class Campaign:
 
     def rare(self) -> list[Rare]:
         """The states that are worth being met, and how often they were."""
-        return table(self.simulation.drawing.saga, self.simulation.kinds, self.seen)
+        drawing = self.simulation.drawing
+        return table(drawing.saga, drawing.kinds, self.seen)
 
     def _runs(self, seeds: Sequence[int], processes: int) -> Iterator[Run]:
         if processes == 1:

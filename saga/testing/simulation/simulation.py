@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import create_model
@@ -54,15 +54,14 @@ class Simulation:
     begin: Begin | None = None
     prepare: Prepare | None = None
     look: Look | None = None
-    drawing: Drawing = field(init=False)
 
-    def __post_init__(self) -> None:
-        saga = self.participants[0].saga
+    @property
+    def drawing(self) -> Drawing:
+        """What schedules are drawn of."""
         # who dies of a record three times needs a person, and so does whoever is asked three times in vain
         kinds = self.kinds - {Kind.CRASH, Kind.STALL} if self.liveness else self.kinds
-        object.__setattr__(self, "kinds", kinds)
-        drawing = Drawing(saga, self.participants, self.workflows, self.acts, kinds, liveness=self.liveness)
-        object.__setattr__(self, "drawing", drawing)
+        saga = self.participants[0].saga
+        return Drawing(saga, self.participants, self.workflows, self.acts, kinds, liveness=self.liveness)
 
     def run(self, seed: int, schedule: Schedule | None = None, *, traced: bool = False) -> Run:
         """The run of this seed, or of a part of its schedule."""
