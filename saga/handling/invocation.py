@@ -163,12 +163,10 @@ class Invocation:
     def _argument(
         self, handler: Handler, workflow_id: str, parameter: Input, events: Mapping[str, bytes | None]
     ) -> Event | None:
-        for name, view in parameter.views.items():
+        for name in parameter.views:
             if (payload := events.get(name)) is not None:
                 try:
-                    fields = self.versions.codec(handler.version).decode(name, payload)
-                    raised = parameter.raised.get(name)
-                    return view.model_validate(fields if raised is None else raised(fields))
+                    return parameter.read(self.versions.codec(handler.version), name, payload)
                 except RegistryUnavailable:
                     raise
                 except Exception as error:  # a view's validators are the service's own

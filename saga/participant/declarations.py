@@ -44,7 +44,7 @@ class Declarations:
         self.dependencies: dict[str, Dependency] = {}
         self.classifier: Classify | None = None
         self.escalation = Escalation()
-        self.evolution = Evolution(name, versions)
+        self.evolution = Evolution(name, versions, upcasters)
 
     @property
     def saga(self) -> Saga:

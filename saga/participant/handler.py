@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from saga.contracts.event import Event
 from saga.contracts.saga import Saga
@@ -20,6 +20,9 @@ from saga.participant.retry import Retry
 from saga.protocol.definition import Step
 from saga.protocol.gates import gates, joins
 from saga.store.port import Transaction
+
+if TYPE_CHECKING:
+    from saga.contracts.avro import AvroCodec
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,14 @@ class Input:
     views: Mapping[str, type[Event]]
     optional: bool = False
     raised: Mapping[str, Callable[[Fields], Fields]] = field(default_factory=dict)
+
+    def read(self, codec: AvroCodec, event: str, payload: bytes) -> Event:
+        """The view of an event's bytes, by the codec of its version; an older event is raised first, here and nowhere else.
+
+        Raises ContractError, or whatever the view's own validators raise.
+        """
+        fields, raised = codec.decode(event, payload), self.raised.get(event)
+        return self.views[event].model_validate(fields if raised is None else raised(fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +171,9 @@ class _Signature:
 
     def _raised_to(self, view: type[Event]) -> dict[str, str]:
         """The events of this step that are raised to the view's own one, where the step does not deal with that itself."""
-        own, name = {*self.step.consumes, *self.step.outcomes}, view.event_name
+        name = view.event_name
+        undoing = [self.step.compensated] if isinstance(self.step.compensated, str) else []
+        own = {*self.step.consumes, *self.step.outcomes, *undoing}
         new = name if "." in name else f"{self.saga.namespace}.{name}"
         return {} if new in own else {old: new for old in sorted(own) if self.upcasters.leads(old, new)}
 
@@ -266,13 +279,21 @@ def recording(saga: Saga, step: Step, function: Callable[..., Any], upcasters: U
     return _handler(signature, inputs, {}, Retry())
 
 
-def evolve(saga: Saga, step: Step, event: str, function: Callable[..., Any], *, batch: bool = False) -> Handler:
+def evolve(
+    saga: Saga,
+    step: Step,
+    event: str,
+    function: Callable[..., Any],
+    upcasters: Upcasters | None = None,
+    *,
+    batch: bool = False,
+) -> Handler:
     """Bind `function`, `(event, what it came of, tx) -> None`, as what an own event of `step` leaves in the service's tables.
 
     What it came of is the step's trigger, or, for the compensating event, the event that it undoes. With `batch` each is a
     list.
     """
-    signature = _Signature(saga, step, Act.EVOLVE, function, batch=batch)
+    signature = _Signature(saga, step, Act.EVOLVE, function, upcasters, batch=batch)
     inputs = signature.inputs(Transaction)
     came_of = {*step.emits} if event == step.compensated else {*step.consumes}
     if event not in inputs[0].views or not _accepted(inputs[1:]) <= came_of:

@@ -292,9 +292,12 @@ class Batch:
         bound = self.participant.evolution.by_event.get((workflow.version, message.kind.type))
         if bound is None:
             return
-        payloads = self.restoring.events(workflow, message)
-        events = evolve.views(bound, self.restoring.versions.codec(workflow.version), message.kind.type, payloads)
-        self.evolved.append(Evolved(bound, events, workflow.id, f"{message.topic}/{message.partition}@{message.offset}"))
+        payloads, place = self.restoring.events(workflow, message), f"{message.topic}/{message.partition}@{message.offset}"
+        try:
+            events = evolve.views(bound, self.restoring.versions.codec(workflow.version), message.kind.type, payloads)
+        except ContractError as error:
+            raise ContractError(f"workflow {workflow.id}, record {place}: {error}") from error
+        self.evolved.append(Evolved(bound, events, workflow.id, place))
 
     def _alike(self, singly: bool) -> list[list[Evolved]]:
         """The calls, those of one workflow in order, and as many of one function in a row as there are."""

@@ -8,8 +8,11 @@ import pytest
 
 from saga import DefinitionError, Event, Participant, Saga, Transaction
 from saga.contracts.upcast import Fields, Upcasters
+from saga.errors import ContractError
 from saga.protocol.facts import WorkflowStatus
 from saga.testing.harness import Harness
+from tests.rebuilding import rebuilt, rows
+from tests.travel import ADD_EFFECT, CREATE_EFFECTS
 
 upcasters = Upcasters()
 
@@ -171,3 +174,96 @@ def test_without_an_upcaster_such_a_handler_is_refused() -> None:
         @depot.step
         def pack(sold: SoldPriced, tx: Transaction) -> PackedSafely:
             return PackedSafely(sku=sold.sku, padding="straw")
+
+
+def write(tx: Transaction, act: str, event: Event) -> None:
+    """A row of the service's own, made of nothing but an event."""
+    tx.execute(ADD_EFFECT, (tx.workflow_id, "pack", act, event.model_dump_json()))
+
+
+def booking(upcasters: Upcasters = upcasters) -> list[Participant]:
+    """The fleet, but the depot keeps books, and declares of the new events alone what they leave in them."""
+    till, _, carrier = fleet(Seen())
+    depot = Participant("depot", [shop(1), shop(2)], upcasters=upcasters)
+
+    @depot.step(step="pack", versions=[1])
+    def pack_plainly(sold: SoldPriced, tx: Transaction) -> Packed:
+        write(tx, "sold", sold)
+        write(tx, "packed", PackedSafely(sku=sold.sku, padding="none"))
+        return Packed(sku=sold.sku)
+
+    @depot.step(versions=[2])
+    def pack(sold: SoldPriced, tx: Transaction) -> PackedSafely:
+        packed = PackedSafely(sku=sold.sku, padding="straw")
+        write(tx, "sold", sold)
+        write(tx, "packed", packed)
+        return packed
+
+    @depot.compensation(of="pack")
+    def unpack(packed: PackedSafely, tx: Transaction) -> Unpacked:
+        write(tx, "unpacked", packed)
+        return Unpacked(sku=packed.sku)
+
+    @depot.evolve(PackedSafely)
+    def packed_again(packed: PackedSafely, sold: SoldPriced, tx: Transaction) -> None:
+        write(tx, "sold", sold)
+        write(tx, "packed", packed)
+
+    @depot.evolve(Unpacked)
+    def unpacked_again(unpacked: Unpacked, packed: PackedSafely, tx: Transaction) -> None:
+        write(tx, "unpacked", packed)
+
+    return [till, depot, carrier]
+
+
+def live(participants: list[Participant]) -> Harness:
+    """Sales of both versions, some of which are undone."""
+    running = Harness(*participants)
+    with running.transaction("depot") as tx:
+        tx.execute(CREATE_EFFECTS)
+    for event, version in ((Sold(sku="pan"), 1), (SoldPriced(sku="pot", price=7), 2), (Sold(sku="bomb"), 1)):
+        sold(running, event, version)
+    return running
+
+
+def test_a_rebuild_raises_old_events_exactly_as_handlers_see_them() -> None:
+    with live(booking()) as running:
+        store = rebuilt(running, "depot")
+
+        assert rows(store) == rows(running.stores["depot"])
+    assert [(row[2], row[3]) for row in rows(store) if "bomb" in row[3]] == [
+        ("packed", '{"sku":"bomb","padding":"none"}'),
+        ("sold", '{"sku":"bomb","price":100}'),
+        ("unpacked", '{"sku":"bomb","padding":"none"}'),
+    ]
+
+
+def test_what_is_declared_for_the_old_event_itself_is_not_raised() -> None:
+    participants = booking()
+    plainly: list[str] = []
+
+    @participants[1].evolve(Packed)
+    def packed_plainly_again(packed: Packed, tx: Transaction) -> None:
+        plainly.append(packed.sku)
+
+    with live(participants) as running:
+        rebuilt(running, "depot")
+
+    assert sorted(plainly) == ["bomb", "pan"]
+    with pytest.raises(DefinitionError, match=r"shop\.PackedSafely leaves is declared twice"):
+        participants[1].unchanged_by(PackedSafely)
+
+
+def test_an_old_event_that_cannot_be_raised_is_named_with_its_workflow_and_record() -> None:
+    broken = Upcasters()
+    broken.upcast("shop.Sold", to="shop.SoldPriced")(with_price)
+
+    @broken.upcast("shop.Packed", to="shop.PackedSafely")
+    def unpadded(old: Fields) -> Fields:
+        raise KeyError("padding")
+
+    with live(booking()) as running:
+        running.participants["depot"] = booking(broken)[1]
+
+        with pytest.raises(ContractError, match=r"workflow .+, record shop.events/\d@\d+: .+ unpadded failed with KeyError"):
+            rebuilt(running, "depot")
