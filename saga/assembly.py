@@ -109,6 +109,7 @@ def worker(participant: Participant, settings: Settings, store: Store) -> Worker
         threads=settings.threads,
         batch=settings.batch,
         overdue=settings.overdue,
+        keep_letters=settings.keep_letters,
         tracer=Spans(),
     )
 

@@ -153,13 +153,6 @@ class Acknowledgments:
         """The topic begins anew: what was said of it is of its predecessor."""
         self._taken = {key: taken for key, taken in self._taken.items() if key[1] != topic}
 
-    def settle(self, topic: str, below: int) -> None:
-        """Nobody asks any more for offsets below: gaps among them need not be remembered."""
-        for (_, of), taken in self._taken.items():
-            if of == topic and taken.spans.spans:
-                taken.spans.add(0, min(below, taken.spans.end))
-                taken.parked = {offset for offset in taken.parked if offset not in taken.spans}
-
     def json(self) -> dict[str, dict[str, dict[str, Any]]]:
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for (participant, topic), taken in sorted(self._taken.items()):

@@ -55,15 +55,15 @@ class Owned:
     def at_rest(self) -> bool:
         return self.stopped is not None or self.resume_at is not None
 
-    def part(self, full: str | None) -> Part:
-        """How the lane is; `full` says why no facts are taken in, if so."""
-        name = f"lane {self.lane.number}"
+    def part(self, full: str | None, behind: int | None) -> Part:
+        """How the lane is; `full` says why no facts are taken in, if so, `behind` how many wait meanwhile, if that is known."""
+        name, wait = f"lane {self.lane.number}", "" if behind is None else f" ({behind} records wait)"
         if self.stopped is not None:
-            return Part(name, State.STOPPED, self.stopped.reason)
+            return Part(name, State.STOPPED, f"{self.stopped.reason}{wait}")
         if self.resume_at is not None:
-            return Part(name, State.DEGRADED, f"rests: {self.resting}")
+            return Part(name, State.DEGRADED, f"rests{wait}: {self.resting}")
         if full is not None:
-            return Part(name, State.DEGRADED, f"nothing is taken in: {full}")
+            return Part(name, State.DEGRADED, f"nothing is taken in{wait}: {full}")
         return Part(name, State.READY, "owned")
 
 
@@ -169,9 +169,14 @@ class Lanes:
         """The lanes that this thread owns, stopped ones included: their outbox is published all the same, if its topics are."""
         return [owned.lane for owned in self.owned.values() if not isinstance(owned.stopped, TopicRecreated)]
 
-    def parts(self) -> list[Part]:
-        """How the lanes are, those included that are to be claimed again; called from any thread."""
-        found = [owned.part(self.full) for owned in self.owned.copy().values()]
+    def unread(self) -> dict[int, Lane]:
+        """Those of which no facts are fetched now; called from any thread."""
+        full = self.full is not None
+        return {number: owned.lane for number, owned in self.owned.copy().items() if owned.at_rest or full}
+
+    def parts(self, behind: Mapping[int, int]) -> list[Part]:
+        """How the lanes are, those included that are to be claimed again, and how far `behind`; called from any thread."""
+        found = [owned.part(self.full, behind.get(number)) for number, owned in self.owned.copy().items()]
         return found + [Part(f"lane {n}", State.DEGRADED, f"cannot be taken: {why}") for n, why in self.refused.copy().items()]
 
     def twins(self, number: int) -> list[Partition]:

@@ -18,7 +18,7 @@ from saga.engine.bounds import Bounds
 from saga.engine.health import Part
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import READ_AHEAD, Processor
-from saga.engine.progress import caught_up, lag
+from saga.engine.progress import caught_up, lag, lag_unread
 from saga.engine.pulse import Pulse
 from saga.engine.topics import Topics
 from saga.engine.watch import Watch
@@ -104,7 +104,8 @@ class Loop:
 
     def parts(self) -> list[Part]:
         """How this thread and its lanes are; called from any thread."""
-        return [self.pulse.part(self.processor.doing), *self.lanes.parts()]
+        behind = lag_unread(self.lanes, self.watch.ends) if self.watch is not None else {}
+        return [self.pulse.part(self.processor.doing), *self.lanes.parts(behind)]
 
     def run(self) -> None:
         """Turn until told to stop; what the lanes have in hand is published and marked before the group is left."""

@@ -1,4 +1,4 @@
-"""What a participant depends on, looked at from time to time: whether it answers, and what waits in the store.
+"""What a participant depends on, looked at from time to time: whether it answers, what waits in the store and on the topics.
 
 Looking may block, so it has a thread of its own; everybody else reads what the last look found.
 """
@@ -6,7 +6,7 @@ Looking may block, so it has a thread of its own; everybody else reads what the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,7 +20,7 @@ from saga.engine.health import Part, State
 from saga.errors import BrokerError, LifecycleError, RegistryUnavailable, SagaError
 from saga.participant.participant import Participant
 from saga.store.port import Store, Waiting
-from saga.transport.port import Broker
+from saga.transport.port import Broker, Partition
 
 if TYPE_CHECKING:
     from saga.contracts.registry import Registry
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("saga.watch")
 
 LOOK_EVERY = 5.0
+FORGET_AT_ONCE = 500
 UNPUBLISHED_PATIENCE = timedelta(seconds=30)
 
 
@@ -58,11 +59,20 @@ class Stock:
 class Watch:
     """Looks at what one participant depends on.
 
-    `away` says what did not answer, `stock` what the store said last, `ids` which topics they are that the broker has.
+    `away` says what did not answer, `stock` what the store said last, `ids` which topics they are that the broker has. Of
+    partitions that are not fetched, as `unread` names them, `ends` says where they end. Dead letters that were given up longer
+    than `keep_letters` ago are deleted; without it none are.
     """
 
     def __init__(
-        self, participant: Participant, store: Store | None, broker: Broker | None, registry: Registry | None = None
+        self,
+        participant: Participant,
+        store: Store | None,
+        broker: Broker | None,
+        registry: Registry | None = None,
+        *,
+        keep_letters: timedelta | None = None,
+        unread: Callable[[], Sequence[Partition]] = tuple,
     ) -> None:
         self.participant, self.clock = participant, participant.clock
         self.store, self.broker, self.registry = store, broker, registry
@@ -70,6 +80,8 @@ class Watch:
         self.seen: dict[str, datetime] = {}
         self.stock = Stock()
         self.ids: Ids = {}
+        self.keep_letters, self.unread = keep_letters, unread
+        self.ends: dict[Partition, int] = {}
         self._asking_store = Lock()
 
     def run(self, stopping: Flag) -> None:
@@ -132,6 +144,8 @@ class Watch:
                 return
             with self.store.unit() as unit:
                 self.stock = Stock(unit.waiting(saga), unit.count_parked(saga, self.participant.max_parked + 1))
+                if self.keep_letters is not None:
+                    unit.forget(saga, self.clock.now() - self.keep_letters, FORGET_AT_ONCE)
 
     def _ask_broker(self) -> None:
         assert self.broker is not None
@@ -139,6 +153,8 @@ class Watch:
         if missing := [topic for topic, count in topics.items() if count is None]:
             raise BrokerError(f"topic {', '.join(missing)} does not exist; run: saga topics apply")
         self.ids = self.broker.ids([*topics])
+        unread = self.unread()
+        self.ends = {where: span.stop for where, span in self.broker.spans(unread).items()} if unread else {}
 
     def _ask_registry(self) -> None:
         assert self.registry is not None

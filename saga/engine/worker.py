@@ -17,6 +17,7 @@ from saga.contracts.topics import saga_topics
 from saga.delivery.unhandled import OVERDUE
 from saga.engine.health import Health, Part, State
 from saga.engine.loop import Loop
+from saga.engine.progress import lag_unread
 from saga.engine.pulse import Pulse
 from saga.engine.watch import Stock, Watch
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
@@ -26,7 +27,7 @@ from saga.handling.intake import Counts
 from saga.handling.tracing import Tracer
 from saga.participant.participant import Participant
 from saga.store.port import Store
-from saga.transport.port import Broker
+from saga.transport.port import Broker, Partition
 
 if TYPE_CHECKING:
     from saga.contracts.registry import Registry
@@ -35,6 +36,7 @@ log = logging.getLogger("saga.worker")
 
 TOPIC_PATIENCE = 30.0
 STORE_PATIENCE = 5.0
+KEEP_LETTERS = timedelta(days=30)
 _LOOK_AGAIN = 0.2
 
 
@@ -63,8 +65,9 @@ class Worker:
     """Runs a participant against its store and a broker, with `threads` members of its consumer group.
 
     With a `registry` the ids of schemas are those registered there. `batch` bounds the messages of one transaction. An event
-    that is not acknowledged after `overdue` is asked after, and sent again if it is lost. `tracer` records spans, such as
-    `saga.observe.tracing.Spans`. A store is opened by the caller and stays open.
+    that is not acknowledged after `overdue` is asked after, and sent again if it is lost. Dead letters that were discarded or
+    exported are deleted after `keep_letters`. `tracer` records spans, such as `saga.observe.tracing.Spans`. A store is opened
+    by the caller and stays open.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Worker:
         threads: int = 1,
         batch: int = 500,
         overdue: timedelta = OVERDUE,
+        keep_letters: timedelta = KEEP_LETTERS,
         tracer: Tracer | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -94,7 +98,7 @@ class Worker:
         self._running = False
         self.failure: BaseException | None = None
         self.parts: list[Callable[[], Iterable[Part]]] = []
-        self._watch = Watch(participant, store, broker, registry)
+        self._watch = Watch(participant, store, broker, registry, keep_letters=keep_letters, unread=self._unread)
         self._pulses: list[Pulse] = []
 
     def run(self) -> None:
@@ -137,7 +141,7 @@ class Worker:
         owned = {number: lane for loop in self._loops for number, lane in loop.lanes.owned.copy().items()}
         for loop in self._loops:
             counts += loop.processor.intake.counts
-            lag.update(loop.lag)
+            lag.update({**loop.lag, **lag_unread(loop.lanes, self._watch.ends)})
         since = [moment for loop in self._loops for moment in [*loop.unhandled.since.values()]]
         return Standing(
             lanes=tuple(sorted(owned)),
@@ -163,6 +167,9 @@ class Worker:
         found += [_dependency(name, standing) for name, standing in self._breakers.standing().items()]
         found += [part for parts in self.parts for part in parts()]
         return Health(self.participant.name, self.participant.saga.name, tuple(found))
+
+    def _unread(self) -> list[Partition]:
+        return [source for loop in self._loops for number in loop.lanes.unread() for source in loop.lanes.sources(number)]
 
     def _part(self) -> Part:
         if self.failure is not None:

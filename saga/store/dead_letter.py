@@ -33,6 +33,10 @@ class LetterState(StrEnum):
     EXPORTED = "exported"
 
 
+GIVEN_UP = frozenset({LetterState.DISCARDED, LetterState.EXPORTED})
+"""Nothing more is to become of these: the row is there for whoever asks, and no fact rests on it."""
+
+
 class Place(NamedTuple):
     """Where a record stands: this names a dead letter."""
 
@@ -117,6 +121,13 @@ class DeadLetters(Protocol):
 
     def settle(self, places: Collection[Place], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
         """Note what was decided about these, by whom and why."""
+        ...
+
+    def forget(self, saga: str, before: datetime, limit: int) -> int:
+        """Delete those that were discarded or exported before then, the longest ago first; answers how many.
+
+        A requeued one is still to be taken in, however long ago that was decided.
+        """
         ...
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
+from saga.store.dead_letter import GIVEN_UP, DeadLetter, LetterSearch, LetterState, Place, Reason
 
 Letters = MutableMapping[Place, DeadLetter | None]
 """By place; None is one that was forgotten, so that an overlay can hold it."""
@@ -45,3 +45,13 @@ class MemoryLetters:
         for place in places:
             if (letter := self._letters.get(place)) is not None:
                 self._letters[place] = replace(letter, state=state, changed=now, changed_by=by, note=note)
+
+    def forget(self, saga: str, before: datetime, limit: int) -> int:
+        old = [
+            (one.changed, one.place)
+            for one in self._letters.values()
+            if one is not None and one.place.saga == saga and one.state in GIVEN_UP and one.changed and one.changed < before
+        ]
+        going = sorted(old)[:limit]
+        self.exhume([place for _, place in going])
+        return len(going)

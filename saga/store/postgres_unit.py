@@ -210,6 +210,9 @@ class PostgresUnit:
             self.pipeline.add("settle", {**place._asdict(), **decided})
         self._end_of_verb()
 
+    def forget(self, saga: str, before: datetime, limit: int) -> int:
+        return len(self.pipeline.rows("forget", saga=saga, before=before, limit=limit))
+
     def depart(self) -> None:
         self._departing = self._own
 

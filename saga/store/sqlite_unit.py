@@ -163,6 +163,9 @@ class SqliteUnit:
     def settle(self, places: Collection[Place], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
         self._write("settle", [(state, iso(now), by, note, *place) for place in places])
 
+    def forget(self, saga: str, before: datetime, limit: int) -> int:
+        return self.query("forget", saga, iso(before), limit).rowcount
+
     def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
         return [outbox_row(row) for row in self.query("outbox_of_workflow", saga, workflow_id)]
 

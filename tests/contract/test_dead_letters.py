@@ -159,3 +159,36 @@ def test_no_more_letters_are_found_than_asked_the_oldest_first(store: ArchivedSt
     bury(store, *(letter(n, recorded=NOW - timedelta(seconds=n)) for n in range(3)))
 
     assert offsets(found(store, 2)) == [2, 1]
+
+
+def test_what_was_given_up_before_a_moment_is_forgotten_the_longest_ago_first_and_nothing_else(store: ArchivedStore) -> None:
+    old, later = NOW + timedelta(days=1), NOW + timedelta(days=2)
+    bury(
+        store,
+        letter(1, state=LetterState.DISCARDED, changed=later - timedelta(seconds=1)),
+        letter(2, state=LetterState.EXPORTED, changed=old),
+        letter(3, state=LetterState.REQUEUED, changed=old),
+        letter(4),
+        letter(5, state=LetterState.DISCARDED, changed=later),
+        letter(6, state=LetterState.DISCARDED, changed=old, saga="returns"),
+    )
+
+    with store.unit() as unit:
+        first = unit.forget("checkout", later, 1)
+    left_by_the_first = sorted(offsets(found(store)))
+    with store.unit() as unit:
+        second, third = unit.forget("checkout", later, 10), unit.forget("checkout", later, 10)
+
+    assert (first, second, third) == (1, 1, 0)
+    assert left_by_the_first == [1, 3, 4, 5, 6]
+    assert sorted(offsets(found(store))) == [3, 4, 5, 6]
+
+
+def test_a_letter_forgotten_in_a_unit_that_is_rolled_back_is_there(store: ArchivedStore) -> None:
+    bury(store, letter(1, state=LetterState.DISCARDED, changed=NOW))
+
+    with suppress(ZeroDivisionError), store.unit() as unit:
+        unit.forget("checkout", NOW + timedelta(days=1), 10)
+        1 / 0  # noqa: B018
+
+    assert offsets(found(store)) == [1]

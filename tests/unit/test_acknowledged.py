@@ -72,15 +72,6 @@ def test_what_was_told_survives_as_json() -> None:
     assert again.json() == told.json()
 
 
-def test_gaps_that_nobody_asks_for_any_more_are_forgotten() -> None:
-    told = Acknowledgments()
-    told.take(ack(3, 9, (4, PARKED)))
-
-    told.settle(EVENTS, 5)
-
-    assert told.json() == {"bank": {EVENTS: {"spans": [(0, 9)]}}}
-
-
 def test_a_record_is_what_was_written() -> None:
     record = ack(3, 9, (4, PARKED), (5, DUPLICATE))
 

@@ -75,7 +75,7 @@ def test_while_too_many_workflows_are_parked_nothing_more_is_taken_in_and_all_of
     fleet.start(TripBooked(trip="late"), workflow_id="late")
     fleet.settle()
     heard_while_full = fleet.workflow("hotels", "late")
-    lanes = fleet.loops["hotels"].lanes.parts()
+    lanes = fleet.loops["hotels"].lanes.parts({})
 
     script.raising.clear()
     fleet.advance(11)

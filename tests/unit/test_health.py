@@ -18,10 +18,11 @@ from saga.engine.watch import UNPUBLISHED_PATIENCE, Watch
 from saga.errors import BrokerError, DefinitionError, LaneStopped, StoreError
 from saga.observe.health import asgi, served
 from saga.participant.participant import Participant
+from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
 from saga.store.memory import MemoryStore, MemoryUnit
 from saga.testing.clock import ManualClock
-from saga.transport.memory import MemoryBroker
-from saga.transport.port import Outbound
+from saga.transport.memory import MemoryBroker, MemoryConsumer
+from saga.transport.port import Outbound, Partition
 from tests.services.asgi import client
 from tests.travel import Script, TripBooked, fleet
 from tests.waiting import until
@@ -224,6 +225,48 @@ def test_what_was_away_is_told_with_the_time_since_when_and_until_it_answers(sto
     assert away == Part("store", State.DEGRADED, f"away since {began:%F %T} UTC: the database is away")
     assert watch.parts()[0] == Part("store", State.READY, "answered 0 s ago")
     assert timedelta(seconds=60) == clock.now() - began
+
+
+def test_letters_given_up_are_let_go_after_their_time_by_a_worker_and_never_by_who_only_looks(store: FlakyStore) -> None:
+    clock = ManualClock()
+    kept = timedelta(days=30)
+    letter = DeadLetter(
+        place=Place("travel", TOPICS[0], 0, 7), key=None, value=None, headers=(), reason=Reason.HEADERS, error="none",
+        recorded=clock.now(), state=LetterState.DISCARDED, changed=clock.now(),
+    )  # fmt: skip
+    with store.unit() as unit:
+        unit.bury([letter])
+
+    def letters_after(watch: Watch) -> list[DeadLetter]:
+        watch.look()
+        with store.unit() as unit:
+            return unit.letters(LetterSearch(), 10)
+
+    working, looking = Watch(agency(clock), store, None, keep_letters=kept), Watch(agency(clock), store, None)
+    young = letters_after(working)
+    clock.advance(kept.total_seconds() + 1)
+
+    assert young == letters_after(looking) == [letter]
+    assert letters_after(working) == []
+
+
+def test_how_far_a_stopped_lane_is_behind_is_what_the_topics_hold_now(
+    store: FlakyStore, broker: FlakyBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryConsumer, "ends_seen", lambda self, partitions: {})  # of what is paused, fetches tell nothing
+    garbage = Outbound("", TOPICS[0], 1, b"k", b"", ())
+
+    with Worker(agency(), store=store, broker=broker).running() as worker:
+        until(lambda: worker.standing().lanes == (0, 1), what="the lanes")
+        broker.begins[Partition(TOPICS[0], 1)] = 1
+        broker.append(garbage)
+        until(lambda: worker.standing().lag.get(1) == 1, what="the first record behind")
+        broker.append(garbage)
+        until(lambda: worker.standing().lag.get(1) == 2, what="the second")
+        reasons, stopped = worker.health().reasons, worker.standing().stopped
+
+    assert [*stopped] == [1]
+    assert [reason for reason in reasons if reason.startswith("lane 1: ") and "(2 records wait)" in reason]
 
 
 def test_a_stopped_lane_degrades_and_kills_nobody() -> None:

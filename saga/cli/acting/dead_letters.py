@@ -1,4 +1,4 @@
-"""`saga dead-letters`: records that could not be taken in, and what becomes of them. The decisions stay on record."""
+"""`saga dead-letters`: records that could not be taken in, and what becomes of them. Decisions stay on record for a while."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def discard(
     database: arguments.DatabaseUrl = None,
     as_json: output.AsJson = False,
 ) -> None:
-    """Decide that nothing is to become of them. The rows stay, with who, when and why."""
+    """Decide that nothing is to become of them. The rows stay for SAGA_KEEP_LETTERS (30 days), with who, when and why."""
     settings = Settings.load(database=database)
     wanted = _wanted(places, LetterSearch(saga=saga, topic=topic, reason=reason_class))
     _decide(settings, wanted, LetterState.DISCARDED, note=reason, by=by, dry_run=dry_run, as_json=as_json)

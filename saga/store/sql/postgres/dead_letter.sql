@@ -39,3 +39,12 @@ ORDER BY recorded, saga, topic, record_partition, record_offset LIMIT %(limit)s;
 -- name: settle
 UPDATE saga_dead_letter SET state = %(state)s, changed = %(changed)s, changed_by = %(changed_by)s, note = %(note)s
 WHERE saga = %(saga)s AND topic = %(topic)s AND record_partition = %(partition)s AND record_offset = %(offset)s;
+
+-- name: forget
+DELETE FROM saga_dead_letter
+WHERE (saga, topic, record_partition, record_offset) IN (
+    SELECT saga, topic, record_partition, record_offset FROM saga_dead_letter
+    WHERE saga = %(saga)s AND changed < %(before)s AND state IN ('discarded', 'exported')
+    ORDER BY changed, topic, record_partition, record_offset LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+RETURNING record_offset;

@@ -35,3 +35,11 @@ ORDER BY recorded, saga, topic, record_partition, record_offset LIMIT ?8;
 -- name: settle
 UPDATE saga_dead_letter SET state = ?, changed = ?, changed_by = ?, note = ?
 WHERE saga = ? AND topic = ? AND record_partition = ? AND record_offset = ?;
+
+-- name: forget
+DELETE FROM saga_dead_letter
+WHERE (saga, topic, record_partition, record_offset) IN (
+    SELECT saga, topic, record_partition, record_offset FROM saga_dead_letter
+    WHERE saga = ? AND changed < ? AND state IN ('discarded', 'exported')
+    ORDER BY changed, topic, record_partition, record_offset LIMIT ?
+);
