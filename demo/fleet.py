@@ -34,12 +34,15 @@ class Fleet:
 
     Their code is that of the folder `root`, by default the project. As a context manager it starts everything and stops it
     within 5 s at the end of the block, however that ends. The steps of that can be taken one by one: `prepare`, `start`,
-    `wait_ready`, `wait_dead`, `restart`, `stop`.
+    `wait_ready`, `wait_dead`, `restart`, `stop`. Another fleet has other `services`, and other processes `beside` them.
     """
+
+    services: tuple[str, ...] = SERVICES
+    beside: tuple[str, ...] = (GATEWAY,)
 
     def __init__(self, home: Path, *, opening: Mapping[str, int], ground: Ground | None = None, root: Path = ROOT) -> None:
         self.home, self.opening, self.ground, self.root = home, opening, ground or Embedded(home), root
-        self.books, self.names = self.ground.books, (*self.ground.processes, GATEWAY, *SERVICES)
+        self.books, self.names = self.ground.books, (*self.ground.processes, *self.beside, *self.services)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.orders_port, self.gateway_port = _free_ports(2)
         self._epochs: dict[str, int] = {}
@@ -82,7 +85,7 @@ class Fleet:
 
     def start(self, name: str, env: Mapping[str, str] | None = None) -> None:
         """Start one process; `env` is added to its environment. Does not wait for it."""
-        if name in SERVICES:
+        if name in self.services:
             self._epochs[name] = self._lanes(name)[1]
         command = [sys.executable, "-m", "demo.tether", str(os.getpid()), *self.command(name)]
         with self.log(name).open("ab") as log:
@@ -120,8 +123,8 @@ class Fleet:
 
     def stop(self) -> None:
         """End everything within 5 s: the services drain first, while gateway and broker still answer; nothing survives."""
-        _end([p for name, p in self.processes.items() if name in SERVICES], GRACE)
-        _end([p for name, p in self.processes.items() if name not in SERVICES], GRACE_OF_SERVERS)
+        _end([p for name, p in self.processes.items() if name in self.services], GRACE)
+        _end([p for name, p in self.processes.items() if name not in self.services], GRACE_OF_SERVERS)
         self.processes.clear()
 
     def log(self, name: str) -> Path:

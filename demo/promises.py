@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 from demo.audit import Finding
 from demo.books import ROOT, SERVICES
@@ -15,7 +16,7 @@ from saga.contracts.saga import Saga
 from saga.replay.contracts import Contracts
 from saga.settings import Settings
 from saga.store.archive import Archive
-from saga.testing.checker.evidence import Claim, Evidence
+from saga.testing.checker.evidence import Call, Claim, Effect, Evidence
 from saga.testing.checker.judgement import Judgement, judge
 
 CONTRACTS = ROOT / "schemas" / "checkout"
@@ -39,20 +40,30 @@ def promises(ground: Ground) -> list[Finding]:
     ]
 
 
-def judged(ground: Ground, *, claims: tuple[Claim, ...] = (), patience: float = PATIENCE) -> Judgement:
+def judged(
+    ground: Ground,
+    *,
+    claims: tuple[Claim, ...] = (),
+    calls: Sequence[Call] | None = None,
+    effects: Iterable[Effect] | None = None,
+    services: tuple[str, ...] = SERVICES,
+    contracts: Path = CONTRACTS,
+    patience: float = PATIENCE,
+) -> Judgement:
     """The judgement over a fleet in which no workflow is open; waits for the last acknowledgments first."""
-    told = ground.environment("orders")
+    told = ground.environment(services[0])
     settings = Settings.load(
         broker=told["SAGA_BROKER"],
         embedded="SAGA_EMBEDDED" in told,
         registry=told.get("SAGA_REGISTRY"),
         lanes=told["SAGA_LANES"],
     )
-    contracts = Contracts([Saga.load(CONTRACTS)], assembly.registry(settings))
+    known = Contracts([Saga.load(contracts)], assembly.registry(settings))
     with ExitStack() as stack:
-        stores = {name: stack.enter_context(closing(ground.books.store(name))) for name in SERVICES}
+        stores = {name: stack.enter_context(closing(ground.books.store(name))) for name in services}
         _await_acknowledgments(stores, patience)
-        return judge(Evidence.gather(contracts, assembly.broker(settings), stores, claims=claims))
+        broker = assembly.broker(settings)
+        return judge(Evidence.gather(known, broker, stores, claims=claims, calls=calls, effects=effects))
 
 
 def _await_acknowledgments(stores: Mapping[str, Archive], patience: float) -> None:

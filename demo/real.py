@@ -66,14 +66,19 @@ class RealBooks(Books):
 
 
 class Real:
-    """Needs no process of its own: the servers run already."""
+    """Needs no process of its own: the servers run already. A subclass is the ground of another saga and its services."""
+
+    saga: str = SAGA
+    contracts: str = CONTRACTS
+    services: tuple[str, ...] = SERVICES
+    kept: type[RealBooks] = RealBooks
 
     def __init__(self, addresses: Mapping[str, str], books: RealBooks) -> None:
         self.addresses, self.books = addresses, books
         self.processes: Mapping[str, list[str]] = {}
 
     def lay(self, opening: Mapping[str, int]) -> None:
-        for service in SERVICES:
+        for service in self.services:
             PostgresTables(self.books.urls[service]).upgrade()
             with psycopg.connect(self.books.urls[service]) as connection, connection.cursor() as cursor:
                 cursor.execute(tables_of(service).encode())
@@ -108,8 +113,8 @@ def given(**flags: str | None) -> dict[str, str]:
 
 
 @contextmanager
-def real(home: Path, own: Mapping[str, str], tell: Tell) -> Iterator[Real]:
-    """The ground while the block lasts; `own` maps servers to the user's addresses.
+def real(home: Path, own: Mapping[str, str], tell: Tell, kind: type[Real] = Real) -> Iterator[Real]:
+    """The ground of this `kind` while the block lasts; `own` maps servers to the user's addresses.
 
     Raises ServerMissing or ServerFailed for a server that is not there, FleetError for one that cannot be used.
     """
@@ -119,10 +124,10 @@ def real(home: Path, own: Mapping[str, str], tell: Tell) -> Iterator[Real]:
             tell(f"{name}: {'looking at yours' if name in own else 'starting one'}")
             addresses[name] = _own(ladder, own[name]) if name in own else stack.enter_context(ladder.serving({}, tell))
         environment = {"SAGA_BROKER": addresses["kafka"], "SAGA_REGISTRY": addresses["registry"]}
-        stack.enter_context(_topics(addresses["kafka"], environment, tell))
-        _order(["schemas", "register", CONTRACTS], environment, tell)
-        urls = {service: stack.enter_context(_database(addresses["postgres"], tell)) for service in SERVICES}
-        yield Real(addresses, stack.enter_context(closing(RealBooks(home, urls))))
+        stack.enter_context(_topics(kind, addresses["kafka"], environment, tell))
+        _order(["schemas", "register", kind.contracts], environment, tell)
+        urls = {service: stack.enter_context(_database(addresses["postgres"], tell)) for service in kind.services}
+        yield kind(addresses, stack.enter_context(closing(kind.kept(home, urls))))
 
 
 def _own(ladder: Ladder, address: str) -> str:
@@ -134,9 +139,9 @@ def _own(ladder: Ladder, address: str) -> str:
 
 
 @contextmanager
-def _topics(servers: str, environment: Mapping[str, str], tell: Tell) -> Iterator[None]:
+def _topics(kind: type[Real], servers: str, environment: Mapping[str, str], tell: Tell) -> Iterator[None]:
     """The saga's topics; those that were not there before are deleted at the end."""
-    topics = Topics(servers, saga_topics(SAGA))
+    topics = Topics(servers, saga_topics(kind.saga))
     before = _asked(topics.records, servers)
     if held := [f"{name} ({count} records)" for name, count in before.items() if count]:
         raise FleetError(
@@ -144,7 +149,7 @@ def _topics(servers: str, environment: Mapping[str, str], tell: Tell) -> Iterato
             f"It deletes nothing that it has not made. Take another cluster with --kafka, or none for one of the demo's own"
         )
     try:
-        _order(["topics", "apply", CONTRACTS, "--partitions", str(PARTITIONS)], environment, tell)
+        _order(["topics", "apply", kind.contracts, "--partitions", str(PARTITIONS)], environment, tell)
         yield
     finally:
         made = [name for name in topics.names if name not in before]

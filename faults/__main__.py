@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +18,10 @@ from demo.fleet import FleetError
 from faults import soak
 from faults.fault import Fault
 from faults.report import Tried, document
-from faults.run import FAULTS, play
+from faults.run import FAULTS, WORKLOADS, play
 from faults.scene import RATE, FaultFailed, Outcome, serving
+from faults.workload import Workload
+from saga.errors import StoreError
 from servers.errors import ServerFailed, ServerMissing
 
 HOME = ROOT / ".demo"
@@ -31,64 +34,92 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command()
 def run(
     only: Annotated[list[str] | None, typer.Option("--only", metavar="F-12", help="This one alone; repeatable.")] = None,
+    workload: Annotated[list[str] | None, typer.Option("--workload", metavar="bank|checkout", help="By default both.")] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, help="So often each.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="So many at a time, each with servers of its own.")] = 1,
     minutes: Annotated[float | None, typer.Option("--soak", metavar="MINUTES", help="Random faults for so long.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of a soak, to have the same faults again.")] = None,
 ) -> None:
     """Play faults on real servers; exits 1 if anything is violated. A run of all of them writes docs/reliability.md."""
-    if unknown := sorted({*(only or ())} - {fault.id for fault in FAULTS}):
-        _fail(f"there is no fault {', '.join(unknown)}; there are {', '.join(fault.id for fault in FAULTS)}", 2)
+    _refuse_unknown("fault", only, [fault.id for fault in FAULTS])
+    _refuse_unknown("workload", workload, [*WORKLOADS])
+    kinds = [kind for name, kind in WORKLOADS.items() if not workload or name in workload]
     HOME.mkdir(exist_ok=True)
     try:
         if minutes is not None:
-            _soak(minutes, random.SystemRandom().randrange(10**6) if seed is None else seed)
+            _soaks(kinds, minutes, random.SystemRandom().randrange(10**6) if seed is None else seed)
             return
-        tried = {fault: _try(fault, runs) for fault in FAULTS if not only or fault.id in only}
+        tried = _try_all([fault for fault in FAULTS if not only or fault.id in only], kinds, runs, jobs)
     except (ServerMissing, ServerFailed) as error:
         _fail(str(error), 1)
-    if not only:
-        DOCUMENT.write_text(document(tried, datetime.now(UTC), RATE))
+    if not only and not workload:
+        DOCUMENT.write_text(document(tried, datetime.now(UTC), RATE, jobs))
         _tell(f"written: {DOCUMENT.relative_to(ROOT)}")
-    if not all(one.holds for one in tried.values()):
+    if not all(one.holds or one.lacking for faults in tried.values() for one in faults.values()):
         raise typer.Exit(1)
 
 
-def _try(fault: Fault, runs: int) -> Tried:
-    """Each run has servers of its own: what a broker that was killed remembers of its groups is not the next run's business."""
+def _refuse_unknown(what: str, asked: list[str] | None, known: list[str]) -> None:
+    if unknown := sorted({*(asked or ())} - {*known}):
+        _fail(f"there is no {what} {', '.join(unknown)}; there are {', '.join(known)}", 2)
+
+
+def _try_all(faults: list[Fault], kinds: list[type[Workload]], runs: int, jobs: int) -> dict[str, dict[Fault, Tried]]:
+    """Faults that befall nobody in a workload are none of its rows."""
+    with ThreadPoolExecutor(jobs) as pool:
+        asked = {
+            (kind.name, fault): pool.submit(_try, fault, kind, runs)
+            for fault in faults
+            for kind in kinds
+            if fault.touched.among(kind)
+        }
+        return {kind.name: {fault: one.result() for (name, fault), one in asked.items() if name == kind.name} for kind in kinds}
+
+
+def _try(fault: Fault, kind: type[Workload], runs: int) -> Tried:
+    """Each run has servers of its own: what one of them did to its servers is not the next one's business."""
+    if why := fault.lacking():
+        _tell(f"{fault.id:<5} {kind.name:<8} NOT INJECTED HERE  {fault.text}: {why}")
+        return Tried([], lacking=why)
     outcomes: list[Outcome] = []
     failed: list[str] = []
     for _ in range(runs):
-        home = Path(tempfile.mkdtemp(prefix=f"{fault.id}-", dir=HOME))
+        home = Path(tempfile.mkdtemp(prefix=f"{fault.id}-{kind.name}-", dir=HOME))
         try:
             with serving(_tell) as servers:
-                outcome = play(fault, servers, home)
-        except (FaultFailed, FleetError, FeedError) as error:
+                outcome = play(fault, kind, servers, home)
+        except (FaultFailed, FleetError, FeedError, StoreError) as error:
             failed.append(str(error))
-            _tell(f"{fault.id:<5} FAILED  {fault.text}: {error}")
+            _tell(f"{fault.id:<5} {kind.name:<8} FAILED  {fault.text}: {error}")
             continue
         outcomes.append(outcome)
-        _told(fault.id, fault.text, outcome, home)
+        _told(f"{fault.id:<5} {kind.name:<8}", fault.text, outcome, home)
     return Tried(outcomes, failed)
 
 
-def _soak(minutes: float, seed: int) -> None:
-    home = Path(tempfile.mkdtemp(prefix="soak-", dir=HOME))
+def _soaks(kinds: list[type[Workload]], minutes: float, seed: int) -> None:
+    """The time is shared among the workloads; exits 1 if anything is violated."""
     _tell(f"{minutes:g} minutes of random faults, seed {seed}")
-    try:
-        with serving(_tell) as servers:
-            outcome = soak.play(servers, home, minutes * 60, seed, _tell)
-    except (FaultFailed, FleetError, FeedError) as error:
-        _fail(f"seed {seed}: {error}", 1)
-    _told("soak", f"seed {seed}", outcome, home)
-    if outcome.against:
+    if not all([_soak(kind, minutes / len(kinds), seed) for kind in kinds]):
         raise typer.Exit(1)
 
 
-def _told(id: str, text: str, outcome: Outcome, home: Path) -> None:
+def _soak(kind: type[Workload], minutes: float, seed: int) -> bool:
+    home = Path(tempfile.mkdtemp(prefix=f"soak-{kind.name}-", dir=HOME))
+    try:
+        with serving(_tell) as servers:
+            outcome = soak.play(kind, servers, home, minutes * 60, seed, _tell)
+    except (FaultFailed, FleetError, FeedError, StoreError) as error:
+        _fail(f"seed {seed}: {error}", 1)
+    _told(f"soak  {kind.name:<8}", f"seed {seed}", outcome, home)
+    return not outcome.against
+
+
+def _told(about: str, text: str, outcome: Outcome, home: Path) -> None:
     """Say what came of it; the files of a run that broke something stay."""
     recovery = f", all lanes after {outcome.recovery.every:.1f} s" if outcome.recovery else ""
     verdict = f"{len(outcome.against)} VIOLATIONS" if outcome.against else "holds"
-    _tell(f"{id:<5} {verdict}  {text}: {outcome.judgement.workflows} workflows{recovery}")
+    _tell(f"{about} {verdict}  {text}: {outcome.judgement.workflows} workflows{recovery}")
     for against in outcome.against[:SHOWN]:
         _tell(f"      {against}")
     if outcome.against:

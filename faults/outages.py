@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 import psycopg
 
-from demo.books import SERVICES
-from faults.fault import Fault
+from faults import disk
+from faults.disk import Trouble
+from faults.fault import Fault, Whom
 from faults.scene import Scene, now
 from servers import LocalServer
 
 AWAY = 6.0
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 't\\_%' AND pid <> pg_backend_pid()"
 TIMES = 6
+TROUBLED = 8.0
 
 
 def _away(scene: Scene, server: LocalServer, seconds: float) -> datetime:
     server.crash()
     scene.rest(seconds)
     server.start()
+    return now()
+
+
+def _troubled(scene: Scene, *, name: str, trouble: Trouble) -> datetime:
+    """The disk is in trouble; then it is mended, and a server that has ended over it is started again."""
+    assert scene.servers.disks is not None
+    server: LocalServer = getattr(scene.servers, name)
+    with scene.servers.disks[name].having(trouble):
+        scene.rest(TROUBLED)
+    if not server.answers(server.address):
+        server.crash()
+        server.start()
     return now()
 
 
@@ -48,10 +63,21 @@ def _terminated(scene: Scene) -> datetime:
     return now()
 
 
+def _disk(id: str, name: str, trouble: Trouble, text: str) -> Fault:
+    inject = partial(_troubled, name=name, trouble=trouble)
+    return Fault(id, f"{text}, for {TROUBLED:.0f} s", inject, Whom.EVERYBODY, lacking=disk.lacking)
+
+
 FAULTS = (
-    Fault("F-9", "the broker is killed (SIGKILL) and started again at once", _broker, SERVICES),
-    Fault("F-9a", f"the broker is killed and away for {AWAY:.0f} s", _broker_longer, SERVICES),
-    Fault("F-18", f"PostgreSQL stops at once (immediate) and is away for {AWAY:.0f} s", _database, SERVICES),
-    Fault("F-18a", f"all connections of all services are ended by the server, {TIMES} times", _terminated, SERVICES),
-    Fault("F-23", f"the registry is killed and away for {AWAY:.0f} s", _registry, SERVICES),
+    Fault("F-9", "the broker is killed (SIGKILL) and started again at once", _broker, Whom.EVERYBODY),
+    Fault("F-9a", f"the broker is killed and away for {AWAY:.0f} s", _broker_longer, Whom.EVERYBODY),
+    Fault("F-18", f"PostgreSQL stops at once (immediate) and is away for {AWAY:.0f} s", _database, Whom.EVERYBODY),
+    Fault("F-18a", f"all connections of all services are ended by the server, {TIMES} times", _terminated, Whom.EVERYBODY),
+    Fault("F-23", f"the registry is killed and away for {AWAY:.0f} s", _registry, Whom.EVERYBODY),
+    _disk("F-20", "postgres", Trouble.SLOW, "PostgreSQL's disk is slow: half a second for each fsync"),
+    _disk("F-20a", "kafka", Trouble.SLOW, "the broker's disk is slow: a twentieth of a second for each write"),
+    _disk("F-20b", "postgres", Trouble.BROKEN, "PostgreSQL's disk answers EIO to each fsync"),
+    _disk("F-20c", "kafka", Trouble.BROKEN, "the broker's disk answers EIO to each write"),
+    _disk("F-21", "postgres", Trouble.FULL, "PostgreSQL's disk is full"),
+    _disk("F-21a", "kafka", Trouble.FULL, "the broker's disk is full"),
 )

@@ -6,19 +6,21 @@ import signal
 from datetime import datetime
 from functools import partial
 
-from demo.books import SERVICES
-from faults.fault import Fault, everybody
-from faults.scene import VICTIM, Scene, now
+from faults import clocks
+from faults.fault import Fault, Whom
+from faults.scene import Scene, now
+from faults.workload import Settings, Workload
 from saga.failpoints import Failpoint
 
 HITS = 15
 """So often a place is passed before a process dies there: under load, with something done before."""
-SECOND = f"{VICTIM}-2"
 STOPPED = 9.0
 """Seconds: longer than the group's session timeout of 6 s."""
+SKEWED = 15.0
 
 
-def _dies(scene: Scene, *, name: str) -> datetime:
+def _dies(scene: Scene, *, whom: Whom) -> datetime:
+    [name] = whom.among(type(scene.workload))
     scene.until(lambda: scene.died(name), f"{name} to die at its failpoint")
     moment = now()
     scene.fleet.start(name)
@@ -26,15 +28,15 @@ def _dies(scene: Scene, *, name: str) -> datetime:
 
 
 def _kill_twice(scene: Scene) -> datetime:
-    scene.kill(VICTIM)
+    scene.kill(scene.victim)
     scene.rest(3)
     moment = now()
-    scene.kill(VICTIM)
+    scene.kill(scene.victim)
     return moment
 
 
 def _rolling(scene: Scene) -> datetime:
-    for name in SERVICES:
+    for name in scene.services:
         scene.end(name)
         scene.fleet.wait_ready(name)
     return now()
@@ -42,41 +44,46 @@ def _rolling(scene: Scene) -> datetime:
 
 def _come_and_go(scene: Scene) -> datetime:
     """A second member joins, is killed, joins again and leaves in order."""
-    scene.fleet.start(SECOND)
+    scene.fleet.start(scene.second)
     scene.rest(5)
-    scene.signal(SECOND, signal.SIGKILL)
-    scene.fleet.wait_dead(SECOND)
-    scene.fleet.start(SECOND)
+    scene.signal(scene.second, signal.SIGKILL)
+    scene.fleet.wait_dead(scene.second)
+    scene.fleet.start(scene.second)
     scene.rest(8)
     moment = now()
-    scene.signal(SECOND, signal.SIGTERM)
-    scene.fleet.wait_dead(SECOND)
+    scene.signal(scene.second, signal.SIGTERM)
+    scene.fleet.wait_dead(scene.second)
     return moment
 
 
 def _zombie(scene: Scene) -> datetime:
     """One of two is stopped until the other has taken over, and goes on in the middle of what it did."""
-    scene.fleet.start(SECOND)
+    scene.fleet.start(scene.second)
     scene.rest(5)
-    scene.signal(VICTIM, signal.SIGSTOP)
+    scene.signal(scene.victim, signal.SIGSTOP)
     scene.rest(STOPPED)
-    scene.signal(VICTIM, signal.SIGCONT)
+    scene.signal(scene.victim, signal.SIGCONT)
     return now()
 
 
 def _paused(scene: Scene) -> datetime:
-    scene.signal(VICTIM, signal.SIGSTOP)
+    scene.signal(scene.victim, signal.SIGSTOP)
     scene.rest(STOPPED)
-    scene.signal(VICTIM, signal.SIGCONT)
+    scene.signal(scene.victim, signal.SIGCONT)
     return now()
 
 
-def _at(place: Failpoint, name: str) -> dict[str, dict[str, str]]:
-    return {name: {"SAGA_FAILPOINTS": f"{place}:kill:{HITS}"}}
+def _skewed(scene: Scene) -> None:
+    """The times of facts say nothing of recovery here."""
+    scene.rest(SKEWED)
 
 
-def _failpoint(id: str, place: Failpoint, text: str, name: str = VICTIM, *, quick: bool = False) -> Fault:
-    return Fault(id, f"SIGKILL {text}", partial(_dies, name=name), (name,), _at(place, name), quick=quick)
+def _classic(workload: type[Workload]) -> Settings:
+    return {workload.victim: {"SAGA_GROUP_PROTOCOL": "classic"}}
+
+
+def _failpoint(id: str, place: Failpoint, text: str, whom: Whom = Whom.VICTIM, *, quick: bool = False) -> Fault:
+    return Fault(id, f"SIGKILL {text}", partial(_dies, whom=whom), whom, f"{place}:kill:{HITS}", quick=quick)
 
 
 FAULTS = (
@@ -84,13 +91,14 @@ FAULTS = (
     _failpoint("F-2", Failpoint.RELAY_ACKNOWLEDGED, "after the broker's answer, before the outbox is marked"),
     _failpoint("F-3", Failpoint.OFFSETS_UNCOMMITTED, "after the commit, before Kafka hears of the offsets"),
     _failpoint("F-4", Failpoint.UNIT_INSIDE, "inside the transaction, all rows written"),
-    _failpoint("F-4a", Failpoint.EXTERNAL_INTENDED, "after the intent, before the world is called", "payments"),
-    _failpoint("F-4b", Failpoint.EXTERNAL_RETURNED, "after the world has acted, before its answer is committed", "payments"),
+    _failpoint("F-4a", Failpoint.EXTERNAL_INTENDED, "after the intent, before the world is called", Whom.EXTERNAL),
+    _failpoint("F-4b", Failpoint.EXTERNAL_RETURNED, "after the world has acted, before its answer is committed", Whom.EXTERNAL),
     Fault("F-4c", "SIGKILL anywhere, and again 3 s later", _kill_twice),
-    Fault("F-5", "a second member joins, is killed, joins, leaves (classic group, range)", _come_and_go,
-          env=everybody(SAGA_GROUP_PROTOCOL="classic")),
+    Fault("F-5", "a second member joins, is killed, joins, leaves (classic group, range)", _come_and_go, settings=_classic),
     Fault("F-7", "a second member joins, is killed, joins, leaves (KIP-848 group)", _come_and_go),
     Fault("F-8", "one of two owners is stopped for 9 s (session 6 s), then goes on as a zombie", _zombie),
+    Fault("F-25", "one service's clock is an hour ahead, that of the initiator an hour behind", _skewed,
+          settings=partial(clocks.apart, hours=1)),
     Fault("F-45", "the only owner stands still for 9 s", _paused),
-    Fault("F-47", "rolling restart: SIGTERM to one service after the other under load", _rolling, SERVICES),
+    Fault("F-47", "rolling restart: SIGTERM to one service after the other under load", _rolling, Whom.EVERYBODY),
 )  # fmt: skip

@@ -8,22 +8,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from demo import sample
-from demo.audit import Finding, audit
-from demo.books import SAGA
-from demo.feed import Feed, settle
-from demo.fleet import Fleet
-from demo.order import Intake, Order
+from demo.audit import Finding
+from demo.books import ROOT
+from demo.feed import settle
 from demo.promises import judged
 from demo.real import PARTITIONS, Real, RealBooks, real
-from demo.stocking import opening_stock
+from faults import disk
+from faults.disk import Disk
 from faults.proxy import Proxy
+from faults.workload import PATIENCE, Settings, Workload
 from saga.contracts.topics import fact_topics
 from saga.replay.entry import entry
 from saga.testing.checker.evidence import Claim
@@ -35,14 +34,9 @@ from saga.transport.port import Partition
 from servers import LocalServer, kafka, postgres, registry
 from servers.process import LOOPBACK, free_port
 
-INVOICES = [*islice((invoice for invoice in sample.invoices() if invoice.order), 500)]
-OPENING = opening_stock(Intake.of(INVOICES).demand)
 RATE = 5.0
-"""Orders a second."""
-PATIENCE = 90.0
+"""Orders, or transfers, a second."""
 POLL = 0.1
-VICTIM = "stock"
-"""Whom a fault befalls that befalls one service only: the one behind the proxies."""
 
 
 class FaultFailed(Exception):
@@ -51,13 +45,17 @@ class FaultFailed(Exception):
 
 @dataclass(frozen=True)
 class Servers:
-    """Kafka, PostgreSQL and a registry that only these runs have, and the victim's ways to the first two."""
+    """Kafka, PostgreSQL and a registry that only these runs have, and the victim's ways to the first two.
+
+    `disks` are those of the first two, None where this machine has no means to do something to them.
+    """
 
     kafka: LocalServer
     postgres: LocalServer
     registry: LocalServer
     to_kafka: Proxy
     to_postgres: Proxy
+    disks: Mapping[str, Disk] | None
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -74,10 +72,11 @@ def serving(tell: Callable[[str], None]) -> Iterator[Servers]:
         stack.callback(to_kafka.close)
         stack.callback(to_postgres.close)
         _listen_twice(broker, listener, to_kafka.address)
+        disks = None if disk.lacking() else {server.name: disk.under(server) for server in (broker, database)}
         for server in (broker, database, schemas):
             stack.callback(server.stop)
             server.start()
-        yield Servers(broker, database, schemas, to_kafka, to_postgres)
+        yield Servers(broker, database, schemas, to_kafka, to_postgres, disks)
 
 
 def _listen_twice(broker: LocalServer, listener: str, advertised: str) -> None:
@@ -93,8 +92,9 @@ def _listen_twice(broker: LocalServer, listener: str, advertised: str) -> None:
 class _Ground:
     """The real ground, on which the victim reaches Kafka and its database through proxies."""
 
-    def __init__(self, real: Real, servers: Servers) -> None:
-        self.real, self.servers, self.books, self.processes = real, servers, real.books, real.processes
+    def __init__(self, real: Real, servers: Servers, victim: str) -> None:
+        self.real, self.servers, self.victim = real, servers, victim
+        self.books, self.processes = real.books, real.processes
 
     def lay(self, opening: Mapping[str, int]) -> None:
         self.real.lay(opening)
@@ -104,25 +104,12 @@ class _Ground:
 
     def environment(self, service: str) -> dict[str, str]:
         told = self.real.environment(service)
-        if service != VICTIM:
+        if service != self.victim:
             return told
         url = urlsplit(told["SAGA_DATABASE"])
         user = url.netloc.rpartition("@")[0]
         through = url._replace(netloc=f"{user}@{self.servers.to_postgres.address}").geturl()
         return {**told, "SAGA_DATABASE": through, "SAGA_BROKER": self.servers.to_kafka.address}
-
-
-class _Fleet(Fleet):
-    """A fleet in which a service may have more than one process: `stock-2` is another one of `stock`."""
-
-    def command(self, name: str) -> list[str]:
-        return super().command(name.partition("-")[0])
-
-    def environment(self, name: str) -> dict[str, str]:
-        return super().environment(name.partition("-")[0])
-
-    def wait_ready(self, name: str, timeout: float = PATIENCE) -> None:
-        super().wait_ready(name, timeout)
 
 
 @dataclass(frozen=True)
@@ -135,9 +122,9 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run."""
+    """What became of one run; `sent` is how many orders or transfers were asked for."""
 
-    orders: int
+    sent: int
     recovery: Recovery | None
     judgement: Judgement
     findings: list[Finding]
@@ -152,27 +139,23 @@ class Outcome:
 class Scene:
     """A fleet under load; faults are injected through `fleet`, `servers` and the verbs here."""
 
-    def __init__(self, fleet: _Fleet, ground: _Ground, servers: Servers, *, endless: bool = False) -> None:
-        self.endless = endless
-        self.fleet, self.ground, self.servers = fleet, ground, servers
+    def __init__(self, workload: Workload, ground: _Ground, servers: Servers) -> None:
+        self.workload, self.ground, self.servers = workload, ground, servers
+        self.fleet, self.victim = workload.fleet, workload.victim
+        self.services, self.second = workload.fleet.services, f"{workload.victim}-2"
         self.broker = KafkaBroker(KafkaSettings(servers.kafka.address))
         self.loading: Future[None] | None = None
         self._enough = threading.Event()
-        self._sent: list[Order] = []
 
     def load(self) -> None:
-        """Send orders at an even pace until told that it is enough."""
-        Feed(self.fleet.url, self.fleet.books, patience=PATIENCE, open_limit=10_000).send(self._orders())
+        """Ask for work at an even pace until told that it is enough."""
+        self.workload.send(self._turns())
 
-    def _orders(self) -> Iterator[Order]:
-        for number in count() if self.endless else range(1):
-            for invoice in INVOICES:
-                if self._enough.wait(1 / RATE):
-                    return
-                if invoice.order:
-                    order = replace(invoice.order, order_id=f"{invoice.order.order_id}-{number}")
-                    self._sent.append(order)
-                    yield order
+    def _turns(self) -> Iterator[int]:
+        for number in count():
+            if self._enough.wait(1 / RATE):
+                return
+            yield number
 
     def rest(self, seconds: float) -> None:
         """Let the load go on for so long."""
@@ -217,16 +200,23 @@ class Scene:
         standing = settle(self.fleet.books, patience=PATIENCE)
         if not standing.settled:
             raise FaultFailed(f"{standing} after {PATIENCE:.0f} s without a move; logs are in {self.fleet.home}")
-        totals = {order.order_id: order.total for order in self._sent}
-        findings = audit(self.fleet.books, opening=OPENING, totals=totals)
+        findings = self.workload.findings()
         conserved = [f for f in findings if "conserved" in f.claim]
         claims = tuple(Claim(Invariant.CONSERVED, f.claim, lambda f=f: f.against, f.checked) for f in conserved)  # type: ignore[misc]
+        judgement = judged(
+            self.ground,
+            claims=claims,
+            calls=self.workload.calls(),
+            effects=self.workload.effects(),
+            services=self.services,
+            contracts=ROOT / self.workload.kind.contracts,
+        )
         recovery = self.recovery(touched, healed) if healed else None
-        return Outcome(len(self._sent), recovery, judged(self.ground, claims=claims), findings)
+        return Outcome(self.workload.sent, recovery, judgement, findings)
 
     def moved(self, healed: datetime) -> dict[tuple[str, int], datetime]:
         """When each service, in each lane, first stated something after that moment; one consumer reads it all."""
-        every = {Partition(topic, lane): None for topic in fact_topics(SAGA) for lane in range(PARTITIONS)}
+        every = {Partition(topic, lane): None for topic in fact_topics(self.workload.kind.saga) for lane in range(PARTITIONS)}
         first: dict[tuple[str, int], datetime] = {}
         for record in self.broker.read(every):
             one = entry(record)
@@ -248,21 +238,19 @@ class Scene:
 
 @contextmanager
 def staged(
-    home: Path,
-    servers: Servers,
-    env: Mapping[str, Mapping[str, str]],
-    tell: Callable[[str], None],
-    *,
-    endless: bool = False,
+    kind: type[Workload], home: Path, servers: Servers, settings: Settings, armed: Settings, tell: Callable[[str], None]
 ) -> Iterator[Scene]:
-    """A fleet under load while the block lasts, on topics and databases of its own."""
-    with real(home, servers.addresses, tell) as ground:
-        proxied = _Ground(ground, servers)
-        fleet = _Fleet(home, opening=OPENING, ground=proxied)
-        scene = Scene(fleet, proxied, servers, endless=endless)
+    """A fleet under load while the block lasts, on topics and databases of its own.
+
+    `settings` are those of all processes of services, `armed` those of the first of each alone.
+    """
+    with real(home, servers.addresses, tell, kind.kind) as ground:
+        proxied = _Ground(ground, servers, kind.victim)
+        workload = kind(home, proxied, settings)
+        scene = Scene(workload, proxied, servers)
         try:
-            fleet.prepare()
-            fleet.start_all(env)
+            workload.fleet.prepare()
+            workload.fleet.start_all(armed)
             with ThreadPoolExecutor(1) as pool:
                 scene.loading = pool.submit(scene.load)
                 try:
@@ -270,7 +258,7 @@ def staged(
                 finally:
                     scene.finish_load()
         finally:
-            fleet.stop()
+            workload.fleet.stop()
 
 
 def now() -> datetime:

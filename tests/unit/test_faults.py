@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from faults import beyond
+from faults import beyond, disk
+from faults.disk import Trouble
 from faults.proxy import Mode, Proxy
 from faults.report import Tried, document
 from faults.run import FAULTS
 from faults.scene import Outcome, Recovery
 from saga.testing.checker.invariant import Invariant, Violation
 from saga.testing.checker.judgement import Judgement, Verdict
+from servers import LocalServer
 from tests.sources import ROOT
 
 PATIENCE = 10.0
@@ -114,21 +121,50 @@ def _outcome(recovery: Recovery, *violations: Violation) -> Outcome:
 
 
 def test_the_page_tells_runs_violations_and_recovery_of_each_fault() -> None:
-    first, second, third = FAULTS[:3]
+    first, second, third, fourth = FAULTS[:4]
     worse = Violation(Invariant.ORDER, "w1", "#2 before #1", "the order of commits")
     tried = {
         first: Tried([_outcome(Recovery(0.5, 1.0)), _outcome(Recovery(1.5, 4.0))]),
         second: Tried([_outcome(Recovery(2.0, 2.0), worse)]),
         third: Tried([], ["it hangs"]),
+        fourth: Tried([], lacking="no compiler"),
     }
 
-    page = document(tried, datetime(2030, 1, 2, tzinfo=UTC), 5.0)
+    page = document({"bank": tried}, datetime(2030, 1, 2, tzinfo=UTC), 5.0)
 
     assert f"| {first.id} | {first.text} | 2 | 8 | 0 | 0.5 / 1.5 | 1.0 / 4.0 | 3 of 20 |" in page
     assert f"| {second.id} | {second.text} | 1 | 4 | 1 | 2.0 / 2.0 | 2.0 / 2.0 | 3 of 20 |" in page
     assert f"| {third.id} | {third.text} | 0, 1 came to no end | 0 | 0 | - | - | 0 of 0 |" in page
     assert "Measured on 2030-01-02 with" in page
-    assert [one.holds for one in tried.values()] == [True, False, False]
+    assert f"| {fourth.id} | {fourth.text} | not injected here: no compiler |" in page
+    assert [one.holds for one in tried.values()] == [True, False, False, False]
+
+
+def test_a_disk_of_a_server_is_as_it_is_told_and_well_again_afterwards(tmp_path: Path) -> None:
+    if why := disk.lacking():
+        pytest.skip(why)
+    write = "import os; os.write(os.open('page', os.O_CREAT | os.O_RDWR), b'x')"
+    server = LocalServer("disk", "", tmp_path, [], lambda _: True)
+    under = disk.under(server)
+
+    def write_a_page() -> str:
+        command = [sys.executable, "-c", write]
+        return subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, **server.environment}, capture_output=True, text=True
+        ).stderr
+
+    with under.having(Trouble.FULL):
+        assert "No space left on device" in write_a_page()
+    with under.having(Trouble.BROKEN):
+        assert "Input/output error" in write_a_page()
+    assert write_a_page() == ""
+
+
+def test_without_a_compiler_faults_of_disks_are_not_injected_and_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+
+    assert disk.lacking() == "no C compiler (cc) is on this machine"
+    assert [fault.id for fault in FAULTS if fault.lacking()] == ["F-20", "F-20a", "F-20b", "F-20c", "F-21", "F-21a"]
 
 
 def test_no_fault_is_told_of_twice() -> None:
@@ -150,7 +186,7 @@ def test_the_page_that_is_there_has_rows_of_faults_that_are_there() -> None:
     page = (ROOT / "docs" / "reliability.md").read_text()
     texts = {f"{fault.id} | {fault.text}" for fault in FAULTS}
 
-    rows = re.findall(r"^\| (F-\w+ \| [^|]+?) \| \d", page, re.MULTILINE)
+    rows = re.findall(r"^\| (F-\w+ \| [^|]+?) \| (?:\d|not injected here)", page, re.MULTILINE)
 
     assert len(rows) >= 5
     assert set(rows) <= texts
