@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -139,23 +139,3 @@ def headers_text(headers: Iterable[tuple[str, bytes | None]]) -> str:
 def headers_of(text: str) -> RawHeaders:
     """What `headers_text` wrote."""
     return tuple((name, None if raw is None else bytes.fromhex(raw)) for name, raw in orjson.loads(text))
-
-
-def letter_of(row: Sequence[Any], recorded: datetime, changed: datetime | None) -> DeadLetter:
-    """The row as the SQL files select it, with its moments read by the adapter."""
-    saga, topic, partition, offset, key, value, headers, reason, error, workflow_id, version, _, state, _, by, note = row
-    return DeadLetter(
-        place=Place(saga, topic, partition, offset),
-        key=key,
-        value=value,
-        headers=headers_of(headers),
-        reason=Reason(reason),
-        error=error,
-        recorded=recorded,
-        workflow_id=workflow_id,
-        version=version,
-        state=LetterState(state),
-        changed=changed,
-        changed_by=by,
-        note=note,
-    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 import orjson
 
-from saga.store.port import Intervention
+from saga.protocol.facts import StepStatus
+from saga.store.port import Fence, Intervention
 
 
 def exceptions_text(steps: Collection[str]) -> str | None:
@@ -29,3 +30,18 @@ def interventions_of(text: str | None) -> tuple[Intervention, ...]:
     """What `interventions_text` wrote."""
     found = orjson.loads(text) if text else ()
     return tuple(Intervention(**one | {"at": datetime.fromisoformat(one["at"])}) for one in found)
+
+
+def steps_text(fences: Iterable[Fence]) -> str:
+    """All that a closed workflow keeps of its fences."""
+    return orjson.dumps({fence.step: (fence.status, fence.refused) for fence in fences}).decode()
+
+
+def steps_of(text: str | None) -> dict[str, Fence]:
+    """What `steps_text` wrote."""
+    if not text:
+        return {}
+    return {
+        step: Fence(step=step, status=StepStatus(status), refused=refused)
+        for step, (status, refused) in orjson.loads(text).items()
+    }

@@ -35,9 +35,10 @@ from saga.store.archive import Left, Listed, Search
 from saga.store.joining import kind, unwrap
 from saga.store.port import Lane, OutboxRow, Transaction, Workflow
 from saga.store.postgres_pipeline import AT_ONCE
-from saga.store.postgres_rows import iso, lane_of_row, outbox_row
+from saga.store.postgres_rows import ROWS, iso
 from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds, technical
 from saga.store.postgres_unit import PostgresUnit
+from saga.store.rows import lane_of
 
 _HARMLESS = (LaneFenced, StatementFailed, StoreConflict)
 
@@ -145,7 +146,7 @@ class PostgresStore:
             if recorded is not None and recorded != partitions:
                 raise PartitionCountChanged(saga, recorded, partitions)
             former = before.cursor.fetchone()
-            return lane_of_row(saga, lane, claimed.cursor.fetchone(), clean=former is None or former[2])
+            return lane_of(saga, lane, claimed.cursor.fetchone(), clean=former is None or former[2])
 
     def committed(self, lane: Lane) -> bool:
         with self.unit() as unit:
@@ -161,12 +162,12 @@ class PostgresStore:
         session = self._idle()
         with engine_statements(self.address), session.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
             place = {"saga": saga, "lane": lane, "limit": limit}
-            return [outbox_row(row) for row in cursor.execute(SQL["pending"], place)]
+            return [ROWS.outbox(row) for row in cursor.execute(SQL["pending"], place)]
 
     def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:
         with self.unit() as unit:
             place = {"saga": saga, "lane": lane, "topic": after[0], "offset": after[1], "limit": limit}
-            return [outbox_row(row) for row in unit.pipeline.rows("unhandled", **place)]
+            return [ROWS.outbox(row) for row in unit.pipeline.rows("unhandled", **place)]
 
     def woken(self) -> bool:
         """As the port says. The first call of a thread makes it listen; a lost connection counts as a wake."""
@@ -196,11 +197,11 @@ class PostgresStore:
     def lanes(self) -> list[Lane]:
         with self.unit() as unit:
             rows = unit.pipeline.rows("lanes")
-        return [lane_of_row(saga, lane, row, clean=clean) for saga, lane, *row, clean in rows]
+        return [lane_of(saga, lane, row, clean=row[-1]) for saga, lane, *row in rows]
 
     def outstanding(self, before: datetime, limit: int) -> list[OutboxRow]:
         with self.unit() as unit:
-            return [outbox_row(row) for row in unit.pipeline.rows("outstanding", before=iso(before), limit=limit)]
+            return [ROWS.outbox(row) for row in unit.pipeline.rows("outstanding", before=iso(before), limit=limit)]
 
     def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
         with self.unit() as unit:

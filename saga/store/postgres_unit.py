@@ -22,19 +22,15 @@ from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place
 from saga.store.port import Changes, Lane, OutboxRow, Published, Waiting, Workflow
 from saga.store.postgres_pipeline import Answer, Pipeline
 from saga.store.postgres_rows import (
+    ROWS,
     fence_columns,
-    fence_of,
     iso,
     letter_fields,
-    letter_from,
     mark_columns,
     outbox_columns,
-    outbox_row,
     received_columns,
-    received_of,
     spread,
     workflow_columns,
-    workflow_of,
 )
 from saga.store.postgres_tables import technical
 
@@ -94,14 +90,14 @@ class PostgresUnit:
             self.pipeline.add(name, wanted) for name in ("load_fences", "load_inbox", "load_unpublished")
         )
         self.pipeline.send()
-        found = {row[0]: workflow_of(row) for row in workflows.cursor.fetchall()}
+        found = {row[0]: ROWS.workflow(row) for row in workflows.cursor.fetchall()}
         # what was not there to be locked may have been committed since: `save` will hear of it
         for id_, *fence in fences.cursor.fetchall():
             if id_ in found:
-                found[id_].fences[fence[0]] = fence_of(fence)
+                found[id_].fences[fence[0]] = ROWS.fence(fence)
         for id_, *received in inbox.cursor.fetchall():
             if id_ in found:
-                found[id_].inbox[received[0]] = received_of(received)
+                found[id_].inbox[received[0]] = ROWS.received(received)
         for workflow_id, id_ in unpublished.cursor.fetchall():
             if workflow_id in found:
                 found[workflow_id].unpublished.add(id_)
@@ -198,11 +194,11 @@ class PostgresUnit:
 
     def recalled(self, saga: str, lanes: Collection[int], versions: Collection[int], limit: int) -> list[DeadLetter]:
         rows = self.pipeline.rows("recalled", saga=saga, lanes=[*lanes], versions=[*versions], limit=limit)
-        return [letter_from(row) for row in rows]
+        return [ROWS.letter(row) for row in rows]
 
     def letters(self, wanted: LetterSearch, limit: int) -> list[DeadLetter]:
         given = {name: value.value if isinstance(value, StrEnum) else value for name, value in asdict(wanted).items()}
-        return [letter_from(row) for row in self.pipeline.rows("letters", **given, limit=limit)]
+        return [ROWS.letter(row) for row in self.pipeline.rows("letters", **given, limit=limit)]
 
     def settle(self, places: Collection[Place], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
         decided = {"state": state.value, "changed": now, "changed_by": by, "note": note}
@@ -237,7 +233,7 @@ class PostgresUnit:
             self._ended(failed)
 
     def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
-        return [outbox_row(row) for row in self.pipeline.rows("outbox_of_workflow", saga=saga, id=workflow_id)]
+        return [ROWS.outbox(row) for row in self.pipeline.rows("outbox_of_workflow", saga=saga, id=workflow_id)]
 
     def search(self, wanted: Search, limit: int, longest_waiting: bool) -> list[Listed]:
         since = iso(wanted.idle_since) if wanted.idle_since else None
@@ -245,11 +241,11 @@ class PostgresUnit:
         place["with_exceptions"] = wanted.with_exceptions
         order = {"longest_waiting": longest_waiting, "limit": limit}
         rows = self.pipeline.rows("search", **place, parked=wanted.parked, idle_since=since, **order)
-        found = [Listed(saga, workflow_of(row), moved.astimezone(UTC)) for saga, moved, *row in rows]
+        found = [Listed(saga, ROWS.workflow(row), moved.astimezone(UTC)) for saga, moved, *row in rows]
         for saga in {one.saga for one in found}:
             open_ = {one.workflow.id: one.workflow for one in found if one.saga == saga and not one.workflow.closed}
             for id_, *fence in self.pipeline.rows("load_fences", saga=saga, ids=[*open_]):
-                open_[id_].fences[fence[0]] = fence_of(fence)
+                open_[id_].fences[fence[0]] = ROWS.fence(fence)
         return found
 
     def _save_workflows(self, saga: str, workflows: Mapping[str, Workflow], closed: set[str]) -> None:

@@ -21,8 +21,9 @@ from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, 
 from saga.store.archive import Left, Listed, Search
 from saga.store.joining import kind, unwrap
 from saga.store.port import Lane, OutboxRow, Transaction, Workflow
+from saga.store.rows import lane_of
 from saga.store.sqlite_tables import SqliteTables, connect, engine_statements
-from saga.store.sqlite_unit import SqliteUnit, iso, lane_of_row, outbox_row
+from saga.store.sqlite_unit import ROWS, SqliteUnit, iso
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class SqliteStore:
             before = unit.query("lane", saga, lane).fetchone()
             unit.query("claim", saga, lane)
             row = unit.query("lane", saga, lane).fetchone()
-            return lane_of_row(saga, lane, row, clean=before is None or bool(before[3]))
+            return lane_of(saga, lane, row, clean=before is None or bool(before[-1]))
 
     def committed(self, lane: Lane) -> bool:
         with self._begun("BEGIN") as unit:
@@ -119,11 +120,11 @@ class SqliteStore:
 
     def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
         with self._begun("BEGIN") as unit:
-            return [outbox_row(row) for row in unit.query("pending", saga, lane, limit)]
+            return [ROWS.outbox(row) for row in unit.query("pending", saga, lane, limit)]
 
     def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:
         with self._begun("BEGIN") as unit:
-            return [outbox_row(row) for row in unit.query("unhandled", saga, lane, *after, limit)]
+            return [ROWS.outbox(row) for row in unit.query("unhandled", saga, lane, *after, limit)]
 
     def woken(self) -> bool:
         session = self._session()
@@ -139,11 +140,11 @@ class SqliteStore:
 
     def lanes(self) -> list[Lane]:
         with self._begun("BEGIN") as unit:
-            return [lane_of_row(saga, lane, row, clean=bool(row[3])) for saga, lane, *row in unit.query("lanes")]
+            return [lane_of(saga, lane, row, clean=bool(row[-1])) for saga, lane, *row in unit.query("lanes")]
 
     def outstanding(self, before: datetime, limit: int) -> list[OutboxRow]:
         with self._begun("BEGIN") as unit:
-            return [outbox_row(row) for row in unit.query("outstanding", iso(before), limit)]
+            return [ROWS.outbox(row) for row in unit.query("outstanding", iso(before), limit)]
 
     def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
         with self._begun("BEGIN") as unit:

@@ -16,22 +16,18 @@ import orjson
 
 from saga.clock import Clock
 from saga.errors import LaneFenced, LifecycleError, StoreError
-from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.archive import Listed, Search
-from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, headers_text, letter_of
-from saga.store.json_columns import exceptions_of, exceptions_text, interventions_of, interventions_text
+from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, headers_text
+from saga.store.json_columns import exceptions_text, interventions_text, steps_text
 from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Received, Waiting, Workflow
+from saga.store.rows import Rows
 from saga.store.sqlite_tables import engine_statements, store_error
 from saga.store.statements import statements
 
 SQL = statements("sqlite")
+ROWS = Rows(datetime.fromisoformat)
 
 _ENDED = "this transaction has ended; use the one that is handed to the handler, while the handler runs"
-
-# a look-up is four times faster than calling the enumeration, and rows come by the thousand
-_FACT = {status.value: status for status in FactStatus}
-_STEP = {status.value: status for status in StepStatus}
-_WORKFLOW = {status.value: status for status in WorkflowStatus}
 
 _OF_THE_FILE = {"BUSY", "CANTOPEN", "CORRUPT", "FULL", "IOERR", "LOCKED", "NOTADB", "PROTOCOL", "READONLY"}
 
@@ -66,11 +62,11 @@ class SqliteUnit:
 
     def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
         wanted = orjson.dumps([*ids]).decode()
-        found = {row[0]: _workflow(row) for row in self.query("load_workflows", saga, wanted)}
+        found = {row[0]: ROWS.workflow(row) for row in self.query("load_workflows", saga, wanted)}
         for id_, *fence in self.query("load_fences", saga, wanted):
-            found[id_].fences[fence[0]] = _fence(fence)
+            found[id_].fences[fence[0]] = ROWS.fence(fence)
         for id_, *received in self.query("load_inbox", saga, wanted):
-            found[id_].inbox[received[0]] = _received(received)
+            found[id_].inbox[received[0]] = ROWS.received(received)
         for workflow_id, id_ in self.query("load_unpublished", saga, wanted):
             found[workflow_id].unpublished.add(id_)
         return found
@@ -154,11 +150,13 @@ class SqliteUnit:
 
     def recalled(self, saga: str, lanes: Collection[int], versions: Collection[int], limit: int) -> list[DeadLetter]:
         given = (orjson.dumps([*numbers]).decode() for numbers in (lanes, versions))
-        return [_letter(row) for row in self.query("recalled", saga, *given, limit)]
+        return [ROWS.letter(row) for row in self.query("recalled", saga, *given, limit)]
 
     def letters(self, wanted: LetterSearch, limit: int) -> list[DeadLetter]:
         place = (wanted.saga, wanted.topic, wanted.partition, wanted.offset)
-        return [_letter(row) for row in self.query("letters", *place, wanted.reason, wanted.state, wanted.workflow_id, limit)]
+        return [
+            ROWS.letter(row) for row in self.query("letters", *place, wanted.reason, wanted.state, wanted.workflow_id, limit)
+        ]
 
     def settle(self, places: Collection[Place], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
         self._write("settle", [(state, iso(now), by, note, *place) for place in places])
@@ -167,17 +165,17 @@ class SqliteUnit:
         return self.query("forget", saga, iso(before), limit).rowcount
 
     def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
-        return [outbox_row(row) for row in self.query("outbox_of_workflow", saga, workflow_id)]
+        return [ROWS.outbox(row) for row in self.query("outbox_of_workflow", saga, workflow_id)]
 
     def search(self, wanted: Search, limit: int, longest_waiting: bool) -> list[Listed]:
         since = _iso(wanted.idle_since)
         asked = (wanted.saga, wanted.version, wanted.status, wanted.parked, since, longest_waiting, limit)
         rows = self.query("search", *asked, wanted.with_exceptions)
-        found = [Listed(saga, _workflow(row), datetime.fromisoformat(moved)) for saga, moved, *row in rows]
+        found = [Listed(saga, ROWS.workflow(row), datetime.fromisoformat(moved)) for saga, moved, *row in rows]
         for saga in {one.saga for one in found}:
             open_ = {one.workflow.id: one.workflow for one in found if one.saga == saga and not one.workflow.closed}
             for id_, *fence in self.query("load_fences", saga, orjson.dumps([*open_]).decode()):
-                open_[id_].fences[fence[0]] = _fence(fence)
+                open_[id_].fences[fence[0]] = ROWS.fence(fence)
         return found
 
     def query(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
@@ -209,48 +207,13 @@ def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else iso(moment)
 
 
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
 def _workflow_row(saga: str, w: Workflow, closed: bool) -> tuple[Any, ...]:
-    steps = orjson.dumps({f.step: (f.status, f.refused) for f in w.fences.values()}).decode() if closed else None
+    steps = steps_text(w.fences.values()) if closed else None
     return (
         w.id, saga, w.version, w.lane, w.status.value, w.sequence, _iso(w.deadline), iso(w.opened), _iso(w.closed),
         w.gates, w.error, w.traceparent, w.tracestate, steps, exceptions_text(w.exceptions),
         interventions_text(w.interventions), _iso(w.unwind_by),
     )  # fmt: skip
-
-
-def _workflow(row: Sequence[Any]) -> Workflow:
-    (
-        id_, version, lane, status, sequence, deadline, opened, closed, gates, error, traceparent, tracestate, steps,
-        exceptions, interventions, unwind_by,
-    ) = row  # fmt: skip
-    return Workflow(
-        id=id_,
-        version=version,
-        lane=lane,
-        status=_WORKFLOW[status],
-        sequence=sequence,
-        deadline=_moment(deadline),
-        opened=datetime.fromisoformat(opened),
-        closed=_moment(closed),
-        gates=gates,
-        error=error,
-        traceparent=traceparent,
-        tracestate=tracestate,
-        exceptions=exceptions_of(exceptions),
-        interventions=interventions_of(interventions),
-        unwind_by=_moment(unwind_by),
-        fences=_folded(steps) if steps else {},
-    )
-
-
-def _folded(steps: str) -> dict[str, Fence]:
-    return {
-        step: Fence(step=step, status=_STEP[status], refused=refused) for step, (status, refused) in orjson.loads(steps).items()
-    }
 
 
 def _fence_row(saga: str, workflow_id: str, f: Fence) -> tuple[Any, ...]:
@@ -260,47 +223,11 @@ def _fence_row(saga: str, workflow_id: str, f: Fence) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _fence(row: Sequence[Any]) -> Fence:
-    step, status, event, result, pending, refused, attempt, due, error, changed, expires = row
-    return Fence(
-        step=step,
-        status=_STEP[status],
-        event=event,
-        result=result,
-        pending=bool(pending),
-        refused=bool(refused),
-        attempt=attempt,
-        due=_moment(due),
-        error=error,
-        changed=_moment(changed),
-        expires=_moment(expires),
-    )
-
-
 def _received_row(saga: str, workflow_id: str, r: Received) -> tuple[Any, ...]:
     return (
         workflow_id, saga, r.id, r.step, r.status.value, r.type, r.payload, r.state, r.cause, r.traceparent, r.tracestate,
         r.topic, r.partition, r.offset, _iso(r.received),
     )  # fmt: skip
-
-
-def _received(row: Sequence[Any]) -> Received:
-    id_, step, status, type_, payload, state, cause, traceparent, tracestate, topic, partition, offset, received = row
-    return Received(
-        id=id_,
-        step=step,
-        status=_FACT[status],
-        type=type_,
-        payload=payload,
-        state=state,
-        cause=cause,
-        traceparent=traceparent,
-        tracestate=tracestate,
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        received=_moment(received),
-    )
 
 
 def _outbox_row(row: OutboxRow) -> tuple[Any, ...]:
@@ -311,39 +238,9 @@ def _outbox_row(row: OutboxRow) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def outbox_row(row: Sequence[Any]) -> OutboxRow:
-    """The row as `pending` selects it, or with when and where it was published."""
-    id_, saga, lane, topic, workflow_id, type_, sequence, headers, payload, created, *published = row
-    return OutboxRow(
-        id=id_,
-        saga=saga,
-        lane=lane,
-        topic=topic,
-        workflow_id=workflow_id,
-        type=type_,
-        sequence=sequence,
-        headers=[(name, value) for name, value in orjson.loads(headers)],
-        payload=payload,
-        created=datetime.fromisoformat(created),
-        published=_moment(published[0]) if published else None,
-        offset=published[1] if published else None,
-    )
-
-
-def lane_of_row(saga: str, lane: int, row: Sequence[Any], *, clean: bool) -> Lane:
-    """The row as `lane` selects it."""
-    epoch, batch, offsets, _, acks, gaps, trials = row
-    skipped = {topic: [(begin, end) for begin, end in spans] for topic, spans in orjson.loads(gaps).items()}
-    return Lane(saga, lane, epoch, batch, orjson.loads(offsets), clean, orjson.loads(acks), skipped, orjson.loads(trials))
-
-
 def _letter_row(letter: DeadLetter) -> tuple[Any, ...]:
     return (
         *letter.place, letter.key, letter.value, headers_text(letter.headers), letter.reason, letter.error,
         letter.workflow_id, letter.version, iso(letter.recorded), letter.state, _iso(letter.changed), letter.changed_by,
         letter.note,
     )  # fmt: skip
-
-
-def _letter(row: Sequence[Any]) -> DeadLetter:
-    return letter_of(row, datetime.fromisoformat(row[11]), _moment(row[13]))
