@@ -17,8 +17,8 @@ import orjson
 import psycopg
 
 from benchmarks.__main__ import database, stderr
-from benchmarks.workload import BUSINESS, CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, create, key, placed
-from saga import Event, Participant, Saga, Transaction, Worker
+from benchmarks.workload import BUSINESS, CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, Order, create, key, placed, record
+from saga import Participant, Saga, Transaction, Worker
 from saga.cli.running.run import tame_collector
 from saga.contracts.topics import saga_topics
 from saga.store.postgres import PostgresStore
@@ -33,21 +33,6 @@ PARTICIPANTS = ("shop", "stock", "bank", "carrier")
 BUSINESS_OF_MANY = """UPDATE accounts SET events = events + many.times
 FROM (SELECT id, count(*) AS times FROM unnest(%s::integer[]) AS id GROUP BY id) AS many WHERE accounts.id = many.id"""
 ENDED = "SELECT count(*) FROM saga_workflow WHERE status = 'completed' AND closed IS NOT NULL"
-
-
-class Order(Event):
-    """What every event of this saga says, about 300 bytes."""
-
-    order: str
-    account: int
-    customer: str
-    street: str
-    city: str
-    country: str
-    sku: str
-    quantity: int
-    price: int
-    note: str
 
 
 class Placed(Order):
@@ -75,10 +60,6 @@ class Took(NamedTuple):
 
 def saga(name: str) -> Saga:
     """Four steps in a row, each of another participant."""
-
-    def record(event: type[Event]) -> dict[str, Any]:
-        fields = [{"name": n, "type": "int" if f.annotation is int else "string"} for n, f in event.model_fields.items()]
-        return {"type": "record", "name": event.__name__, "namespace": "bench", "fields": fields}
 
     def step(name: str, event: str, **step: Any) -> dict[str, Any]:
         return {"name": name, "type": ["null", event], "default": None, "step": {**step, "emits": [event]}}

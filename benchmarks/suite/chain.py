@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.four_steps import Order
-from benchmarks.workload import BUSINESS
+from benchmarks.workload import BUSINESS, Order, record
 from saga import Event, Participant, Saga, Transaction
 
 OWNERS = ("even", "odd")
@@ -19,10 +18,6 @@ def events(steps: int) -> list[type[Event]]:
 def saga(name: str, kinds: list[type[Event]]) -> Saga:
     """The first step begins it, the last completes it and is its pivot."""
 
-    def record(event: type[Event]) -> dict[str, Any]:
-        fields = [{"name": n, "type": "int" if f.annotation is int else "string"} for n, f in event.model_fields.items()]
-        return {"type": "record", "name": event.__name__, "namespace": "chain", "fields": fields}
-
     def step(number: int) -> dict[str, Any]:
         kind, last = kinds[number].__name__, number == len(kinds) - 1
         said: dict[str, Any] = {"by": OWNERS[number % 2], "emits": [kind]}
@@ -33,7 +28,8 @@ def saga(name: str, kinds: list[type[Event]]) -> Saga:
     head = {"name": name, "version": 1, "owner": OWNERS[0]}
     fields = [step(number) for number in range(len(kinds))]
     return Saga.of(
-        *map(record, kinds), {"type": "record", "name": "Chain", "namespace": "chain", "saga": head, "fields": fields}
+        *(record(kind, "chain") for kind in kinds),
+        {"type": "record", "name": "Chain", "namespace": "chain", "saga": head, "fields": fields},
     )
 
 

@@ -14,6 +14,7 @@ from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.acting.connect import exported
 from saga.cli.looking.fingerprint import fingerprint
+from saga.cli.options import spelt_out
 from saga.clock import SystemClock
 from saga.contracts.message import from_headers
 from saga.contracts.saga import Saga
@@ -36,6 +37,27 @@ OfReason = Annotated[Reason | None, typer.Option("--reason-class", help="Those k
 OfSaga = Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Those of this saga.")]
 OfTopic = Annotated[str | None, typer.Option("--topic", metavar="NAME", help="Those of this topic.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which, change nothing.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The options that all decisions on letters have: on which, who decides, and how it is carried out."""
+
+    places: Places = None
+    reason_class: OfReason = None
+    saga: OfSaga = None
+    topic: OfTopic = None
+    dry_run: DryRun = False
+    by: arguments.By = None
+    database: arguments.DatabaseUrl = None
+    as_json: output.AsJson = False
+
+    def wanted(self) -> list[LetterSearch]:
+        """Those at the places, or those that fit; refuses to guess (DefinitionError)."""
+        fitting = LetterSearch(saga=self.saga, topic=self.topic, reason=self.reason_class)
+        if bool(self.places) == (fitting != LetterSearch()):
+            raise DefinitionError("say which: either places, or some of --reason-class, --saga and --topic")
+        return [_named(place) for place in self.places] if self.places else [fitting]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,62 +122,36 @@ def show(
 
 
 @dead_letters.command()
-def requeue(
-    places: Places = None,
-    reason_class: OfReason = None,
-    saga: OfSaga = None,
-    topic: OfTopic = None,
-    dry_run: DryRun = False,
-    by: arguments.By = None,
-    database: arguments.DatabaseUrl = None,
-    as_json: output.AsJson = False,
-) -> None:
+@spelt_out
+def requeue(asked: Asked) -> None:
     """Have them taken in again: the lane's worker does so within a second. What still cannot be read is kept again."""
-    settings = Settings.load(database=database)
-    wanted = _wanted(places, LetterSearch(saga=saga, topic=topic, reason=reason_class))
-    _decide(settings, wanted, LetterState.REQUEUED, note=None, by=by, dry_run=dry_run, as_json=as_json)
+    _decide(asked, LetterState.REQUEUED, note=None)
 
 
 @dead_letters.command()
+@spelt_out
 def discard(
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the trace that it leaves.")],
-    places: Places = None,
-    reason_class: OfReason = None,
-    saga: OfSaga = None,
-    topic: OfTopic = None,
-    dry_run: DryRun = False,
-    by: arguments.By = None,
-    database: arguments.DatabaseUrl = None,
-    as_json: output.AsJson = False,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the trace that it leaves.")], asked: Asked
 ) -> None:
     """Decide that nothing is to become of them. The rows stay for SAGA_KEEP_LETTERS (30 days), with who, when and why."""
-    settings = Settings.load(database=database)
-    wanted = _wanted(places, LetterSearch(saga=saga, topic=topic, reason=reason_class))
-    _decide(settings, wanted, LetterState.DISCARDED, note=reason, by=by, dry_run=dry_run, as_json=as_json)
+    _decide(asked, LetterState.DISCARDED, note=reason)
 
 
 @dead_letters.command()
+@spelt_out
 def export(
     to: Annotated[str, typer.Option("--to", metavar="TOPIC", help="An existing topic.")],
-    places: Places = None,
-    reason_class: OfReason = None,
-    saga: OfSaga = None,
-    topic: OfTopic = None,
-    dry_run: DryRun = False,
-    by: arguments.By = None,
-    database: arguments.DatabaseUrl = None,
+    asked: Asked,
     broker: arguments.BrokerServers = None,
-    as_json: output.AsJson = False,
 ) -> None:
     """Write them to a Kafka topic, as they were, with the headers that Kafka Connect gives its dead letters."""
-    settings = Settings.load(database=database, broker=broker)
-    wanted = _wanted(places, LetterSearch(saga=saga, topic=topic, reason=reason_class))
+    settings, wanted = Settings.load(database=asked.database, broker=broker), asked.wanted()
     with closing(assembly.store(settings)) as store:
         chosen = _chosen(store, wanted)
-        done = chosen if dry_run else exported(chosen, assembly.broker(settings), to)
-        if not dry_run:
-            _settle(store, done, LetterState.EXPORTED, note=f"to {to}", by=arguments.person(by))
-    _told(settings, done, "exported", dry_run=dry_run, as_json=as_json)
+        done = chosen if asked.dry_run else exported(chosen, assembly.broker(settings), to)
+        if not asked.dry_run:
+            _settle(store, done, LetterState.EXPORTED, note=f"to {to}", by=arguments.person(asked.by))
+    _told(settings, done, "exported", asked)
     if len(done) < len(chosen):
         output.error(f"{len(chosen) - len(done)} of {len(chosen)} were not delivered and stay as they are; try again")
         raise typer.Exit(1)
@@ -186,12 +182,6 @@ def _named(place: str) -> LetterSearch:
     return LetterSearch(topic=topic, partition=int(partition), offset=int(offset))
 
 
-def _wanted(places: Sequence[str] | None, filter: LetterSearch) -> list[LetterSearch]:
-    if bool(places) == (filter != LetterSearch()):
-        raise DefinitionError("say which: either places, or some of --reason-class, --saga and --topic")
-    return [_named(place) for place in places] if places else [filter]
-
-
 def _chosen(store: SqliteStore | PostgresStore, wanted: Sequence[LetterSearch]) -> list[DeadLetter]:
     """Those that nobody has decided on, or that are named one by one."""
     with store.unit() as unit:
@@ -200,21 +190,13 @@ def _chosen(store: SqliteStore | PostgresStore, wanted: Sequence[LetterSearch]) 
     return [letter for letter in found if named or letter.state is LetterState.WAITING]
 
 
-def _decide(
-    settings: Settings,
-    wanted: Sequence[LetterSearch],
-    state: LetterState,
-    *,
-    note: str | None,
-    by: str | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def _decide(asked: Asked, state: LetterState, *, note: str | None) -> None:
+    settings, wanted = Settings.load(database=asked.database), asked.wanted()
     with closing(assembly.store(settings)) as store:
         chosen = _chosen(store, wanted)
-        if not dry_run:
-            _settle(store, chosen, state, note=note, by=arguments.person(by))
-    _told(settings, chosen, state.value, dry_run=dry_run, as_json=as_json)
+        if not asked.dry_run:
+            _settle(store, chosen, state, note=note, by=arguments.person(asked.by))
+    _told(settings, chosen, state.value, asked)
 
 
 def _settle(
@@ -226,13 +208,13 @@ def _settle(
             unit.settle(places, state, SystemClock().now(), by=by, note=note)
 
 
-def _told(settings: Settings, done: Sequence[DeadLetter], what: str, *, dry_run: bool, as_json: bool) -> None:
+def _told(settings: Settings, done: Sequence[DeadLetter], what: str, asked: Asked) -> None:
     places = [str(letter.place) for letter in done]
-    if as_json:
-        output.json({"database": assembly.database_name(settings), "dry_run": dry_run, what: places})
+    if asked.as_json:
+        output.json({"database": assembly.database_name(settings), "dry_run": asked.dry_run, what: places})
     else:
         for place in places:
-            output.line(f"{place} {'would be' if dry_run else 'is'} {what}")
+            output.line(f"{place} {'would be' if asked.dry_run else 'is'} {what}")
     if not done:
         raise _none(settings, "any that wait and fit")
 

@@ -6,7 +6,7 @@ They write events, so each names the participant whose contracts say how; one wo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
@@ -14,10 +14,12 @@ import typer
 from pydantic import ValidationError
 
 from saga import assembly
-from saga.cli import arguments, output
+from saga.cli import arguments
 from saga.cli.acting import bulk
+from saga.cli.acting.asked import Asked
 from saga.cli.acting.selection import Chosen, Selection
 from saga.cli.acting.template import Template, template
+from saga.cli.options import spelt_out
 from saga.clock import SystemClock
 from saga.contracts.event import Event
 from saga.errors import DefinitionError
@@ -31,79 +33,39 @@ StepName = Annotated[str | None, typer.Argument(metavar="[STEP]", help="A step o
 Verb = Callable[[Participant, str, Unit], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _How:
-    """Options that all three have."""
-
-    dry_run: bool
-    yes: bool
-    database: str | None
-    as_json: bool
-
-
-def abort(
-    target: arguments.Target,
-    reason: arguments.Reason,
-    workflow_id: WorkflowId = None,
-    matching: arguments.Matching = None,
-    parked: arguments.Parked = False,
-    step: arguments.OfStep = None,
-    version: arguments.OfVersion = None,
-    status: arguments.OfStatus = None,
-    stuck_for: arguments.StuckFor = None,
-    limit: arguments.Limit = 1000,
-    by: arguments.By = None,
-    dry_run: arguments.DryRun = False,
-    yes: arguments.Yes = False,
-    database: arguments.DatabaseUrl = None,
-    as_json: output.AsJson = False,
-) -> None:
+@spelt_out
+def abort(target: arguments.Target, reason: arguments.Reason, asked: Asked, workflow_id: WorkflowId = None) -> None:
     """Wish that a workflow unwinds; the owner of the pivot decides whether that came in time."""
-    selection = Selection(
-        ids=_some(workflow_id), matching=matching, parked=parked, step=step, version=version, status=status,
-        stuck_for=stuck_for, limit=limit,
-    )  # fmt: skip
-    report, how = _report("abort", selection, reason, by, dry_run), _How(dry_run, yes, database, as_json)
+    selection = asked.selection(_some(workflow_id))
+    report = asked.report("abort", selection, reason)
 
     def verb(participant: Participant, workflow: str, tx: Unit) -> None:
         participant.abort(workflow, tx, reason=reason, by=report.by)
 
-    _carry_out(target, selection, report, how, verb, "is asked to unwind", "would be asked to unwind")
+    _carry_out(target, selection, report, asked, verb, "is asked to unwind", "would be asked to unwind")
 
 
+@spelt_out
 def skip(
     target: arguments.Target,
     reason: arguments.Reason,
+    asked: Asked,
     workflow_id: WorkflowId = None,
     step_name: StepName = None,
-    matching: arguments.Matching = None,
-    parked: arguments.Parked = False,
-    step: arguments.OfStep = None,
-    version: arguments.OfVersion = None,
-    status: arguments.OfStatus = None,
-    stuck_for: arguments.StuckFor = None,
-    limit: arguments.Limit = 1000,
-    by: arguments.By = None,
-    dry_run: arguments.DryRun = False,
-    yes: arguments.Yes = False,
-    database: arguments.DatabaseUrl = None,
-    as_json: output.AsJson = False,
 ) -> None:
     """Give up a parked step before the pivot: it will not happen, and the workflow unwinds."""
-    name = _named(step_name, step)
-    selection = Selection(
-        ids=_some(workflow_id), matching=matching, parked=parked, step=name, version=version, status=status,
-        stuck_for=stuck_for, limit=limit,
-    )  # fmt: skip
-    report, how = _report("skip", selection, reason, by, dry_run), _How(dry_run, yes, database, as_json)
+    name = _named(step_name, asked.step)
+    selection = asked.selection(_some(workflow_id), step=name)
+    report = asked.report("skip", selection, reason)
 
     def verb(participant: Participant, workflow: str, tx: Unit) -> None:
         participant.skip(workflow, name, tx, reason=reason, by=report.by)
 
     done, would = "is skipped, and the workflow unwinds", "would be skipped, and the workflow unwind"
-    _carry_out(target, replace(selection, parked=not selection.ids), report, how, verb, done, would)
+    _carry_out(target, replace(selection, parked=not selection.ids), report, asked, verb, done, would)
 
 
+@spelt_out
 def resolve(
     target: arguments.Target,
     event: Annotated[
@@ -111,34 +73,20 @@ def resolve(
         typer.Option("--event", metavar="NAME|FILE.json", help="How it ended: one of the step's events, or both in a file."),
     ],
     reason: arguments.Reason,
+    asked: Asked,
     workflow_id: WorkflowId = None,
     step_name: StepName = None,
     fields: Annotated[
         str | None, typer.Option("--fields", metavar="JSON", help="Its fields; {workflow} and {result.NAME} are filled in.")
     ] = None,
-    matching: arguments.Matching = None,
-    parked: arguments.Parked = False,
-    step: arguments.OfStep = None,
-    version: arguments.OfVersion = None,
-    status: arguments.OfStatus = None,
-    stuck_for: arguments.StuckFor = None,
-    limit: arguments.Limit = 1000,
-    by: arguments.By = None,
-    dry_run: arguments.DryRun = False,
-    yes: arguments.Yes = False,
-    database: arguments.DatabaseUrl = None,
-    as_json: output.AsJson = False,
 ) -> None:
     """State what you found out of a step that waits: how its action ended, or that it was undone by hand.
 
     Runs the step's recording handler, if it has one, and no other.
     """
-    name, given = _named(step_name, step), template(event, fields)
-    selection = Selection(
-        ids=_some(workflow_id), matching=matching, parked=parked, step=name, version=version, status=status,
-        stuck_for=stuck_for, limit=limit,
-    )  # fmt: skip
-    report, how = _report("resolve", selection, reason, by, dry_run), _How(dry_run, yes, database, as_json)
+    name, given = _named(step_name, asked.step), template(event, fields)
+    selection = asked.selection(_some(workflow_id), step=name)
+    report = asked.report("resolve", selection, reason)
 
     def verb(participant: Participant, workflow: str, tx: Unit) -> None:
         report.event = participant.saga.event(given.event)
@@ -146,7 +94,7 @@ def resolve(
         stated = _event(view, report.event, given.filled(workflow, _result(participant, given, workflow, name, tx)))
         participant.resolve(workflow, name, stated, tx, reason=reason, by=report.by, record=True)
 
-    _carry_out(target, selection, report, how, verb, "is resolved with {event}", "would be resolved with {event}")
+    _carry_out(target, selection, report, asked, verb, "is resolved with {event}", "would be resolved with {event}")
 
 
 def _some(workflow_id: str | None) -> tuple[str, ...]:
@@ -159,16 +107,8 @@ def _named(positional: str | None, option: str | None) -> str:
     return positional or option or ""
 
 
-def _report(verb: str, selection: Selection, reason: str, by: str | None, dry_run: bool) -> bulk.Report:
-    selection.check()
-    person = arguments.person(by)
-    return bulk.Report(
-        database="", verb=verb, step=selection.step, reason=reason, by=person, dry_run=dry_run, many=not selection.ids
-    )
-
-
-def _carry_out(target: str, selection: Selection, report: bulk.Report, how: _How, verb: Verb, done: str, would: str) -> None:
-    settings = Settings.load(database=how.database)
+def _carry_out(target: str, selection: Selection, report: bulk.Report, asked: Asked, verb: Verb, done: str, would: str) -> None:
+    settings = Settings.load(database=asked.database)
     participant = arguments.participant(target)
     if (registry := assembly.registry(settings)) is not None:
         participant.use(registry)
@@ -176,7 +116,7 @@ def _carry_out(target: str, selection: Selection, report: bulk.Report, how: _How
     store = assembly.store(settings)
 
     def said(one: Chosen) -> str:
-        what = (would if how.dry_run else done).format(event=report.event)
+        what = (would if asked.dry_run else done).format(event=report.event)
         step = f"step {report.step} of " if report.step and report.verb != "abort" else ""
         return f"{step}{saga} {one.workflow} {what}; see: saga show {one.workflow}"
 
@@ -185,7 +125,7 @@ def _carry_out(target: str, selection: Selection, report: bulk.Report, how: _How
         chosen = by_id or replace(selection, saga=saga).find(store, SystemClock().now())
         bulk.carry_out(
             store, chosen, lambda one, unit: verb(participant, one.workflow, unit), report,
-            said=said, yes=how.yes, as_json=how.as_json,
+            said=said, yes=asked.yes, as_json=asked.as_json,
         )  # fmt: skip
     finally:
         store.close()

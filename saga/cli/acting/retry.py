@@ -12,7 +12,9 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.acting import bulk
-from saga.cli.acting.selection import Chosen, Selection
+from saga.cli.acting.asked import Asked
+from saga.cli.acting.selection import Chosen
+from saga.cli.options import spelt_out
 from saga.clock import SystemClock
 from saga.contracts.saga import ControlRecords
 from saga.errors import Refused, RegistryUnavailable, SchemaNotFound
@@ -26,54 +28,37 @@ if TYPE_CHECKING:
     from saga.store.sqlite import SqliteStore
 
 
+@spelt_out
 def retry(
+    asked: Asked,
     workflow_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Workflows that are parked.")] = None,
-    matching: arguments.Matching = None,
-    parked: arguments.Parked = False,
-    step: arguments.OfStep = None,
     saga: arguments.OfSaga = None,
-    version: arguments.OfVersion = None,
-    status: arguments.OfStatus = None,
-    stuck_for: arguments.StuckFor = None,
-    limit: arguments.Limit = 1000,
     participant: Annotated[
         str | None, typer.Option("--participant", metavar="NAME", help="Whose database it is, where it cannot tell by itself.")
     ] = None,
     reason: arguments.WhyNot = None,
-    by: arguments.By = None,
-    dry_run: arguments.DryRun = False,
-    yes: arguments.Yes = False,
-    database: arguments.DatabaseUrl = None,
-    as_json: output.AsJson = False,
 ) -> None:
     """Have parked workflows tried again now, their attempts counted anew: some by id, or all that fit."""
-    selection = Selection(
-        ids=workflow_ids or (), matching=matching, parked=parked, step=step, saga=saga, version=version, status=status,
-        stuck_for=stuck_for, limit=limit,
-    )  # fmt: skip
-    selection.check()
-    selection = replace(selection, parked=True)
-    settings, clock = Settings.load(database=database), SystemClock()
-    person, place = arguments.person(by), assembly.database_name(settings)
+    selection = replace(asked.selection(workflow_ids or (), saga=saga), parked=True)
+    settings, clock = Settings.load(database=asked.database), SystemClock()
+    report = asked.report("retry", selection, reason)
+    report.database = assembly.database_name(settings)
     store = assembly.store(settings)
     notes = cache(lambda saga: _notes(store, settings, saga, participant))
 
     def act(one: Chosen, unit: Unit) -> None:
         locked = unit.load(one.saga, [one.workflow]).values()
-        if not operator.retry(unit, one.saga, locked, clock.now(), notes(one.saga), by=person, reason=reason):
-            raise Refused(f"not parked in {place}: {one.workflow}. See: saga parked")
+        if not operator.retry(unit, one.saga, locked, clock.now(), notes(one.saga), by=report.by, reason=reason):
+            raise Refused(f"not parked in {report.database}: {one.workflow}. See: saga parked")
 
-    report = bulk.Report(
-        database=place, verb="retry", step=step, reason=reason, by=person, dry_run=dry_run, many=not selection.ids
-    )
+    def said(one: Chosen) -> str:
+        return f"{one.saga} {one.workflow} {'would be tried again' if asked.dry_run else 'is tried again now'}"
+
     try:
         chosen = _named(store, selection.ids) if selection.ids else selection.find(store, clock.now())
         for known in {one.saga for one in chosen}:
             notes(known)  # asks in a transaction of its own
-        what = "would be tried again" if dry_run else "is tried again now"
-        bulk.carry_out(
-            store, chosen, act, report, said=lambda one: f"{one.saga} {one.workflow} {what}", yes=yes, as_json=as_json
-        )
+        bulk.carry_out(store, chosen, act, report, said=said, yes=asked.yes, as_json=asked.as_json)
     finally:
         store.close()
 
