@@ -7,7 +7,6 @@ from importlib.metadata import version as installed
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from saga.cli import output
 from saga.cli.acting.dead_letters import dead_letters
@@ -17,6 +16,7 @@ from saga.cli.contracts.check import check, diagram
 from saga.cli.contracts.docs import docs
 from saga.cli.contracts.schemas import schemas
 from saga.cli.contracts.simulate import simulate
+from saga.cli.listing import Listing
 from saga.cli.looking.doctor import doctor
 from saga.cli.looking.health import health
 from saga.cli.looking.lanes import lanes
@@ -37,6 +37,7 @@ from saga.cli.running.importing import import_records
 from saga.cli.running.run import run
 from saga.cli.running.topics import topics
 from saga.errors import DefinitionError, SagaError
+from saga.settings import Settings
 
 EPILOG = """\b
 Exit codes:
@@ -45,9 +46,9 @@ Exit codes:
   2  wrong use: options, settings, a definition, or a database without our tables
   3  the saga needs a new version (`saga schemas check|diff`)
 
-Settings come from SAGA_... in the environment, then from .env: SAGA_BROKER, SAGA_DATABASE, SAGA_SCHEMAS, SAGA_THREADS,
-SAGA_BATCH, SAGA_MAX_BACKLOG, SAGA_MAX_PARKED, SAGA_MAX_EVENT_BYTES, SAGA_LANES, SAGA_GROUP_PROTOCOL, SAGA_EMBEDDED,
-SAGA_REGISTRY, SAGA_CACHE, SAGA_KAFKA (JSON), SAGA_HEALTH, SAGA_WEBHOOK, SAGA_LOG_LEVEL."""
+Settings come from SAGA_... in the environment, then from .env; docs/configuration.md explains each:
+"""
+EPILOG += ", ".join(f"SAGA_{name.upper()}" for name in Settings.model_fields if name != "failpoints") + "."
 
 
 SECTIONS = {
@@ -60,15 +61,10 @@ SECTIONS = {
 """The commands in the order in which they are listed: first what one does every day and at night."""
 
 
-class _Saga(TyperGroup):
+class _Saga(Listing):
     """Turns what the library refuses into a line on stderr and an exit code; other exceptions are bugs and look so."""
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        shown = {name: command for name, command in self.commands.items() if not command.hidden}
-        limit = formatter.width - 6 - max(map(len, shown))
-        for title, names in SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([(name, shown[name].get_short_help_str(limit)) for name in names if name in shown])
+    sections = SECTIONS
 
     def invoke(self, ctx: Any) -> Any:
         try:

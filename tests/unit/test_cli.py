@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from saga.cli import main, output
 from saga.cli.app import SECTIONS, app
+from saga.settings import Settings
 from tests.commands import Commands
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,21 @@ def test_every_command_is_listed_once_in_the_section_that_it_belongs_to(saga: Co
     assert len(listed) == len(set(listed))
     assert [title for title in SECTIONS if f"\n{title}:\n" in said.out] == [*SECTIONS]
     assert re.search(r"^Look:\n  health .*\n  doctor ", said.out, re.MULTILINE)
+
+
+def test_no_description_of_a_command_is_cut_off(saga: Commands) -> None:
+    said = saga("--help").out + saga("lanes", "--help").out
+
+    assert "..." not in said.replace("[ARGS]...", "").replace("SAGA_...", "")
+    assert "  health          Tell how a participant is\n" in said
+
+
+def test_every_setting_that_a_person_may_set_is_in_the_help(saga: Commands) -> None:
+    said = saga("--help").out
+
+    assert set(re.findall(r"SAGA_[A-Z_]+", said)) == {f"SAGA_{name.upper()}" for name in Settings.model_fields} - {
+        "SAGA_FAILPOINTS"
+    }
 
 
 def test_the_version_is_told(saga: Commands) -> None:

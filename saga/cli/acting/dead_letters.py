@@ -13,6 +13,7 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.acting.connect import exported
+from saga.cli.listing import Listing
 from saga.cli.looking.fingerprint import fingerprint
 from saga.cli.options import spelt_out
 from saga.clock import SystemClock
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
     from saga.store.postgres import PostgresStore
     from saga.store.sqlite import SqliteStore
 
-dead_letters = typer.Typer(help="Records that could not be taken in.", no_args_is_help=True, rich_markup_mode=None)
+dead_letters = typer.Typer(cls=Listing, help="Records that could not be taken in.", no_args_is_help=True, rich_markup_mode=None)
 
 MOST = 10_000
 AT_ONCE = 500
 """Letters of one transaction."""
 
-Places = Annotated[list[str] | None, typer.Argument(metavar="[PLACE]...", help="As `list` names them: TOPIC/PARTITION@OFFSET")]
+Places = Annotated[list[str] | None, typer.Argument(metavar="PLACE", help="As `list` names them: TOPIC/PARTITION@OFFSET")]
 OfReason = Annotated[Reason | None, typer.Option("--reason-class", help="Those kept for this reason.")]
 OfSaga = Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Those of this saga.")]
 OfTopic = Annotated[str | None, typer.Option("--topic", metavar="NAME", help="Those of this topic.")]

@@ -27,8 +27,8 @@ from saga.participant.participant import Participant
 from saga.settings import Settings
 from saga.store.port import Unit
 
-WorkflowId = Annotated[str | None, typer.Argument(metavar="[ID]", help="A workflow's id; without it, all that fit.")]
-StepName = Annotated[str | None, typer.Argument(metavar="[STEP]", help="A step of this participant; or --step.")]
+WorkflowId = Annotated[str | None, typer.Argument(metavar="ID", help="A workflow's id; without it, all that fit.")]
+StepName = Annotated[str | None, typer.Argument(metavar="STEP", help="A step of this participant; or --step.")]
 
 Verb = Callable[[Participant, str, Unit], None]
 

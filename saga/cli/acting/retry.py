@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @spelt_out
 def retry(
     asked: Asked,
-    workflow_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Workflows that are parked.")] = None,
+    workflow_ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Workflows that are parked.")] = None,
     saga: arguments.OfSaga = None,
     participant: Annotated[
         str | None, typer.Option("--participant", metavar="NAME", help="Whose database it is, where it cannot tell by itself.")

@@ -21,7 +21,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The saga's contract
 
 
 def check(
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The saga's contract folder.")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="The saga's contract folder.")] = None,
     service: Annotated[
         list[str] | None,
         typer.Option("--service", metavar="MODULE:PARTICIPANT", help="Hold this service to DIR, else to the registry."),

@@ -17,7 +17,7 @@ from saga.documents.past import Past, past
 from saga.errors import DefinitionError
 from saga.evolution.history import History
 
-Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="The contract folders of one or more sagas.")]
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="The contract folders of one or more sagas.")]
 Into = Annotated[Path, typer.Option("--into", metavar="DIR", help="Where to write; files of an earlier run are replaced.")]
 Partitions = Annotated[
     int | None, typer.Option("--partitions", metavar="N", min=1, help="Partitions of each topic, for AsyncAPI to tell.")

@@ -14,6 +14,7 @@ from saga.cli import output
 from saga.cli.arguments import RegistryUrl
 from saga.cli.contracts import classes, evolution
 from saga.cli.contracts.check import Folder
+from saga.cli.listing import Listing
 from saga.contracts.registry import Registry
 from saga.contracts.saga import Saga
 from saga.contracts.schema import full_name
@@ -23,7 +24,7 @@ from saga.protocol.check import check as proved
 from saga.protocol.story import render
 from saga.settings import Settings
 
-schemas = typer.Typer(help="The contracts, and how they change.", no_args_is_help=True, rich_markup_mode=None)
+schemas = typer.Typer(cls=Listing, help="The contracts, and how they change.", no_args_is_help=True, rich_markup_mode=None)
 schemas.command("check")(evolution.check)
 schemas.command("diff")(evolution.diff)
 schemas.command("python")(classes.python)
@@ -54,7 +55,7 @@ def register(folder: Folder, registry: RegistryUrl = None, as_json: output.AsJso
 def pull(
     name: Annotated[str, typer.Argument(metavar="SAGA", help="The saga's name.")],
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the files are written.")],
-    version: Annotated[int | None, typer.Option("--version", help="Instead of the highest.")] = None,
+    version: Annotated[int | None, typer.Option("--version", metavar="N", help="Instead of the highest.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     registry: RegistryUrl = None,
     as_json: output.AsJson = False,

@@ -41,12 +41,17 @@ class _Told:
 
 
 def simulate(
-    targets: Annotated[list[str], typer.Argument(metavar="MODULE:PARTICIPANT...", help="All participants of one saga.")],
+    targets: Annotated[list[str], typer.Argument(metavar="MODULE:PARTICIPANT", help="All participants of one saga.")],
     seeds: Annotated[str, typer.Option("--seeds", metavar="A..B", help="Which seeds, both included.")] = "1..100",
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="One seed, told act by act.")] = None,
-    workflows: Annotated[int, typer.Option("--workflows", min=1, help="Workflows of a run.")] = 10,
-    acts: Annotated[int, typer.Option("--acts", min=1, help="Acts of a run, before it comes to rest.")] = 120,
-    faults: Annotated[str, typer.Option("--faults", metavar="KINDS", help=f"Some of {','.join(Kind)}.")] = ",".join(Kind),
+    workflows: Annotated[int, typer.Option("--workflows", metavar="N", min=1, help="Workflows of a run.")] = 10,
+    acts: Annotated[int, typer.Option("--acts", metavar="N", min=1, help="Acts of a run, before it comes to rest.")] = 120,
+    faults: Annotated[
+        str,
+        typer.Option(
+            "--faults", metavar="KINDS", help=f"Some of {', '.join(Kind)}; all of them if not said.", show_default=False
+        ),
+    ] = ",".join(Kind),
     liveness: Annotated[
         bool, typer.Option("--liveness", help="Break some workflows for good: all others must end by themselves.")
     ] = False,
@@ -59,7 +64,12 @@ def simulate(
     look: Annotated[
         str | None, typer.Option("--check", metavar="MODULE:FUNCTION", help="(world) -> texts of what else does not hold.")
     ] = None,
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that share the seeds.")] = os.cpu_count() or 1,
+    processes: Annotated[
+        int,
+        typer.Option(
+            "--processes", metavar="N", min=1, help="Share the seeds; as many as there are processors.", show_default=False
+        ),
+    ] = os.cpu_count() or 1,
     shrinks: Annotated[bool, typer.Option("--shrink/--no-shrink", help="Make what fails as small as it gets.")] = True,
     as_json: output.AsJson = False,
 ) -> None:
@@ -76,7 +86,7 @@ def simulate(
         participants=[arguments.participant(target) for target in targets],
         workflows=workflows,
         acts=acts,
-        kinds=Kind.read([name for name in faults.split(",") if name]),
+        kinds=Kind.read([name.strip() for name in faults.split(",") if name.strip()]),
         liveness=liveness,
         begin=arguments.function(start) if start else None,
         prepare=arguments.function(prepare) if prepare else None,

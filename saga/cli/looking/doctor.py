@@ -37,7 +37,7 @@ class Finding:
 
 
 def doctor(
-    target: Annotated[str | None, typer.Argument(metavar="[MODULE:PARTICIPANT]", help="Also look at this participant.")] = None,
+    target: Annotated[str | None, typer.Argument(metavar="MODULE:PARTICIPANT", help="Also look at this participant.")] = None,
     schemas: Annotated[
         Path | None, typer.Option("--schemas", metavar="DIR", help="Contract folder, where no participant is named.")
     ] = None,

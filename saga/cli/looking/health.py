@@ -27,7 +27,7 @@ def health(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[URL|MODULE:PARTICIPANT]",
+            metavar="URL|MODULE:PARTICIPANT",
             help="Ask the process at this address (without one: at SAGA_HEALTH); or look at what this participant needs.",
         ),
     ] = None,

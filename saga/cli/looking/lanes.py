@@ -11,6 +11,7 @@ import typer
 
 from saga import assembly
 from saga.cli import arguments, output
+from saga.cli.listing import Listing
 from saga.contracts.topics import acks_topic, events_topic, fact_topics
 from saga.delivery.recreated import Ids, begin_anew, changed, recorded, unhandled
 from saga.errors import Refused
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("saga.operator")
 
-lanes = typer.Typer(help="The lanes of a database.", no_args_is_help=True, rich_markup_mode=None)
+lanes = typer.Typer(cls=Listing, help="The lanes of a database.", no_args_is_help=True, rich_markup_mode=None)
 
 _ACKS = acks_topic("")
 """Of acknowledgments that are gone nobody takes notice; a lane of a projection has none."""

@@ -12,7 +12,7 @@ from saga.cli import output
 from saga.contracts.saga import Saga
 from saga.contracts.topics import saga_topics
 
-Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="The contract folders of one or more sagas.")]
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="The contract folders of one or more sagas.")]
 
 
 def broker(folders: Folders) -> None:

@@ -6,9 +6,10 @@ import typer
 
 from saga import assembly
 from saga.cli import arguments, output
+from saga.cli.listing import Listing
 from saga.settings import Settings
 
-db = typer.Typer(help="The tables in the participant's database.", no_args_is_help=True, rich_markup_mode=None)
+db = typer.Typer(cls=Listing, help="The tables in the participant's database.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @db.command()

@@ -85,7 +85,9 @@ def import_records(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Records of its event: .jsonl or .csv.")],
     id_field: Annotated[str, typer.Option("--id", metavar="FIELD", help="Which field is the workflow's id.")] = "workflow_id",
     event: Annotated[str | None, typer.Option("--event", metavar="NAME", help="Its event, if the step has several.")] = None,
-    version: Annotated[int | None, typer.Option("--saga-version", help="Of the saga; the latest if not said.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--saga-version", metavar="N", help="Of the saga; the latest if not said.")
+    ] = None,
     gate: Annotated[list[str] | None, typer.Option("--gate", metavar="NAME", help="A gate that is open for them.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every record, write nothing.")] = False,
     database: arguments.DatabaseUrl = None,

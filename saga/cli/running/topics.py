@@ -10,6 +10,7 @@ import typer
 
 from saga import assembly
 from saga.cli import arguments, output
+from saga.cli.listing import Listing
 from saga.contracts.saga import Saga
 from saga.contracts.topics import saga_topics
 from saga.errors import BrokerError
@@ -18,7 +19,7 @@ from saga.transport.port import Broker
 from saga.transport.topics import RETENTION, TopicPlan
 from saga.transport.topics import plan as planned
 
-topics = typer.Typer(help="The topics of a saga.", no_args_is_help=True, rich_markup_mode=None)
+topics = typer.Typer(cls=Listing, help="The topics of a saga.", no_args_is_help=True, rich_markup_mode=None)
 
 _RETENTION = arguments.SPAN.dump_python(RETENTION, mode="json")
 
