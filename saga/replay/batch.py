@@ -2,152 +2,57 @@
 
 Own facts are applied in the order of their sequence numbers, each once the events of its trigger have been taken in. One that
 comes too early waits in memory, and the lane's offsets do not pass it: what is read again changes nothing.
+
+Of a workflow that is met for the first time all facts are set aside until the batch has been read: most end in it, as many
+others have, and are copied from these.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from saga.contracts.event import Event
-from saga.contracts.message import Message, RawHeaders, from_headers, kind_of
+from saga.contracts.message import Message
 from saga.errors import ContractError, LaneStopped, SagaError, StatementFailed, StoreError
-from saga.handling.intake import Incoming, Intake, contradiction
+from saga.handling.intake import Incoming, contradiction
 from saga.participant import evolve
 from saga.participant.handler import Handler
 from saga.participant.participant import Participant
 from saga.protocol.facts import FactStatus
+from saga.replay.endings import Ending, Endings, Fact
 from saga.replay.holes import Hole
+from saga.replay.reading import Held, Reading, Waiting, is_whole, note
 from saga.replay.restoring import Restoring
 from saga.replay.shadow import Seen, Shadow
 from saga.store.dead_letter import DeadLetter
 from saga.store.port import Changes, Lane, Unit, Workflow
 from saga.transport.port import Record
 
-MOST_FACTS = 100_000
-"""Numbers beyond are nobody's count of facts about one workflow."""
-
-
-class Waiting(NamedTuple):
-    """An own fact that cannot be applied yet."""
-
-    message: Message
-    why: str
-
 
 class Evolved(NamedTuple):
-    """A call of a function of the service's, for the event at `place`."""
+    """A call of a function of the service's, for the event of the message."""
 
     bound: Handler
     events: Sequence[Event | None]
-    workflow_id: str
-    place: str
-
-
-@dataclass(slots=True)
-class Held:
-    """What a lane's offsets must not pass: own facts by workflow and number, and facts that a worker has still to answer.
-
-    `upto` says, by topic, how far it was read all the same; `late` where the first fact stands that is not to be read.
-    """
-
-    own: dict[str, dict[int, Waiting]] = field(default_factory=dict)
-    answers: dict[str, Message] = field(default_factory=dict)
-    upto: dict[str, int] = field(default_factory=dict)
-    late: dict[str, int] = field(default_factory=dict)
-
-    def copy(self) -> Held:
-        return Held({id: dict(own) for id, own in self.own.items()}, dict(self.answers), dict(self.upto), dict(self.late))
-
-    def fence(self) -> dict[str, int]:
-        """The offsets at which somebody who knows nothing of this must go on."""
-        messages = [one.message for own in self.own.values() for one in own.values()] + [*self.answers.values()]
-        found = self.upto.copy()
-        for topic, offset in [(m.topic, m.offset) for m in messages] + [*self.late.items()]:
-            found[topic] = min(found.get(topic, offset), offset)
-        return found
-
-
-class Item(NamedTuple):
-    """One record that is the participant's business: its own statement, or something that it takes in, or both."""
-
-    record: Record
     message: Message
-    own: bool
-    heard: bool
 
+    @property
+    def workflow_id(self) -> str:
+        return self.message.workflow_id
 
-@dataclass(slots=True)
-class Reading:
-    """Records as a rebuild sees them.
-
-    `seen` are the sequence numbers of all of them, by workflow; `letters` cannot be taken in, `late` as in `Held`.
-    """
-
-    items: list[Item]
-    seen: dict[str, Seen]
-    letters: list[DeadLetter]
-    upto: dict[str, int]
-    late: dict[str, int]
-
-    @classmethod
-    def of(cls, restoring: Restoring, lane: Lane, records: Sequence[Record], until: datetime | None, now: datetime) -> Reading:
-        """Read their headers, nothing else; what a worker would have made a dead letter becomes one."""
-        found, intake = cls([], {}, [], {record.topic: record.offset + 1 for record in records}, {}), restoring.intake
-        for record in records:
-            try:
-                raw = dict(record.headers)
-                kind = kind_of(raw)
-                own, heard = restoring.part(kind)
-                if until is not None and _moment(raw) > until:
-                    found.late.setdefault(record.topic, record.offset)
-                elif not (own or heard):
-                    found._see((raw["ce_subject"] or b"").decode(), kind.source, int(raw["ce_sequence"] or b""))
-                elif heard and not found._is_in_place(intake, record, raw):
-                    found._take_in(intake, lane, record, own, now)
-                else:
-                    topic, partition, offset, value = record.topic, record.partition, record.offset, record.value or b""
-                    message = from_headers(raw, value, kind=kind, topic=topic, partition=partition, offset=offset)
-                    found._add(Item(record, message, own, heard))
-            except (ContractError, KeyError, ValueError):
-                found._take_in(intake, lane, record, False, now)
-        return found
-
-    def _is_in_place(self, intake: Intake, record: Record, raw: RawHeaders) -> bool:
-        """Whether there is nothing about the record at which `intake` would have to look."""
-        if record.key is None or record.key != raw["ce_subject"] or len(raw) != len(record.headers):
-            return False
-        workflow = record.key.decode()
-        return intake.lane_of(workflow, intake.partitions) == record.partition
-
-    def _take_in(self, intake: Intake, lane: Lane, record: Record, own: bool, now: datetime) -> None:
-        [incoming] = intake.read(lane, [record], now)
-        if incoming.letter is not None:
-            self.letters.append(incoming.letter)
-        elif incoming.message is not None:
-            self._add(Item(record, incoming.message, own, heard=True))
-
-    def _add(self, item: Item) -> None:
-        self.items.append(item)
-        self._see(item.message.workflow_id, item.message.kind.source, item.message.sequence)
-
-    def _see(self, workflow: str, source: str, sequence: int) -> None:
-        if not 0 < sequence < MOST_FACTS:
-            return
-        if (seen := self.seen.get(workflow)) is None:
-            seen = self.seen[workflow] = {}
-        seen[source] = seen.get(source, 0) | 1 << sequence
-
-
-def _moment(raw: RawHeaders) -> datetime:
-    return datetime.fromisoformat((raw["ce_time"] or b"").decode())
+    @property
+    def place(self) -> str:
+        return place_of(self.message)
 
 
 class Batch:
-    """The work of one transaction; what it learns beside the rows is the caller's to keep once that has committed."""
+    """The work of one transaction; what it learns beside the rows is the caller's to keep once that has committed.
+
+    Without `endings` every fact is applied as it is taken.
+    """
 
     def __init__(
         self,
@@ -158,7 +63,10 @@ class Batch:
         seen: Mapping[str, Seen],
         now: datetime,
         evolving: bool,
+        endings: Endings | None = None,
     ) -> None:
+        self.endings = endings
+        self.aside: dict[str, list[Fact]] = {}
         self.participant, self.restoring, self.lane, self.now, self.evolving = participant, restoring, lane, now, evolving
         self.held, self.before = held.copy(), seen
         self.seen: dict[str, Seen] = {}
@@ -175,12 +83,9 @@ class Batch:
     def take(self, reading: Reading) -> None:
         """Apply the facts in the order in which they were read; may be said again and again."""
         self._see(reading.seen)
-        for record, message, own, heard in reading.items:
-            if own:
-                self._state(message)
-            if heard:
-                self._hear(record, message)
-                self._go_on(message.workflow_id)
+        for record, message, part in reading.items:
+            if self.endings is None or not self._set_aside(Fact(message, part)):
+                self._take(Fact(message, part), record)
         self.letters += reading.letters
         self.held.upto.update(reading.upto)
         for topic, offset in reading.late.items():
@@ -188,6 +93,7 @@ class Batch:
 
     def settle(self, marked: Mapping[str, tuple[Hole, ...]]) -> None:
         """Bring rows in line; those of workflows that are not whole say so, and go as far as they can."""
+        self._end()
         for id, holes in marked.items():
             texts = [hole.text for hole in holes] + self._apply_regardless(id)
             if (workflow := self.workflows.get(id)) is not None:
@@ -197,7 +103,7 @@ class Batch:
             workflow = self.workflows[id]
             if id not in self.held.own:
                 self.restoring.settle(workflow, self.now)
-            if workflow.closed and _is_whole(self.seen.get(id) or self.before.get(id, {})):
+            if workflow.closed and is_whole(self.seen.get(id) or self.before.get(id, {})):
                 self.forgotten.add(id)
 
     def save(self, unit: Unit, shadow: Shadow, *, singly: bool = False) -> None:
@@ -233,9 +139,63 @@ class Batch:
             elif any(bits & ~before.get(source, 0) for source, bits in seen.items()):
                 self.seen[id] = {source: before.get(source, 0) | seen.get(source, 0) for source in {**before, **seen}}
 
-    def _hear(self, record: Record, message: Message) -> None:
+    def _set_aside(self, fact: Fact) -> bool:
+        """Keep a fact for the end of the batch, if all of its workflow's are kept."""
+        id, kind = fact.message.workflow_id, fact.message.kind
+        if (facts := self.aside.get(id)) is None:
+            if id in self.workflows or id in self.before or id in self.held.own:
+                return False
+            self.aside[id] = [fact]
+            return True
+        first = facts[0].message.kind
+        if is_alike := first.version == kind.version and first.gates == kind.gates:
+            facts.append(fact)
+        else:
+            self._take_all(self.aside.pop(id))
+        return is_alike
+
+    def _end(self) -> None:
+        """Take in what was set aside: at once where it ends as others have, else fact by fact."""
+        aside, self.aside = self.aside, {}
+        for id, facts in aside.items():
+            ending = self.endings.of(facts) if self.endings is not None else None
+            if ending is None:
+                self._take_all(facts)
+            else:
+                self._copy(id, facts, ending)
+
+    def _copy(self, id: str, facts: Sequence[Fact], ending: Ending) -> None:
+        messages = [fact.message for fact in facts]
+        if not ending.is_whole or id in self.seen:
+            for message in messages:
+                self._note(message)
+        for bound, place, sources in ending.calls:
+            self._call(bound, messages[place], {type: messages[source].value for type, source in sources.items()})
+        self.workflows[id] = ending.workflow(messages, self.lane.number)
+        self.touched.add(id)
+
+    def _take_all(self, facts: Sequence[Fact]) -> None:
+        for fact in facts:
+            self._take(fact)
+
+    def _take(self, fact: Fact, record: Record | None = None) -> None:
+        """Apply a fact; without its record it is known not to contradict what was applied before."""
+        message, part = fact
+        self._note(message)
+        if part.own:
+            self._state(message)
+        if part.heard:
+            self._hear(record, message)
+            self._go_on(message.workflow_id)
+
+    def _note(self, message: Message) -> None:
+        read: dict[str, Seen] = {}
+        note(read, message.workflow_id, message.kind.source, message.sequence)
+        self._see(read)
+
+    def _hear(self, record: Record | None, message: Message) -> None:
         known = self.workflows.get(message.workflow_id)
-        letter = contradiction(self.lane, Incoming(record, message), known, self.now) if known else None
+        letter = contradiction(self.lane, Incoming(record, message), known, self.now) if known and record else None
         if letter is not None:
             self.letters.append(letter)
             return
@@ -292,12 +252,14 @@ class Batch:
         bound = self.participant.evolution.by_event.get((workflow.version, message.kind.type))
         if bound is None:
             return
-        payloads, place = self.restoring.events(workflow, message), f"{message.topic}/{message.partition}@{message.offset}"
+        self._call(bound, message, self.restoring.events(workflow, message))
+
+    def _call(self, bound: Handler, message: Message, payloads: Mapping[str, bytes]) -> None:
         try:
-            events = evolve.views(bound, self.restoring.versions.codec(workflow.version), message.kind.type, payloads)
+            events = evolve.views(bound, self.restoring.versions.codec(message.kind.version), message.kind.type, payloads)
         except ContractError as error:
-            raise ContractError(f"workflow {workflow.id}, record {place}: {error}") from error
-        self.evolved.append(Evolved(bound, events, workflow.id, place))
+            raise ContractError(f"workflow {message.workflow_id}, record {place_of(message)}: {error}") from error
+        self.evolved.append(Evolved(bound, events, message))
 
     def _alike(self, singly: bool) -> list[list[Evolved]]:
         """The calls, those of one workflow in order, and as many of one function in a row as there are."""
@@ -346,5 +308,6 @@ class Batch:
         return said
 
 
-def _is_whole(seen: Seen) -> bool:
-    return not any(bits & (bits + 2) for bits in seen.values())
+def place_of(message: Message) -> str:
+    """Where its record is, told to people."""
+    return f"{message.topic}/{message.partition}@{message.offset}"

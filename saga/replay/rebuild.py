@@ -22,9 +22,13 @@ from saga.contracts.topics import fact_topics
 from saga.errors import CommitUnknown, DefinitionError, LaneStopped, SagaError, StatementFailed, StoreConflict
 from saga.handling.intake import Intake
 from saga.participant.participant import Participant
-from saga.replay.batch import Batch, Held, Reading
+from saga.replay.batch import Batch
+from saga.replay.course import Course
+from saga.replay.endings import Endings
 from saga.replay.gathering import Pace
 from saga.replay.holes import Hole, ranges
+from saga.replay.met import Met
+from saga.replay.reading import Held, Reading
 from saga.replay.restoring import Restoring
 from saga.replay.shadow import Seen, Shadow, written
 from saga.store.port import Lane, Store, Workflow
@@ -47,11 +51,15 @@ class Topics(Protocol):
 
 @dataclass(slots=True)
 class _Lane:
-    """A lane in hand: as the database has it, what waits for facts not read yet, and what was read of open workflows."""
+    """A lane in hand: as the database has it, what waits for facts not read yet, and what was read of open workflows.
+
+    `met` are the workflows of which there may be rows, None if there may be rows of any.
+    """
 
     lane: Lane
     held: Held
     seen: dict[str, Seen]
+    met: Met | None
 
 
 class Rebuild:
@@ -92,6 +100,7 @@ class Rebuild:
         self.count = self._partitions()
         intake = Intake(participant.versions, participant.name, self.count)
         self.restoring = Restoring(participant.versions, participant.name, intake)
+        self.endings = Endings(Course(participant, self.restoring, evolve))
         self.numbers = sorted(range(self.count) if lanes is None else lanes)
         self.read = 0
         self.lanes: dict[int, _Lane] = {}
@@ -119,7 +128,9 @@ class Rebuild:
             self.shadow.claimed(number, lane.epoch)
             lane.gaps = {p.topic: [(0, span.start)] for p, span in spans.items() if p.number == number and span.start}
             read = {topic: lane.offsets[topic] for topic in fact_topics(self.saga) if topic in lane.offsets}
-            self.lanes[number] = _Lane(lane, Held(upto=read), self.shadow.seen(number))
+            expected = sum(map(len, (span for p, span in spans.items() if p.number == number)))
+            met = None if lane.batch else Met(expected)
+            self.lanes[number] = _Lane(lane, Held(upto=read), self.shadow.seen(number), met)
 
     def left(self) -> int:
         """How many records there are still to be read."""
@@ -198,7 +209,8 @@ class Rebuild:
             if not piece:
                 break
             reading = Reading.of(self.restoring, one.lane, piece, self.until, self.clock.now())
-            batch.learn(self._known(reading.seen.keys() - batch.workflows.keys()))
+            asked = reading.workflows - batch.workflows.keys() - batch.aside.keys()
+            batch.learn(self._known(asked if one.met is None else [id for id in asked if id in one.met]))
             batch.take(reading)
             read, size = read + len(piece), size + sum(len(record.value or b"") for record in piece)
             self.pace(self.read + read)
@@ -208,10 +220,13 @@ class Rebuild:
         return read > 0
 
     def _batch(self, one: _Lane) -> Batch:
-        return Batch(self.participant, self.restoring, one.lane, one.held, one.seen, self.clock.now(), self.evolve)
+        given = self.participant, self.restoring, one.lane, one.held, one.seen, self.clock.now(), self.evolve
+        return Batch(*given, self.endings)
 
     def _known(self, workflows: Collection[str]) -> dict[str, Workflow]:
         """What the database has of these; nobody else writes to it, as the epochs of the lanes will prove."""
+        if not workflows:
+            return {}
         with self.store.unit() as unit:
             return unit.load(self.saga, workflows)
 
@@ -223,6 +238,9 @@ class Rebuild:
             self._find_fault(one, batch)
         one.held = batch.held
         one.seen.update(batch.seen)
+        if one.met is not None:
+            for id in batch.touched:
+                one.met.add(id)
         for workflow in batch.forgotten:
             one.seen.pop(workflow, None)
 

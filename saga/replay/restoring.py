@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 
 from saga.contracts.message import Kind, Message
@@ -38,10 +39,14 @@ _UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
 
 
 class Part(NamedTuple):
-    """What a fact is to the participant: its own statement, something it takes in, both, or neither."""
+    """What a fact is to the participant: its own statement, something it takes in, both, or neither.
+
+    `number` stands for the kind of the fact: no two kinds have the same.
+    """
 
     own: bool
     heard: bool
+    number: int
 
 
 class Restoring:
@@ -50,7 +55,7 @@ class Restoring:
     def __init__(self, versions: Versions, participant: str, intake: Intake) -> None:
         self.versions, self.participant, self.intake = versions, participant, intake
         self.decisions = Decisions(participant)
-        self.part = lru_cache(maxsize=4096)(self._part)
+        self.part, self._numbers = lru_cache(maxsize=4096)(self._part), count()
 
     def _part(self, kind: Kind) -> Part:
         """Raises ValueError for what only a dead letter can be made of."""
@@ -58,7 +63,7 @@ class Restoring:
         if concern in (Concern.FOREIGN, Concern.UNKNOWN):
             raise ValueError(concern.value)
         own = kind.source == self.participant and concern is not Concern.REFUSE
-        return Part(own, concern is Concern.HANDLE)
+        return Part(own, concern is Concern.HANDLE, next(self._numbers))
 
     def open(self, message: Message, lane: int) -> Workflow:
         """A workflow of which this is the first fact; moments are those of facts, since nothing else is on the topics."""

@@ -10,9 +10,10 @@ from saga.contracts.topics import lane_of
 from saga.errors import SagaError
 from saga.handling.intake import Intake
 from saga.participant.participant import Participant
-from saga.replay.batch import Batch, Held, Item, Reading
+from saga.replay.batch import Batch
 from saga.replay.comparison import differences
 from saga.replay.contracts import Contracts
+from saga.replay.reading import Held, Item, Reading
 from saga.replay.restoring import Restoring
 from saga.store.port import Fence, Lane, Workflow
 from saga.testing.checker.case import Case
@@ -73,10 +74,10 @@ def _reading(restoring: Restoring, case: Case) -> Reading | None:
         for entry in case.entries:
             if entry.message is None:
                 return None
-            items.append(Item(entry.record, entry.message, *restoring.part(entry.message.kind)))
+            items.append(Item(entry.record, entry.message, restoring.part(entry.message.kind)))
     except ValueError:
         return None
-    return Reading([item for item in items if item.own or item.heard], {}, [], {}, {})
+    return Reading([item for item in items if item.part.own or item.part.heard], {}, [], {}, {})
 
 
 def _folded(workflow: Workflow) -> Workflow:

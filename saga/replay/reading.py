@@ -1,0 +1,135 @@
+"""Records as a rebuild sees them, by their headers alone, and what of them cannot be applied yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from saga.contracts.message import Message, RawHeaders, from_headers, kind_of
+from saga.errors import ContractError
+from saga.handling.intake import Intake
+from saga.replay.restoring import Part, Restoring
+from saga.replay.shadow import Seen
+from saga.store.dead_letter import DeadLetter
+from saga.store.port import Lane
+from saga.transport.port import Record
+
+MOST_FACTS = 100_000
+"""Numbers beyond are nobody's count of facts about one workflow."""
+
+
+class Waiting(NamedTuple):
+    """An own fact that cannot be applied yet."""
+
+    message: Message
+    why: str
+
+
+@dataclass(slots=True)
+class Held:
+    """What a lane's offsets must not pass: own facts by workflow and number, and facts that a worker has still to answer.
+
+    `upto` says, by topic, how far it was read all the same; `late` where the first fact stands that is not to be read.
+    """
+
+    own: dict[str, dict[int, Waiting]] = field(default_factory=dict)
+    answers: dict[str, Message] = field(default_factory=dict)
+    upto: dict[str, int] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
+
+    def copy(self) -> Held:
+        return Held({id: dict(own) for id, own in self.own.items()}, dict(self.answers), dict(self.upto), dict(self.late))
+
+    def fence(self) -> dict[str, int]:
+        """The offsets at which somebody who knows nothing of this must go on."""
+        messages = [one.message for own in self.own.values() for one in own.values()] + [*self.answers.values()]
+        found = self.upto.copy()
+        for topic, offset in [(m.topic, m.offset) for m in messages] + [*self.late.items()]:
+            found[topic] = min(found.get(topic, offset), offset)
+        return found
+
+
+class Item(NamedTuple):
+    """One record that is the participant's business: its own statement, or something that it takes in, or both."""
+
+    record: Record
+    message: Message
+    part: Part
+
+
+@dataclass(slots=True)
+class Reading:
+    """Records as a rebuild sees them.
+
+    `seen` are the sequence numbers of what is nobody's business here, by workflow; `letters` cannot be taken in, `late` as in
+    `Held`.
+    """
+
+    items: list[Item]
+    seen: dict[str, Seen]
+    letters: list[DeadLetter]
+    upto: dict[str, int]
+    late: dict[str, int]
+
+    @classmethod
+    def of(cls, restoring: Restoring, lane: Lane, records: Sequence[Record], until: datetime | None, now: datetime) -> Reading:
+        """Read their headers, nothing else; what a worker would have made a dead letter becomes one."""
+        found, intake = cls([], {}, [], {record.topic: record.offset + 1 for record in records}, {}), restoring.intake
+        for record in records:
+            try:
+                raw = dict(record.headers)
+                kind = kind_of(raw)
+                part = restoring.part(kind)
+                if until is not None and _moment(raw) > until:
+                    found.late.setdefault(record.topic, record.offset)
+                elif not (part.own or part.heard):
+                    workflow, sequence = (raw["ce_subject"] or b"").decode(), int(raw["ce_sequence"] or b"")
+                    note(found.seen, workflow, kind.source, sequence)
+                elif part.heard and not _is_in_place(intake, record, raw):
+                    found._take_in(restoring, lane, record, now)
+                else:
+                    topic, partition, offset, _, value, _ = record
+                    message = from_headers(raw, value or b"", kind=kind, topic=topic, partition=partition, offset=offset)
+                    found.items.append(Item(record, message, part))
+            except (ContractError, KeyError, ValueError):
+                found._take_in(restoring, lane, record, now)
+        return found
+
+    @property
+    def workflows(self) -> set[str]:
+        """All of which something was read."""
+        return {item.message.workflow_id for item in self.items} | self.seen.keys()
+
+    def _take_in(self, restoring: Restoring, lane: Lane, record: Record, now: datetime) -> None:
+        [incoming] = restoring.intake.read(lane, [record], now)
+        if incoming.letter is not None:
+            self.letters.append(incoming.letter)
+        elif incoming.message is not None:
+            self.items.append(Item(record, incoming.message, restoring.part(incoming.message.kind)))
+
+
+def note(seen: dict[str, Seen], workflow: str, source: str, sequence: int) -> None:
+    """Note that a fact of this number was read."""
+    if not 0 < sequence < MOST_FACTS:
+        return
+    if (known := seen.get(workflow)) is None:
+        known = seen[workflow] = {}
+    known[source] = known.get(source, 0) | 1 << sequence
+
+
+def is_whole(seen: Seen) -> bool:
+    """Whether no number is missing."""
+    return not any(bits & (bits + 2) for bits in seen.values())
+
+
+def _is_in_place(intake: Intake, record: Record, raw: RawHeaders) -> bool:
+    """Whether there is nothing about the record at which `intake` would have to look."""
+    if record.key is None or record.key != raw["ce_subject"] or len(raw) != len(record.headers):
+        return False
+    return intake.lane_of(record.key.decode(), intake.partitions) == record.partition
+
+
+def _moment(raw: RawHeaders) -> datetime:
+    return datetime.fromisoformat((raw["ce_time"] or b"").decode())
