@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from saga.clock import Clock, SystemClock
+from saga.contracts.registry_tls import client_settings
 from saga.engine.worker import Worker
 from saga.errors import DefinitionError, StoreError
 from saga.observe.tracing import Spans
@@ -163,14 +164,7 @@ def _credentials(settings: Settings) -> dict[str, str]:
         # The client asks for a cluster, which Confluent Cloud alone looks at.
         found |= {"bearer.auth.credentials.source": "STATIC_TOKEN", "bearer.auth.logical.cluster": ""}
         found["bearer.auth.token"] = settings.registry_token.get_secret_value()
-    files = {"ca": settings.registry_ca, "certificate": settings.registry_certificate, "key": settings.registry_key}
-    return found | {f"ssl.{name}.location": str(_readable(name, file)) for name, file in files.items() if file}
-
-
-def _readable(name: str, file: Path) -> Path:
-    if not file.is_file():
-        raise DefinitionError(f"SAGA_REGISTRY_{name.upper()}: there is no file {file}; correct the path")
-    return file
+    return found | client_settings(settings.registry_ca, settings.registry_certificate, settings.registry_key)
 
 
 def registry_needed(settings: Settings) -> Registry:

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
+from saga.contracts.registry_tls import explained
 from saga.contracts.schema import Schema, fingerprint
 from saga.errors import DecodeError, DefinitionError, RegistryUnavailable, SchemaNotFound
 
@@ -163,11 +164,10 @@ class Registry:
                     f"set SAGA_REGISTRY_USER, SAGA_REGISTRY_TOKEN or a client certificate"
                 ) from error
             raise RegistryUnavailable(f"the registry {self.url} failed at {what}: {error}") from error
-        except (OSError, RuntimeError, ValueError) as error:
-            raise RegistryUnavailable(f"the registry {self.url} does not answer: {error}") from error
         except Exception as error:
-            if type(error).__module__.partition(".")[0].startswith(("httpx", "httpcore")):
-                raise RegistryUnavailable(f"the registry {self.url} does not answer: {error}") from error
+            if isinstance(error, OSError | RuntimeError | ValueError) or _is_of_the_client(error):
+                said = explained(error) or f"does not answer: {error}"
+                raise RegistryUnavailable(f"the registry {self.url} {said}") from error
             raise
 
     def _remembered(self, name: str, ask: Callable[[], Answer]) -> Answer:
@@ -207,6 +207,10 @@ class Registry:
             half = self._folder / f"{name}.{os.getpid()}"
             half.write_bytes(orjson.dumps(answer))
             half.replace(self._folder / name)
+
+
+def _is_of_the_client(error: Exception) -> bool:
+    return type(error).__module__.partition(".")[0].startswith(("httpx", "httpcore"))
 
 
 def _avro(schema: Schema) -> Any:
