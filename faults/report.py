@@ -28,7 +28,9 @@ claims of the business. There are two fleets:
 - a **bank** (`faults/bank`), three services that move money with holds and limits: no penny is lost or made, none stays held,
   every effect that a handler left in a table belongs to a transfer that is settled or taken back, wholly and once.
 
-"One service" is the checkout's stock and the bank's payee.
+"One service" is the checkout's stock and the bank's payee. That checker and audit find what they are there for is shown by bugs
+that are planted in real services (`tests/crash/test_planted_bugs_real.py`) and in simulated ones
+(`tests/simulation/test_planted_bugs.py`).
 
 *Violations* counts breaches of either. *Recovery* is measured from the kill, or from the end of an outage, by the times that
 facts carry: until the first lane of the services concerned went on, and until all of their lanes had. *Again* is the largest

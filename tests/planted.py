@@ -1,0 +1,105 @@
+"""Bugs to be planted in the engine, so that tests can show what finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from saga.contracts.message import Message
+from saga.delivery.single_file import SingleFile
+from saga.engine.flight import after
+from saga.engine.processor import Processor
+from saga.handling.external import Intent
+from saga.handling.handling import Handling, Item
+from saga.handling.intake import Incoming
+from saga.handling.timers import Late
+from saga.participant.ledger import Ledger
+from saga.participant.participant import Participant
+from saga.protocol.definition import Definition
+from saga.store.port import Lane, OutboxRow, Workflow
+
+Patch = pytest.MonkeyPatch
+
+
+def inbox_before_handler(patch: Patch, between: Callable[[], None] = lambda: None) -> None:
+    """What came in is committed first, and acted upon in a transaction of its own; `between` happens between the two."""
+    commit = Processor._commit
+
+    def take(self: Handling, ledger: Ledger, lane: Lane, message: Message) -> list[Intent]:
+        self._is_news(ledger, ledger.meet(message, lane.number), message)
+        return []
+
+    def commit_twice(self: Processor, lane: Lane, items: Sequence[Item], **how: bool) -> list[Intent]:
+        intents = commit(self, lane, items, **how)
+        ids = dict.fromkeys(item.message.workflow_id for item in items if isinstance(item, Incoming) and item.message)
+        if ids:
+            between()
+        return intents + commit(self, lane, [Late(id) for id in ids])
+
+    patch.setattr(Handling, "_take", take)
+    patch.setattr(Processor, "_commit", commit_twice)
+
+
+def pivot_ignored(patch: Patch) -> None:
+    """A workflow unwinds although its pivot is done."""
+    patch.setattr(Definition, "pivots", property(lambda self: frozenset({self.sink.name})))
+
+
+def sequence_outside_the_lock(patch: Patch) -> None:
+    """The web process and the lane each remember which number they gave out last, and do not look at the row."""
+    remembered: dict[tuple[int, bool, str], int] = {}
+    load, write, of_web = Ledger.load, Ledger.write, Participant._ledger
+
+    def load_remembering(self: Ledger, ids: Collection[str]) -> Mapping[str, Workflow]:
+        found = load(self, ids)
+        for id, workflow in found.items():
+            workflow.sequence = remembered.get((*_who(self), id), workflow.sequence)
+        return found
+
+    def write_remembering(self: Ledger) -> None:
+        remembered.update({(*_who(self), id): workflow.sequence for id, workflow in self.workflows.items()})
+        write(self)
+
+    def _who(ledger: Ledger) -> tuple[int, bool]:
+        return id(ledger.versions), getattr(ledger, "is_of_web", False)
+
+    def web(self: Participant, *arguments: Any) -> Ledger:
+        ledger = of_web(self, *arguments)
+        ledger.is_of_web = True  # type: ignore[attr-defined]
+        return ledger
+
+    patch.setattr(Ledger, "load", load_remembering)
+    patch.setattr(Ledger, "write", write_remembering)
+    patch.setattr(Participant, "_ledger", web)
+
+
+def events_pass_a_failed_one(patch: Patch) -> None:
+    """An event is handed to the producer while it is open whether the one before it arrives."""
+
+    def begin(self: SingleFile, rows: Iterable[OutboxRow]) -> list[OutboxRow]:
+        found = list(rows)
+        self._rows.update((row.id, row) for row in found)
+        return found
+
+    def end(self: SingleFile, id: str) -> tuple[OutboxRow, None] | None:
+        row = self._rows.pop(id, None)
+        return None if row is None else (row, None)
+
+    patch.setattr(SingleFile, "begin", begin)
+    patch.setattr(SingleFile, "end", end)
+
+
+def offsets_before_the_database(patch: Patch) -> None:
+    """The lane's fence is moved, and then the work is done."""
+    unit = Processor._unit
+
+    def ahead(self: Processor, lane: Lane, items: Sequence[Item]) -> list[Intent]:
+        with self.store.unit() as early:
+            offsets, gaps = after(lane, items)
+            early.advance(replace(lane, offsets=offsets, gaps=gaps))
+        return unit(self, lane, items)
+
+    patch.setattr(Processor, "_unit", ahead)
