@@ -116,5 +116,6 @@ def _text(x: float, y: float, words: str, style: str = "ink", *, anchor: str = "
 
 def _write(path: Path, title: str, parts: Sequence[str], height: int) -> None:
     path.parent.mkdir(exist_ok=True)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
+    size = f'width="{WIDTH}" viewBox="0 0 {WIDTH} {height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(title)}">'
     path.write_text("\n".join([head, STYLE, *parts, "</svg>"]) + "\n")
