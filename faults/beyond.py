@@ -16,7 +16,7 @@ SHOWN: tuple[tuple[str, str, str], ...] = (
      "tests/simulation/test_fleet.py::test_whatever_happens_every_workflow_ends_once_and_whole"),
     ("F-31", "an event too large to be published",
      "tests/unit/test_engine.py::test_an_event_that_could_never_be_published_is_refused_before_anything_is_committed"),
-    ("F-32, F-33", "a topic deleted and made again under a running fleet",
+    ("F-32, F-33", "a topic deleted and made again under a running fleet, in a group and without one",
      "tests/integration/test_real_lost.py::"
      "test_a_topic_deleted_and_made_again_under_a_running_fleet_is_noticed_reported_and_repaired"),
     ("F-34", "a partition count that was raised",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -32,9 +33,9 @@ SOON = timedelta(seconds=1)
 class Trips:
     """The fleet on one broker, each participant with a database of its own and a worker that can be stopped."""
 
-    def __init__(self, name: str, kafka: str, folder: Path) -> None:
+    def __init__(self, name: str, kafka: str, folder: Path, lanes: Literal["all", "group"]) -> None:
         self.name, self.kafka, self.folder = name, kafka, folder
-        self.broker = KafkaBroker(KafkaSettings(kafka, lanes="all"))
+        self.broker = KafkaBroker(KafkaSettings(kafka, lanes=lanes))
         self.broker.create(saga_topics(name), LANES, {})
         self.participants = {participant.name: participant for participant in fleet(Script(), name=name)}
         for participant in self.participants:
@@ -96,7 +97,7 @@ class Trips:
 
 @pytest.fixture
 def trips(kafka: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Trips]:
-    running = Trips(f"lost{abs(hash(request.node.name)) % 10**8}", kafka, tmp_path)
+    running = Trips(f"lost{abs(hash(request.node.name)) % 10**8}", kafka, tmp_path, getattr(request, "param", "all"))
     yield running
     running.rest()
 
@@ -135,6 +136,7 @@ def test_records_deleted_under_a_stopped_participant_are_noticed_skipped_and_sen
     assert trips.running["agency"][0].standing().lost >= 1
 
 
+@pytest.mark.parametrize("trips", ["all", "group"], indirect=True)
 @pytest.mark.parametrize("kind", ["events", "compensations"])
 def test_a_topic_deleted_and_made_again_under_a_running_fleet_is_noticed_reported_and_repaired(
     trips: Trips, kafka: str, kind: str
