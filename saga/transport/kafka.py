@@ -132,18 +132,21 @@ class KafkaBroker:
     def _read(self, spans: dict[Partition, range]) -> Iterator[Record]:
         if not spans:
             return
+        left: dict[tuple[str, int], range] = {(*partition,): span for partition, span in spans.items()}
         with self._reader() as client:
             client.assign([kafka_partition(p, span.start) for p, span in spans.items()])
-            while spans:
+            while left:
                 for message in self._fetched(client):
-                    partition = partition_of(message)
-                    if (span := spans.get(partition)) is None:
+                    record = record_of(message) if message.error() is None else None
+                    place = partition_of(message) if record is None else record[:2]
+                    if (span := left.get(place)) is None:
                         continue
-                    if message.error() is None and (record := record_of(message)).offset in span:
+                    if record is not None and record[2] in span:
                         yield record
-                    if _reached(message, span):
-                        del spans[partition]
-                        client.pause([kafka_partition(partition)])
+                    # markers of foreign transactions may take the last offsets of a span
+                    if (_offset(message) if record is None else record[2] + 1) >= span.stop:
+                        del left[place]
+                        client.pause([kafka_partition(Partition(*place))])
 
     def _fetched(self, client: Consumer) -> list[Message]:
         first = client.poll(self.settings.timeout)
@@ -176,8 +179,8 @@ def _id(topic: str, answer: Future[Any], limit: float) -> str | None:
     return str(id) if id is not None and id.get_most_significant_bits() else None  # zero is none, and the first are reserved
 
 
-def _reached(message: Message, span: range) -> bool:
-    """Whether nothing of the span is behind this message: markers of foreign transactions may take its last offsets."""
-    offset = message.offset()
+def _offset(end: Message) -> int:
+    """Where a partition ends."""
+    offset = end.offset()
     assert offset is not None
-    return offset >= (span.stop - 1 if message.error() is None else span.stop)
+    return offset
