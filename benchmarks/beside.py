@@ -1,102 +1,198 @@
-"""`python -m benchmarks.beside [AT_MOST]`: what a rebuild costs the participant that lives on beside it, interleaved.
+"""`python -m benchmarks.beside [AT_MOST]`: what a rebuild costs a participant that lives beside it, on the same cores.
 
-The live engine makes a history. In every other round `saga rebuild` reads it into a database of its own, on the same servers
-and cores, while it handles new orders; with AT_MOST it reads no more records a second than that. Ends with
-one line of JSON.
+`saga rebuild` reads a long history into a database of its own on the same servers, and is stopped and let go on in turns.
+Meanwhile a live participant works as fast as it can (saturation), and then under a constant load of orders far below that, of
+which it is told how late each was handled. A second rebuild is asked for with `--at-most AT_MOST`. Takes three minutes and ends
+with one line of JSON.
 """
 
 from __future__ import annotations
 
 import os
-import random
+import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from itertools import count
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, quantiles
+from typing import Any
 
 import orjson
+from confluent_kafka import Producer
 
-from benchmarks.rebuild import LABEL, ROOT, accounts, ended, participant, publish, stderr, turned, url
+from benchmarks.rebuild import LABEL, ROOT, accounts, ended, finished_orders, joined, produce, publish, stderr, turned, url
 from benchmarks.rebuild import bench as saga
-from benchmarks.workload import BATCH, PARTITIONS, create, messages
+from benchmarks.workload import create, messages
 from saga.cli.running.run import tame_collector
 from saga.contracts.topics import saga_topics
 from saga.engine.loop import Loop
 from saga.store.postgres import PostgresStore
-from saga.transport.kafka import KafkaBroker
-from saga.transport.kafka_settings import KafkaSettings
 from servers.ladder import KAFKA, POSTGRES
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-HISTORY, ORDERS = int(os.environ.get("BENCH_LONG", "60000")), 8_000
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+HISTORY, ORDERS = int(os.environ.get("BENCH_LONG", "250000")), 6_000
+OFFERED, SECONDS = 600, 6
+"""Orders a second, which is well below what one process can do, and for how long in each round."""
+PAST = f"{LABEL}-past"
 
 
-def main(at_most: int = 0) -> None:
+class Rebuilding:
+    """A rebuild under way, stopped until it is let go on; `per_second` are its rates while it was."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process, self.read, self.left = process, 0, 0
+        self.per_second: list[float] = []
+        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if found := re.match(rb"(\d+) of (\d+) records", line):
+                self.read = int(found[1])
+                self.left = int(found[2]) - self.read
+
+    def begin(self) -> None:
+        """Wait until it reads, then stop it."""
+        limit = time.monotonic() + 120
+        while not self.read:
+            assert self.process.poll() is None, "the rebuild ended before it began"
+            assert time.monotonic() < limit, "the rebuild does not begin"
+            time.sleep(0.1)
+        self._signal(signal.SIGSTOP)
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        self._signal(signal.SIGCONT)
+        before, began = self.read, time.monotonic()
+        try:
+            yield
+        finally:
+            self.per_second.append((self.read - before) / (time.monotonic() - began))
+            self._signal(signal.SIGSTOP)
+
+    def end(self) -> None:
+        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        assert self.process.poll() is None, "the history is too short: the rebuild came to its end; set BENCH_LONG"
+        os.killpg(self.process.pid, number)
+
+
+def main(at_most: int = 5_000) -> None:
     """Start the servers, run the rounds, print the line."""
     tame_collector()
     with ExitStack() as stack:
         servers = stack.enter_context(KAFKA.serving(os.environ, stderr.print))
         dsn = stack.enter_context(POSTGRES.serving(os.environ, stderr.print))
-        create(servers, saga_topics(LABEL))
+        create(servers, (*saga_topics(LABEL), *saga_topics(PAST)))
+        publish(servers, finished_orders(0, HISTORY, PAST), PAST)
         store = stack.enter_context(closing(PostgresStore(accounts(dsn, "bench_beside"), migrate=True)))
-        loop = joined(store, servers)
-        seconds(loop, servers, range(HISTORY))
-        rates: dict[bool, list[float]] = {False: [], True: []}
-        for number in range(2 * ROUNDS):
-            is_beside, first = number % 2 == 1, HISTORY + number * ORDERS
-            with rebuilding(servers, accounts(dsn, f"bench_beside_{number}"), at_most) if is_beside else ExitStack():
-                rates[is_beside].append(3 * ORDERS / seconds(loop, servers, range(first, first + ORDERS)))
-            stderr.print(
-                f"{'beside a rebuild' if is_beside else 'alone'}: {rates[is_beside][-1]:,.0f} events/s", highlight=False
-            )
-        loop.leave()
-    alone, beside = median(rates[False]), median(rates[True])
-    line = {"at_most": at_most, "alone_events_per_s": round(alone), "beside_events_per_s": round(beside)}
-    sys.stdout.write(orjson.dumps({**line, "slower_percent": round(100 - 100 * beside / alone, 1)}).decode() + "\n")
+        with joined(store, servers) as loop:
+            past = stack.enter_context(rebuilding(servers, accounts(dsn, "bench_beside_past")))
+            gentle = stack.enter_context(rebuilding(servers, accounts(dsn, "bench_beside_gentle"), at_most))
+            others: dict[str, Rebuilding | None] = {"alone": None, "beside": past, f"beside_at_most_{at_most}": gentle}
+            fast, late = saturated(loop, servers, others), loaded(loop, servers, others)
+    line: dict[str, Any] = {"offered_orders_per_s": OFFERED}
+    for name, one in others.items():
+        line[name] = {**fast[name], **late[name], "rebuild_events_per_s": round(mean(one.per_second)) if one else 0}
+    sys.stdout.write(orjson.dumps(line).decode() + "\n")
 
 
-def joined(store: PostgresStore, servers: str) -> Loop:
-    loop = Loop(
-        participant, store, KafkaBroker(KafkaSettings(servers)), PARTITIONS,
-        batch=BATCH, stopping=threading.Event(), chance=random.random,
-    )  # fmt: skip
-    loop.join()
-    return loop
+def saturated(loop: Loop, servers: str, others: Mapping[str, Rebuilding | None]) -> dict[str, dict[str, float]]:
+    """Events a second as fast as they go, in rounds alone and beside each rebuild."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in others}
+    numbers = count(0, ORDERS)
+    work(loop, servers, next(numbers))  # warm
+    for _ in range(ROUNDS):
+        for name, one in others.items():
+            with one.going_on() if one else ExitStack():
+                found[name].append(work(loop, servers, next(numbers)))
+            seconds, used = (taken / (3 * ORDERS) for taken in found[name][-1])
+            stderr.print(f"saturated, {name}: {1 / seconds:,.0f} events/s, {used * 1e6:.0f} us each", highlight=False)
+    rates = {name: median(3 * ORDERS / seconds for seconds, _ in taken) for name, taken in found.items()}
+    return {
+        name: {
+            "events_per_s": round(rate),
+            "slower_percent": round(100 - 100 * rate / rates["alone"], 1),
+            "cpu_us": round(median(used for _, used in found[name]) * 1e6 / (3 * ORDERS)),
+        }
+        for name, rate in rates.items()
+    }
 
 
-def seconds(loop: Loop, servers: str, orders: range) -> float:
-    """How long these orders, and then their ends, take the engine."""
+def work(loop: Loop, servers: str, first: int) -> tuple[float, float]:
+    """How long orders, and then their ends, take the engine, and what CPU time."""
     handled = loop.processor.intake.counts.handled
-    publish(servers, messages(saga, len(orders), orders.start))
-    begun, _ = turned(loop, handled + len(orders))
-    publish(servers, ended(orders))
-    finished, _ = turned(loop, handled + 2 * len(orders))
-    return begun + finished
+    publish(servers, messages(saga, ORDERS, first))
+    begun = turned(loop, handled + ORDERS)
+    publish(servers, ended(range(first, first + ORDERS)))
+    finished = turned(loop, handled + 2 * ORDERS)
+    return begun[0] + finished[0], begun[1] + finished[1]
+
+
+def loaded(loop: Loop, servers: str, others: Mapping[str, Rebuilding | None]) -> dict[str, dict[str, float]]:
+    """How late orders are handled that come at a constant rate, in milliseconds, in rounds alone and beside each rebuild."""
+    found: dict[str, list[float]] = {name: [] for name in others}
+    numbers = count(10_000_000, OFFERED * SECONDS)
+    for _ in range(ROUNDS):
+        for name, one in others.items():
+            with one.going_on() if one else ExitStack():
+                late = offered(loop, servers, next(numbers))
+            found[name] += late
+            stderr.print(f"{OFFERED} orders/s, {name}: {median(late):.1f} ms late, p99 {_p99(late):.1f}", highlight=False)
+    return {name: {"p50_ms": round(median(late), 1), "p99_ms": round(_p99(late), 1)} for name, late in found.items()}
+
+
+def offered(loop: Loop, servers: str, first: int) -> list[float]:
+    """Offer orders at a constant rate, whatever becomes of them; how many milliseconds after it was due each was handled."""
+    orders, before = OFFERED * SECONDS, loop.processor.intake.counts.handled
+    began = time.monotonic() + 0.2
+    late: list[float] = []
+
+    def offer() -> None:
+        producer = Producer({"bootstrap.servers": servers, "acks": "all"})
+        for number in range(0, orders, OFFERED // 100):
+            time.sleep(max(0.0, began + number / OFFERED - time.monotonic()))
+            produce(producer, messages(saga, OFFERED // 100, first + number))
+        producer.flush(60)
+
+    thread = threading.Thread(target=offer)
+    thread.start()
+    while len(late) < orders:
+        loop.turn()
+        now, done = time.monotonic(), loop.processor.intake.counts.handled - before
+        # those of one hundredth of a second are due together
+        late += [1000 * (now - began - n // (OFFERED // 100) / 100) for n in range(len(late), min(done, orders))]
+    thread.join()
+    turned(loop, before + orders)
+    return late
 
 
 @contextmanager
-def rebuilding(servers: str, dsn: str, at_most: int) -> Iterator[None]:
-    """A rebuild under way: its first records are read, and it has not come to the end."""
+def rebuilding(servers: str, dsn: str, at_most: int = 0) -> Iterator[Rebuilding]:
+    """A rebuild of the long history that has begun and stands still."""
     command = [os.fspath(Path(sys.executable).with_name("saga")), "rebuild", "benchmarks.rebuild:participant", "--to", url(dsn)]
-    command += ["--follow", "--processes", "2", *(["--at-most", str(at_most)] if at_most else [])]
-    environment = {**os.environ, "SAGA_BROKER": servers, "BENCH_REBUILD": LABEL}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if b"records" in line:
-                break
-        reader = threading.Thread(target=process.stderr.read, daemon=True)
-        reader.start()
+    command += ["--processes", "2", *(["--at-most", str(at_most)] if at_most else [])]
+    environment = {**os.environ, "SAGA_BROKER": servers, "BENCH_REBUILD": PAST}
+    pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes) as process:
+        past = Rebuilding(process)
+        past.begin()
         try:
-            yield
+            yield past
         finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
-            reader.join()
+            past.end()
+
+
+def _p99(found: list[float]) -> float:
+    return quantiles(found, n=100)[98]
 
 
 if __name__ == "__main__":

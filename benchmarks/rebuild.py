@@ -1,8 +1,8 @@
 """`python -m benchmarks.rebuild [ORDERS]`: one history, handled live by one process, then rebuilt, on the same servers.
 
 Each order makes three events (placed, accepted, finished), so that its workflow ends. What is rebuilt is what was handled live
-and a longer history of the same kind behind it, with the start of the processes; last a million events, for the memory that takes.
-Takes three minutes and ends with one line of JSON.
+and a longer history of the same kind behind it, with the start of the processes; last a million events, for the memory that
+takes. Takes three minutes and ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -126,12 +126,7 @@ def accounts(dsn: str, name: str) -> str:
 def live_seconds(servers: str, dsn: str, orders: int) -> tuple[float, float]:
     """How long the engine's loop handles orders and their ends, wave by wave, and what CPU time; without publishing them."""
     tame_collector()
-    with closing(PostgresStore(dsn, migrate=True)) as store:
-        loop = Loop(
-            participant, store, KafkaBroker(KafkaSettings(servers)), PARTITIONS,
-            batch=BATCH, stopping=threading.Event(), chance=random.random,
-        )  # fmt: skip
-        loop.join()
+    with closing(PostgresStore(dsn, migrate=True)) as store, joined(store, servers) as loop:
         parts = []
         for first in range(0, orders, WAVE):
             count = min(WAVE, orders - first)
@@ -139,8 +134,19 @@ def live_seconds(servers: str, dsn: str, orders: int) -> tuple[float, float]:
             parts.append(turned(loop, 2 * first + count))
             publish(servers, ended(range(first, first + count)))
             parts.append(turned(loop, 2 * (first + count)))
-        loop.leave()
     return sum(seconds for seconds, _ in parts), sum(used for _, used in parts)
+
+
+@contextmanager
+def joined(store: PostgresStore, servers: str) -> Iterator[Loop]:
+    """The engine's loop, owning all lanes."""
+    loop = Loop(
+        participant, store, KafkaBroker(KafkaSettings(servers)), PARTITIONS,
+        batch=BATCH, stopping=threading.Event(), chance=random.random,
+    )  # fmt: skip
+    loop.join()
+    yield loop
+    loop.leave()
 
 
 def turned(loop: Loop, handled: int) -> tuple[float, float]:
@@ -173,38 +179,44 @@ def url(dsn: str) -> str:
     return f"postgresql:///{given['dbname']}?{place}"
 
 
-def publish(servers: str, events: Iterator[tuple[str, bytes, Headers]]) -> None:
+def publish(servers: str, events: Iterator[tuple[str, bytes, Headers]], label: str = LABEL) -> None:
     producer = Producer(
         {"bootstrap.servers": servers, "acks": "all", "linger.ms": 20, "queue.buffering.max.messages": 1_000_000}
     )
-    topic = saga_topics(LABEL)[0]
-    for key, value, headers in events:
-        producer.produce(topic, value, key.encode(), partition=lane_of(key, PARTITIONS), headers=headers)  # type: ignore[arg-type]
-        producer.poll(0)
+    produce(producer, events, label)
     assert producer.flush(120) == 0
 
 
-def ended(numbers: range) -> Iterator[tuple[str, bytes, Headers]]:
+def produce(producer: Producer, events: Iterator[tuple[str, bytes, Headers]], label: str = LABEL) -> None:
+    """Hand events over, each to the lane of its workflow."""
+    topic = saga_topics(label)[0]
+    for key, value, headers in events:
+        producer.produce(topic, value, key.encode(), partition=lane_of(key, PARTITIONS), headers=headers)  # type: ignore[arg-type]
+        producer.poll(0)
+
+
+def ended(numbers: range, label: str = LABEL) -> Iterator[tuple[str, bytes, Headers]]:
     """The last event of each of these orders."""
-    codec, kind = AvroCodec(bench), Kind("bench.Finished", "shop", LABEL, 1, "finish", FactStatus.DONE)
+    codec, kind = AvroCodec(bench), Kind("bench.Finished", "shop", label, 1, "finish", FactStatus.DONE)
     for number in numbers:
         key = f"01990000-0000-7000-8000-{number:012}"
-        message = Message(kind, event_id(LABEL, key, "finish", "done"), key, datetime.now(UTC), 2)
+        message = Message(kind, event_id(label, key, "finish", "done"), key, datetime.now(UTC), 2)
         yield key, codec.encode("bench.Finished", {"order": f"order-{number:010}"}), to_headers(message)
 
 
-def finished_orders(first: int, count: int) -> Iterator[tuple[str, bytes, Headers]]:
+def finished_orders(first: int, count: int, label: str = LABEL) -> Iterator[tuple[str, bytes, Headers]]:
     """Whole histories of further orders, a thousand at a time as a busy day would have them."""
-    codec, kind = AvroCodec(bench), Kind("bench.Accepted", "ledger", LABEL, 1, "accept", FactStatus.DONE)
+    made = bench if label == LABEL else saga(label)
+    codec, kind = AvroCodec(made), Kind("bench.Accepted", "ledger", label, 1, "accept", FactStatus.DONE)
     for begin in range(first, first + count, 1000):
         some = range(begin, begin + 1000)
-        yield from messages(bench, len(some), begin)
+        yield from messages(made, len(some), begin)
         for number in some:
             key = f"01990000-0000-7000-8000-{number:012}"
-            cause = event_id(LABEL, key, "place", "done")
-            message = Message(kind, event_id(LABEL, key, "accept", "done"), key, datetime.now(UTC), 1, cause)
+            cause = event_id(label, key, "place", "done")
+            message = Message(kind, event_id(label, key, "accept", "done"), key, datetime.now(UTC), 1, cause)
             yield key, codec.encode("bench.Accepted", placed(number)), to_headers(message)
-        yield from ended(some)
+        yield from ended(some, label)
 
 
 if __name__ == "__main__":

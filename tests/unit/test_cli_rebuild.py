@@ -12,6 +12,7 @@ import pytest
 from saga import assembly
 from saga.cli.past.rebuilding import Throttle
 from saga.store.sqlite import SqliteStore
+from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
 from tests.commands import Commands
 from tests.histories import lived
@@ -133,16 +134,16 @@ def test_a_database_that_was_rebuilt_may_be_brought_up_to_date(fleet: Harness, s
     assert ("open", "compensated") in rows(service.folder, "hotels.db", "SELECT workflow_id, status FROM saga_workflow")
 
 
-def test_no_more_is_read_in_a_second_than_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    moments, slept = iter([100.0, 100.5, 103.0]), list[float]()
-    monkeypatch.setattr("saga.cli.past.rebuilding.time.monotonic", lambda: next(moments))
-    monkeypatch.setattr("saga.cli.past.rebuilding.time.sleep", slept.append)
+def test_no_more_is_read_in_a_second_than_is_allowed_and_a_pause_is_not_made_up_for() -> None:
+    clock = ManualClock()
+    throttle, moments = Throttle(1000, clock), list[float]()
 
-    throttle = Throttle(1000)
-    throttle(2000)
-    throttle(2500)
+    for read, pause in ((2000, 0), (2500, 10), (3500, 0), (4500, 0)):
+        clock.advance(pause)
+        throttle(read)
+        moments.append(clock.monotonic())
 
-    assert slept == [1.5]
+    assert moments == [2.0, 12.0, 12.5, 13.5]
 
 
 def test_scripts_for_the_end_run_once(fleet: Harness, service: Commands) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.running.run import tame_allocator, tame_collector
+from saga.clock import Clock, SystemClock
 from saga.errors import SagaError
 from saga.replay.rebuild import Rebuild
 from saga.settings import Settings
@@ -27,7 +28,7 @@ EVERY = 1.0
 PAUSE = 0.2
 ALONE = 60.0  # nobody waits for the rows of a database that is being rebuilt
 OBJECTS = 1_000_000  # a batch makes fewer, so it is not searched for cycles while it grows
-GIVING_WAY = 10  # to those who live on this machine
+GIVING_WAY = 19  # to those who live on this machine: what they leave is enough
 
 
 class Flag(Protocol):
@@ -78,14 +79,23 @@ class End(NamedTuple):
 
 
 class Throttle:
-    """Holds a process up that has read more than so many records a second since it began; 0 is without end."""
+    """Holds a process up that reads more than so many records a second; 0 is without end.
 
-    def __init__(self, per_second: float) -> None:
-        self.per_second, self.began = per_second, time.monotonic()
+    What was not read while the machine was busy is not caught up with, but for what takes a second.
+    """
+
+    def __init__(self, per_second: float, clock: Clock | None = None) -> None:
+        self.per_second, self.clock = per_second, clock or SystemClock()
+        self.read, self.due = 0, self.clock.monotonic()
 
     def __call__(self, read: int) -> None:
-        if self.per_second and (ahead := read / self.per_second - (time.monotonic() - self.began)) > 0:
-            time.sleep(ahead)
+        if not self.per_second:
+            return
+        now = self.clock.monotonic()
+        self.due = max(self.due, now - 1) + (read - self.read) / self.per_second
+        self.read = read
+        if self.due > now:
+            self.clock.sleep(self.due - now)
 
 
 def carry_out(job: Job, shares: Sequence[Sequence[int]]) -> Total:
