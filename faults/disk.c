@@ -1,4 +1,4 @@
-/* Preloaded into a server: what its disk does, as one byte of the file $FAULTS_DISK says.
+/* Preloaded into a server: what its disk does, as the first byte of the file $FAULTS_DISK says. The second one says who met it.
    's': fsync takes half a second, a write a twentieth; 'f': no space is left for a write; 'b': fsync and writes fail with EIO. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -10,13 +10,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static volatile const char *said = "-";
+static char nothing[2] = "--";
+static volatile char *said = nothing;
 
 __attribute__((constructor)) static void look(void)
 {
     const char *path = getenv("FAULTS_DISK");
-    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    void *page = file < 0 ? MAP_FAILED : mmap(NULL, 1, PROT_READ, MAP_SHARED, file, 0);
+    int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    void *page = file < 0 ? MAP_FAILED : mmap(NULL, 2, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (page != MAP_FAILED)
         said = page;
 }
@@ -31,9 +32,11 @@ static int is_file(int fd)
 
 static int fails(int fd, int writing)
 {
-    char now = *said;
+    char now = said[0];
     if (now == '-' || !is_file(fd))
         return 0;
+    if (now == 's' || now == 'b' || writing)
+        said[1] = '!';
     if (now == 's')
         usleep(writing ? 50000 : 500000);
     errno = now == 'f' ? ENOSPC : EIO;

@@ -32,25 +32,29 @@ def lacking() -> str | None:
 
 
 class Disk:
-    """One server's; `told` is the file that says how it is."""
+    """One server's; `told` is the file that says how it is, and whether the server has met it so."""
 
     def __init__(self, told: Path) -> None:
         self.told = told
-        self._say(Trouble.NONE)
-        told.chmod(0o644)
+        self.told.write_bytes(b"--")
+        told.chmod(0o666)
+
+    def was_met(self) -> bool:
+        """Whether the server has come upon the latest trouble."""
+        return self.told.read_bytes()[1:] == b"!"
 
     @contextmanager
     def having(self, trouble: Trouble) -> Iterator[None]:
         """Have it be so for the length of a block."""
-        self._say(trouble)
+        self._say(f"{trouble}-")
         try:
             yield
         finally:
             self._say(Trouble.NONE)
 
-    def _say(self, trouble: Trouble) -> None:
-        with self.told.open("r+b" if self.told.exists() else "wb") as file:  # in place: it is mapped
-            file.write(trouble.encode())
+    def _say(self, words: str) -> None:
+        with self.told.open("r+b") as file:  # in place: it is mapped
+            file.write(words.encode())
 
 
 def under(server: LocalServer) -> Disk:

@@ -7,10 +7,9 @@ from functools import partial
 
 import psycopg
 
-from faults import disk
-from faults.disk import Trouble
+from faults.disk import Trouble, lacking
 from faults.fault import Fault, Whom
-from faults.scene import Scene, now
+from faults.scene import FaultFailed, Scene, now
 from servers import LocalServer
 
 AWAY = 6.0
@@ -30,8 +29,11 @@ def _troubled(scene: Scene, *, name: str, trouble: Trouble) -> datetime:
     """The disk is in trouble; then it is mended, and a server that has ended over it is started again."""
     assert scene.servers.disks is not None
     server: LocalServer = getattr(scene.servers, name)
-    with scene.servers.disks[name].having(trouble):
+    disk = scene.servers.disks[name]
+    with disk.having(trouble):
         scene.rest(TROUBLED)
+    if not disk.was_met():
+        raise FaultFailed(f"{name} did not come upon its disk")
     if not server.answers(server.address):
         server.crash()
         server.start()
@@ -65,7 +67,7 @@ def _terminated(scene: Scene) -> datetime:
 
 def _disk(id: str, name: str, trouble: Trouble, text: str) -> Fault:
     inject = partial(_troubled, name=name, trouble=trouble)
-    return Fault(id, f"{text}, for {TROUBLED:.0f} s", inject, Whom.EVERYBODY, lacking=disk.lacking)
+    return Fault(id, f"{text}, for {TROUBLED:.0f} s", inject, Whom.EVERYBODY, lacking=lacking)
 
 
 FAULTS = (

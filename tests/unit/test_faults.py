@@ -157,6 +157,9 @@ def test_a_disk_of_a_server_is_as_it_is_told_and_well_again_afterwards(tmp_path:
         assert "No space left on device" in write_a_page()
     with under.having(Trouble.BROKEN):
         assert "Input/output error" in write_a_page()
+    assert under.was_met()
+    with under.having(Trouble.SLOW):
+        assert not under.was_met()
     assert write_a_page() == ""
 
 
