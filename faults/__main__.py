@@ -21,7 +21,7 @@ from faults.report import Tried, document
 from faults.run import FAULTS, WORKLOADS, play
 from faults.scene import RATE, FaultFailed, Outcome, serving
 from faults.workload import Workload
-from saga.errors import StoreError
+from saga.errors import SagaError
 from servers.errors import ServerFailed, ServerMissing
 
 HOME = ROOT / ".demo"
@@ -88,7 +88,9 @@ def _try(fault: Fault, kind: type[Workload], runs: int) -> Tried:
         try:
             with serving(_tell) as servers:
                 outcome = play(fault, kind, servers, home)
-        except (FaultFailed, FleetError, FeedError, StoreError) as error:
+        except ServerMissing:
+            raise
+        except Exception as error:  # one run that breaks must not cost what the others have found
             failed.append(str(error))
             _tell(f"{fault.id:<5} {kind.name:<8} FAILED  {fault.text}: {error}")
             continue
@@ -109,7 +111,7 @@ def _soak(kind: type[Workload], minutes: float, seed: int) -> bool:
     try:
         with serving(_tell) as servers:
             outcome = soak.play(kind, servers, home, minutes * 60, seed, _tell)
-    except (FaultFailed, FleetError, FeedError, StoreError) as error:
+    except (FaultFailed, FleetError, FeedError, SagaError) as error:
         _fail(f"seed {seed}: {error}", 1)
     _told(f"soak  {kind.name:<8}", f"seed {seed}", outcome, home)
     return not outcome.against
