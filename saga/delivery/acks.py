@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -35,18 +36,30 @@ class Remark(NamedTuple):
     reason: Reason
 
 
-class _Telling(NamedTuple):
-    """A span that is being told; what was parked and is handled now (`upto` 0) holds up nothing."""
+@dataclass(slots=True)
+class _Telling:
+    """A span that is to be told, or being told; what was parked and is handled now (`upto` 0) holds up nothing."""
 
     partition: Partition
     begin: int
+    end: int
     upto: int
+    remarks: list[tuple[int, Reason]]
+
+    def goes_on(self, next: _Telling) -> bool:
+        """Whether the next span may be said in the same breath."""
+        return self.end == next.begin and bool(self.upto and next.upto) and len(self.remarks) + len(next.remarks) < MOST_PARKED
+
+    def go_on(self, next: _Telling) -> None:
+        self.end, self.upto = next.end, next.upto
+        self.remarks += next.remarks
 
 
 class Acks:
     """The acknowledgments of one participant, from one thread.
 
-    `told` are the offsets of each partition up to which all is acknowledged on the broker. `held` are the parked offsets by
+    `unsaid` is what is still to be sent, neighbours as one. `told` are the offsets of each partition up to which all is
+    acknowledged on the broker. `held` are the parked offsets by
     lane, as (topic, offset), each to be acknowledged once it is handled. `known` is what was heard, by lane; `news` are the
     lanes of which there is more than their rows say, `heard` counts records.
     """
@@ -67,7 +80,8 @@ class Acks:
             ("ce_saga", self.saga),
             ("content-type", CONTENT_TYPE),
         ]
-        self._ready: list[Outbound] = []
+        self.unsaid: dict[str, _Telling] = {}
+        self._latest: dict[Partition, _Telling] = {}
         self._under_way: dict[str, _Telling] = {}
         self._reached: dict[Partition, int] = {}
         self._epochs: dict[int, int] = {}
@@ -152,8 +166,9 @@ class Acks:
 
     def take(self) -> list[Outbound]:
         """What is to be sent, handed over once."""
-        ready, self._ready = self._ready, []
-        return ready
+        unsaid, self.unsaid = self.unsaid, {}
+        self._latest.clear()
+        return [self._outbound(token, telling) for token, telling in unsaid.items()]
 
     def progress(self, lanes: Iterable[Lane]) -> dict[Partition, int]:
         """How far each partition is in the store and, where facts come, acknowledged as well."""
@@ -163,10 +178,10 @@ class Acks:
     def arrived(self, tokens: Iterable[str]) -> None:
         """The broker has these; nothing counts as told behind a span that it does not have."""
         ended = [self._under_way.pop(token) for token in tokens]
-        for partition, _, upto in ended:
-            self._reached[partition] = max(upto, self._reached.get(partition, 0))
+        for telling in ended:
+            self._reached[telling.partition] = max(telling.upto, self._reached.get(telling.partition, 0))
         for partition in {telling.partition for telling in ended}:
-            open_ = (begin for of, begin, upto in self._under_way.values() if of == partition and upto)
+            open_ = (t.begin for t in self._under_way.values() if t.partition == partition and t.upto)
             told = min(self._reached[partition], min(open_, default=self._reached[partition]))
             self.told[partition] = max(told, self.told.get(partition, 0))
 
@@ -182,12 +197,20 @@ class Acks:
 
     def _tell(self, lane: int, topic: str, begin: int, end: int, remarks: Iterable[tuple[int, Reason]], *, upto: int) -> None:
         """Once the broker has this record, everything before `upto` is acknowledged."""
+        partition = Partition(topic, lane)
+        telling, latest = _Telling(partition, begin, end, upto, [*remarks]), self._latest.get(partition)
+        if latest is not None and latest.goes_on(telling):
+            latest.go_on(telling)
+            return
         self._number += 1
         token = f"ack {self._number}"
-        record = Acknowledged(self.participant, topic, begin, end, self._ids.get(lane, {}).get(topic), tuple(remarks))
-        value = self.codec.encode(RECORD, record.fields())
-        self._ready.append(Outbound(token, self.topic, lane, None, value, self._headers))
-        self._under_way[token] = _Telling(Partition(topic, lane), begin, upto)
+        self.unsaid[token] = self._under_way[token] = self._latest[partition] = telling
+
+    def _outbound(self, token: str, telling: _Telling) -> Outbound:
+        topic, lane = telling.partition
+        id = self._ids.get(lane, {}).get(topic)
+        record = Acknowledged(self.participant, topic, telling.begin, telling.end, id, tuple(telling.remarks))
+        return Outbound(token, self.topic, lane, None, self.codec.encode(RECORD, record.fields()), self._headers)
 
 
 def _pieces(end: int, holes: list[int]) -> Iterable[tuple[int, int]]:

@@ -96,9 +96,10 @@ class Relay:
             if lane.number in self.waiting and len(self._in_flight) < MAX_IN_FLIGHT // 2:
                 limit = SCAN_ROWS + len(self._in_flight) + len(self.deliveries)
                 rows = self.store.pending(lane.saga, lane.number, limit)
-                if len(rows) < limit:
+                fresh, room = [row for row in rows if not self._known(row.id)], MAX_IN_FLIGHT - len(self._in_flight)
+                if len(rows) < limit and len(fresh) <= room:
                     self.waiting.discard(lane.number)
-                self._send([row for row in rows if not self._known(row.id)])
+                self._send(fresh[:room])
 
     def aside(self, records: Sequence[Outbound]) -> None:
         """Send what has no outbox, behind all that was handed over before."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from saga.contracts.acknowledged import Reason
 from saga.delivery.acks import Remark
 from saga.delivery.deliveries import Settlement
-from saga.errors import StoreError
+from saga.errors import CommitUnknown, StoreError
 from saga.handling.external import Intent
 from saga.handling.handling import Item
 from saga.handling.intake import Incoming
@@ -20,7 +20,7 @@ from saga.handling.quarantine import Suspect
 from saga.participant.ledger import Ledger
 from saga.store.dead_letter import DeadLetter
 from saga.store.dead_letter import Reason as Unreadable
-from saga.store.port import Lane, Unit
+from saga.store.port import Lane, Store, Unit
 
 
 @dataclass(slots=True)
@@ -50,6 +50,16 @@ class Flight:
         waiting = [letter.place for letter in self.letters if letter.reason is Unreadable.UNKNOWN_VERSION]
         parked = [(r.topic, r.offset) for r in self.ledger.suspended] + [(place.topic, place.offset) for place in waiting]
         return [*self.remarks, *(Remark(topic, offset, Reason.PARKED) for topic, offset in parked)]
+
+    def land(self, store: Store) -> None:
+        """Wait until it is committed; raises why it is not, or CommitUnknown where the store does not know either."""
+        try:
+            if self.failed is not None:
+                raise self.failed
+            self.unit.arrive()
+        except CommitUnknown:
+            if not store.committed(self.ahead):
+                raise
 
 
 def parts(items: Sequence[Incoming], batch: int) -> Iterator[Sequence[Incoming]]:

@@ -14,11 +14,11 @@ from saga.delivery.acks import Acks
 from saga.delivery.deliveries import HOLD, Deliveries
 from saga.delivery.relay import Relay
 from saga.delivery.unhandled import OVERDUE, Unhandled
-from saga.engine.bounds import Bounds
+from saga.engine.agenda import DUE_EVERY, Agenda
 from saga.engine.health import Part
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import READ_AHEAD, Processor
-from saga.engine.progress import caught_up, lag, lag_unread
+from saga.engine.progress import lag_unread
 from saga.engine.pulse import Pulse
 from saga.engine.topics import Topics
 from saga.engine.watch import Watch
@@ -37,19 +37,15 @@ from saga.failpoints import Failpoint, failpoint
 from saga.handling.breakers import Breakers
 from saga.handling.tracing import Tracer, Untraced
 from saga.participant.participant import Participant
-from saga.store.port import Lane, Store, Unit
+from saga.store.port import Lane, Store
 from saga.transport.port import Broker, Consumer, Partition, Record
 
 log = logging.getLogger("saga.worker")
 
 IDLE_WAIT = 0.02
-MARK_AFTER = 0.2  # in a quiet moment; what is heard of others can wait five times as long
+MARK_AFTER = 0.2  # in a quiet moment; what is heard of others, and what concerns nobody here, can wait five times as long
 FLUSH_PATIENCE = 5.0
 TROUBLE_PAUSE = 1.0
-DUE_EVERY = 0.25
-COUNT_AMONG = 4  # of so many looks at what is due, one counts what waits
-DUE_AT_ONCE = 100
-DUE_PATIENCE = 0.5
 
 
 class Loop:
@@ -78,7 +74,7 @@ class Loop:
     ) -> None:
         self.participant, self.store, self.broker, self.stopping, self.batch = participant, store, broker, stopping, batch
         self.clock, self.idle_wait = clock or participant.clock, idle_wait
-        self.mark_after, self.due_every = mark_after, due_every
+        self.mark_after = mark_after
         self.pulse, self.watch = pulse or Pulse(participant.name, self.clock), watch
         self.acks, self.deliveries = Acks(participant), Deliveries(participant.versions, hold=hold)
         self.relay = Relay(store, broker, self.clock, self.acks, self.deliveries)
@@ -93,9 +89,10 @@ class Loop:
         self.topics = Topics(self.lanes, self.acks, self.relay, self.watch)
         self._consumer: Consumer | None = None
         self._told: dict[Partition, int] = {}
-        self.lag: dict[int, int] = {}
-        self._bounds = Bounds()
-        self._look_again = self._count_again = self._publish_again = self._noted_at = 0.0
+        self.agenda = Agenda(
+            participant, store, self.clock, self.lanes, self.processor, guard=self._guard, batch=batch, every=due_every
+        )
+        self._publish_again = self._noted_at = self._acknowledge_again = self._tell_again = 0.0
 
     @property
     def consumer(self) -> Consumer:
@@ -160,7 +157,9 @@ class Loop:
         self._greet()
         for number, batch in self.lanes.split(records).items():
             self._process(self.lanes.owned[number], batch)
-        self._watch_the_clock()
+        if self.agenda.is_due:
+            self._settle()
+            self.agenda.see_to_it(self.consumer)
         self._publish(quiet=not any(record.topic != self.acks.topic for record in records))
         self._tell_offsets()
         self._wake()
@@ -269,67 +268,6 @@ class Loop:
                 waiting = self.lanes.waiting()
                 self.consumer.resume([twin for twin in self.lanes.twins(number) if twin not in waiting])
 
-    def _watch_the_clock(self) -> None:
-        """Try those parked workflows again whose time has come, and see to timeouts that have passed."""
-        if self.clock.monotonic() < self._look_again:
-            return
-        self._settle()
-        if not (lanes := [n for n, owned in self.lanes.owned.items() if not owned.at_rest]):
-            return
-        self._look_again = self.clock.monotonic() + self.due_every
-        saga, now = self.participant.saga, self.clock.now()
-        mine = saga.initiator == self.participant.name
-        try:
-            with self.store.unit() as unit:
-                due = unit.due(saga.name, lanes, now, self.batch)
-                expired = unit.expired(saga.name, lanes, now, self.batch, deadlines=mine)
-                for number in filter(self.acks.held.get, lanes):
-                    self.acks.release(self.lanes.owned[number].lane, unit)
-                full = self._measure(unit)
-                recalled = unit.recalled(saga.name, lanes, self.participant.versions.numbers, 1)
-            late = caught_up(self.consumer, self.lanes, {lane for lane, _ in expired})
-        except (StoreError, BrokerError) as error:
-            log.warning("what is due cannot be looked up (%s); trying again", error)
-            return
-        if full is not None:
-            self._regulate(full)
-        for number in {letter.lane for letter in recalled}:
-            if (owned := self.lanes.owned.get(number)) is not None and not owned.at_rest:
-                self._guard(owned, partial(self.processor.take_back, owned.lane))
-        self._for_each_lane(due, self.processor.retry)
-        self._for_each_lane([(lane, id) for lane, id in expired if lane in late], self.processor.expire)
-
-    def _measure(self, unit: Unit) -> Bounds | None:
-        """The bounds if they became full or are so no more; counted about once a second."""
-        if self.clock.monotonic() < self._count_again:
-            return None
-        self._count_again = self.clock.monotonic() + COUNT_AMONG * self.due_every
-        self.lag = lag(self.consumer, self.lanes)
-        return self._bounds if self._bounds.look(unit, self.participant) else None
-
-    def _regulate(self, bounds: Bounds) -> None:
-        """Take no more facts in while too much waits; polling, publishing, acknowledgments and due retries go on."""
-        self.lanes.full = bounds.full
-        sources = [source for number in self.lanes.owned for source in self.lanes.sources(number)]
-        if bounds.full is not None:
-            log.warning("nothing more is taken in: %s", bounds.full)
-            self.consumer.pause(sources)
-        else:
-            log.info("facts are taken in again")
-            waiting = self.lanes.waiting()
-            self.consumer.resume([source for source in sources if source not in waiting])
-
-    def _for_each_lane(self, found: Sequence[tuple[int, str]], work: Callable[[Lane, Sequence[str]], None]) -> None:
-        """A few at a time, and no longer than a moment: thousands that are due at once must not keep what is new waiting."""
-        until = self.clock.monotonic() + DUE_PATIENCE
-        for number in dict.fromkeys(lane for lane, _ in found):
-            ids = [id for lane, id in found if lane == number]
-            for begin in range(0, len(ids), DUE_AT_ONCE):
-                owned = self.lanes.owned.get(number)
-                if owned is None or owned.at_rest or self.clock.monotonic() > until:
-                    break
-                self._guard(owned, partial(work, owned.lane, ids[begin : begin + DUE_AT_ONCE]))
-
     def _publish(self, *, quiet: bool) -> None:
         if self.clock.monotonic() < self._publish_again:
             return
@@ -357,6 +295,9 @@ class Loop:
 
     def _tell_offsets(self) -> None:
         """Committed offsets serve lag and loss detection; the store's fence is the truth."""
+        if self.clock.monotonic() < self._tell_again:
+            return
+        self._tell_again = self.clock.monotonic() + self.mark_after
         progress = self.acks.progress(owned.lane for owned in self.lanes.owned.values())
         news = {partition: offset for partition, offset in progress.items() if self._told.get(partition) != offset}
         if news:
@@ -371,22 +312,27 @@ class Loop:
         if not due and quiet < 5 * self.mark_after:
             return
         self._noted_at = self.clock.monotonic()
-        for number in [*self.acks.news]:
+        for number in {*self.acks.news, *self.processor.passing}:
             if (owned := self.lanes.owned.get(number)) is not None and not owned.at_rest:
                 self._guard(owned, partial(self.processor.note, owned.lane))
         self.relay.write()
 
-    def _acknowledge(self) -> None:
-        self.relay.aside(self.acks.take())
+    def _acknowledge(self, *, now: bool = False) -> None:
+        """Tell what was taken in; a moment later than it was, since most of it adds up to fewer records."""
+        if now or self.clock.monotonic() >= self._acknowledge_again:
+            self._acknowledge_again = self.clock.monotonic() + self.mark_after / 2
+            self.relay.aside(self.acks.take())
         self.acks.arrived(self.relay.arrived())
 
     def _leave(self, lanes: Sequence[Lane]) -> None:
         """Called from a rebalance or at the end: nothing of these lanes may be left on its way."""
         for lane in lanes:
             self.processor.settle(lane)
-        self._acknowledge()
+            if lane.number in self.processor.passing:
+                self.processor.note(lane)
+        self._acknowledge(now=True)
         self.relay.flush(FLUSH_PATIENCE)
-        self._acknowledge()
+        self._acknowledge(now=True)
         offsets = self.acks.progress(lanes)
         for lane in lanes:
             self.relay.waiting.discard(lane.number)

@@ -45,7 +45,8 @@ class Processor:
     """Processes the lanes of one participant; belongs to one thread.
 
     `partitions` is the count of the saga's topics, `batch` bounds the messages of one transaction, `chance` draws from [0, 1)
-    for the jitter of retries. `departed` holds, by lane, the transactions whose commit is not known yet, one for each at most.
+    for the jitter of retries. `departed` holds, by lane, the transactions whose commit is not known yet, one for each at most,
+    and `passing` what concerns nobody here: it is passed by the next transaction that has more to do, or by `note`.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Processor:
         self.intake = Intake(self.versions, participant.name, partitions)
         self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, tracer, chance)
         self.departed: dict[int, Flight] = {}
+        self.passing: dict[int, Sequence[Incoming]] = {}
         self._cautions: dict[int, Caution] = {}
 
     def process(self, lane: Lane, records: Sequence[Record]) -> None:
@@ -98,6 +100,10 @@ class Processor:
         self.settle(lane)
         if (caution := self._caution(lane)) is not None:
             items = self._take_in_singly(lane, items, caution)
+        items = [*self.passing.pop(lane.number, ()), *items]
+        if len(items) < self.batch and all(item.is_idle for item in items):
+            self.passing[lane.number] = items
+            return
         for part in parts(items, self.batch):
             self.settle(lane)
             self._carry_on(lane, self._commit(lane, part, departing=True))
@@ -155,6 +161,7 @@ class Processor:
     def resume(self, lane: Lane) -> None:
         """Acknowledge what was taken in; ask again, with the same idempotency keys, what the last owner left in the air."""
         self.settle(lane)
+        self.passing.pop(lane.number, None)  # it comes again
         with self.store.unit() as unit:
             self.acks.begin(lane, unit)
             ledger = self._ledger(unit)
@@ -172,9 +179,9 @@ class Processor:
                 self._call_again(lane, intent)
 
     def note(self, lane: Lane) -> None:
-        """Keep what was heard of acknowledgments, and write what is due."""
+        """Keep what was heard of acknowledgments, and write what is due and what was passed."""
         self.settle(lane)
-        self._persist(lane, [])
+        self._persist(lane, self.passing.pop(lane.number, ()))
 
     @property
     def doing(self) -> str | None:
@@ -237,7 +244,7 @@ class Processor:
                 if not failure.is_awaited:
                     return intents + self._halve(lane, items)
                 log.info("%s", failure)
-                waiting = {at: _setback(each, each.tried, items[at]) for at, each in failure.failures.items()}
+                waiting = {at: Setback.of(each, each.tried, items[at]) for at, each in failure.failures.items()}
                 items = [waiting.get(at, item) for at, item in enumerate(items)]
             except StatementFailed:
                 if len(items) == 1:
@@ -255,7 +262,7 @@ class Processor:
         Who failed is known and is not run again, so nothing is searched for, and no handler runs more than twice.
         """
         log.info("%s", failure)
-        return self._commit(lane, [*items[:-1], _setback(failure, failure.tried, items[-1])])
+        return self._commit(lane, [*items[:-1], Setback.of(failure, failure.tried, items[-1])])
 
     def _retry(self, lane: Lane, item: Item, failure: HandlerFailure) -> list[Intent]:
         """A batch of one: its handler is to blame, gets its quick retries here, and then parks its workflow."""
@@ -268,7 +275,7 @@ class Processor:
                 return self._persist(lane, [item])
             except HandlerFailure as again:
                 failure = again
-        setback = _setback(failure, failure.spent(attempt), item)
+        setback = Setback.of(failure, failure.spent(attempt), item)
         return self._persist(lane, [setback]) if failure.dependency is not None else self._park(lane, setback)
 
     def _park(self, lane: Lane, setback: Setback) -> list[Intent]:
@@ -349,12 +356,7 @@ class Processor:
         if (flight := self.departed.pop(lane.number, None)) is None:
             return
         try:
-            if flight.failed is not None:
-                raise flight.failed
-            flight.unit.arrive()
-        except CommitUnknown:
-            if not self.store.committed(flight.ahead):
-                raise
+            flight.land(self.store)
         except (StoreConflict, StatementFailed) as failed:
             log.info("lane %s/%d: %s; trying again", lane.saga, lane.number, failed)
             self._carry_on(lane, self._commit(lane, flight.items))
@@ -394,7 +396,3 @@ class Processor:
 
     def _ledger(self, unit: Unit) -> Ledger:
         return Ledger(self.versions, self.participant.name, unit, self.clock.now())
-
-
-def _setback(failure: HandlerFailure, attempt: int, item: Item) -> Setback:
-    return Setback(failure, attempt, item if isinstance(item, Incoming) else None)

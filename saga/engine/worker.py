@@ -141,7 +141,7 @@ class Worker:
         owned = {number: lane for loop in self._loops for number, lane in loop.lanes.owned.copy().items()}
         for loop in self._loops:
             counts += loop.processor.intake.counts
-            lag.update({**loop.lag, **lag_unread(loop.lanes, self._watch.ends)})
+            lag.update({**loop.agenda.lag, **lag_unread(loop.lanes, self._watch.ends)})
         since = [moment for loop in self._loops for moment in [*loop.unhandled.since.values()]]
         return Standing(
             lanes=tuple(sorted(owned)),

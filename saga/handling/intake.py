@@ -36,6 +36,11 @@ class Incoming(NamedTuple):
     letter: DeadLetter | None = None
     again: bool = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is to be done about it."""
+        return self.message is None and self.letter is None and not self.again
+
 
 class Concern(Enum):
     """What a record is to this participant, by its headers alone."""

@@ -41,6 +41,11 @@ class Setback:
     incoming: Incoming | None = None
     others: tuple[Setback, ...] = ()
 
+    @classmethod
+    def of(cls, failure: HandlerFailure, attempt: int, item: object) -> Setback:
+        """The setback of an item of a unit."""
+        return cls(failure, attempt, item if isinstance(item, Incoming) else None)
+
     @property
     def workflow_id(self) -> str:
         return self.failure.workflow_id

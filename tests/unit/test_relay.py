@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
+from saga.contracts.acknowledged import RECORD, Acknowledged, Reason
 from saga.contracts.message import from_headers
-from saga.delivery.acks import Acks
+from saga.delivery.acks import Acks, Remark
 from saga.delivery.single_file import SingleFile
 from saga.store.port import Lane, OutboxRow
 from saga.transport.port import Outbound, Partition
@@ -58,11 +59,27 @@ def test_an_event_whose_delivery_fails_is_passed_by_no_later_one_of_its_workflow
 def test_nothing_counts_as_told_behind_an_acknowledgment_that_has_not_arrived() -> None:
     acks, partition = Acks(fleet(Script())[1]), Partition("travel.events", 0)
     acks.took_in(Lane("travel", 0, 1, offsets={"travel.events": 1}), {}, [])
+    [first] = (record.token for record in acks.take())
     acks.took_in(Lane("travel", 0, 1, offsets={"travel.events": 5}), {"travel.events": 1}, [])
-    first, second = (record.token for record in acks.take())
+    [second] = (record.token for record in acks.take())
 
     acks.arrived([second])
     assert acks.told.get(partition, 0) == 0
 
     acks.arrived([first])
     assert acks.told[partition] == 5
+
+
+def test_spans_that_follow_one_another_before_they_are_sent_are_one_acknowledgment() -> None:
+    acks, partition = Acks(fleet(Script())[1]), Partition("travel.events", 0)
+    parked = Remark("travel.events", 1, Reason.PARKED)
+    acks.took_in(Lane("travel", 0, 1, offsets={"travel.events": 1}), {}, [])
+    acks.took_in(Lane("travel", 0, 1, offsets={"travel.events": 5}), {"travel.events": 1}, [parked])
+
+    [record] = acks.take()
+    acks.arrived([record.token])
+
+    said = Acknowledged.of(acks.codec.decode(RECORD, record.value or b""))
+    assert (said.begin, said.end, said.exceptions) == (0, 5, ((1, "parked"),))
+    assert acks.told[partition] == 5
+    assert not acks.unsaid

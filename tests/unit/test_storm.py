@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from saga import Participant, Retry
-from saga.engine.loop import DUE_AT_ONCE
+from saga.engine.agenda import DUE_AT_ONCE
 from saga.handling.breaker import Breaker
 from saga.testing.harness import Harness
 from tests.travel import Script, TripBooked, harness, saga

@@ -1,0 +1,122 @@
+"""What is due by the clock, looked up a few times a second: retries, timeouts, letters to take back, and how much may wait."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from saga.clock import Clock
+from saga.engine.bounds import Bounds
+from saga.engine.lanes import Lanes, Owned
+from saga.engine.processor import Processor
+from saga.engine.progress import caught_up, lag
+from saga.errors import BrokerError, StoreError
+from saga.participant.participant import Participant
+from saga.store.port import Lane, Store, Unit
+from saga.transport.port import Consumer
+
+log = logging.getLogger("saga.worker")
+
+DUE_EVERY = 0.25
+COUNT_AMONG = 4  # of so many looks at what is due, one counts what waits
+DUE_AT_ONCE = 100
+DUE_PATIENCE = 0.5
+
+
+class Agenda:
+    """Belongs to one thread, and looks `every` so many seconds; `guard` keeps one lane's trouble from the others.
+
+    `lag` is by lane, as of about a second ago.
+    """
+
+    def __init__(
+        self,
+        participant: Participant,
+        store: Store,
+        clock: Clock,
+        lanes: Lanes,
+        processor: Processor,
+        *,
+        guard: Callable[[Owned, Callable[[], None]], None],
+        batch: int,
+        every: float,
+    ) -> None:
+        self.participant, self.store, self.clock, self.lanes = participant, store, clock, lanes
+        self.processor, self.guard, self.batch, self.every = processor, guard, batch, every
+        self.lag: dict[int, int] = {}
+        self._bounds = Bounds()
+        self._look_again = self._count_again = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        return self.clock.monotonic() >= self._look_again
+
+    def see_to_it(self, consumer: Consumer) -> None:
+        """Try those parked workflows again whose time has come, and see to timeouts that have passed.
+
+        To be called with no transaction under way.
+        """
+        if not (lanes := self._at_work()):
+            return
+        self._look_again = self.clock.monotonic() + self.every
+        saga, now, acks = self.participant.saga, self.clock.now(), self.processor.acks
+        mine = saga.initiator == self.participant.name
+        try:
+            with self.store.unit() as unit:
+                due = unit.due(saga.name, lanes, now, self.batch)
+                expired = unit.expired(saga.name, lanes, now, self.batch, deadlines=mine)
+                for number in filter(acks.held.get, lanes):
+                    acks.release(self.lanes.owned[number].lane, unit)
+                full = self._measure(unit, consumer)
+                recalled = unit.recalled(saga.name, lanes, self.participant.versions.numbers, 1)
+            late = self._caught_up(consumer, {lane for lane, _ in expired})
+        except (StoreError, BrokerError) as error:
+            log.warning("what is due cannot be looked up (%s); trying again", error)
+            return
+        if full is not None:
+            self._regulate(full, consumer)
+        self._for_each_lane([(letter.lane, "") for letter in recalled], lambda lane, _: self.processor.take_back(lane))
+        self._for_each_lane(due, self.processor.retry)
+        self._for_each_lane([(lane, id) for lane, id in expired if lane in late], self.processor.expire)
+
+    def _at_work(self) -> list[int]:
+        return [number for number, owned in self.lanes.owned.items() if not owned.at_rest]
+
+    def _caught_up(self, consumer: Consumer, numbers: set[int]) -> set[int]:
+        """Those on which nothing older waits; what only waits for company is written first."""
+        for number in numbers & self.processor.passing.keys():
+            if (owned := self.lanes.owned.get(number)) is not None:
+                self.guard(owned, partial(self.processor.note, owned.lane))
+        return caught_up(consumer, self.lanes, numbers & {*self._at_work()})
+
+    def _measure(self, unit: Unit, consumer: Consumer) -> Bounds | None:
+        """The bounds if they became full or are so no more; counted about once a second."""
+        if self.clock.monotonic() < self._count_again:
+            return None
+        self._count_again = self.clock.monotonic() + COUNT_AMONG * self.every
+        self.lag = lag(consumer, self.lanes)
+        return self._bounds if self._bounds.look(unit, self.participant) else None
+
+    def _regulate(self, bounds: Bounds, consumer: Consumer) -> None:
+        """Take no more facts in while too much waits; polling, publishing, acknowledgments and due retries go on."""
+        self.lanes.full = bounds.full
+        sources = [source for number in self.lanes.owned for source in self.lanes.sources(number)]
+        if bounds.full is not None:
+            log.warning("nothing more is taken in: %s", bounds.full)
+            consumer.pause(sources)
+        else:
+            log.info("facts are taken in again")
+            waiting = self.lanes.waiting()
+            consumer.resume([source for source in sources if source not in waiting])
+
+    def _for_each_lane(self, found: Sequence[tuple[int, str]], work: Callable[[Lane, Sequence[str]], None]) -> None:
+        """A few at a time, and no longer than a moment: thousands that are due at once must not keep what is new waiting."""
+        until = self.clock.monotonic() + DUE_PATIENCE
+        for number in dict.fromkeys(lane for lane, _ in found):
+            ids = [id for lane, id in found if lane == number]
+            for begin in range(0, len(ids), DUE_AT_ONCE):
+                owned = self.lanes.owned.get(number)
+                if owned is None or owned.at_rest or self.clock.monotonic() > until:
+                    break
+                self.guard(owned, partial(work, owned.lane, ids[begin : begin + DUE_AT_ONCE]))
