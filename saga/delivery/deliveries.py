@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from saga.contracts.acknowledged import Acknowledgments
 from saga.participant.versions import Versions
@@ -20,6 +21,18 @@ from saga.store.port import Lane, OutboxRow, Published, Unit
 HOLD = 0.5
 
 
+CLEARED_AT_ONCE = 10_000
+
+
+class Cleared(NamedTuple):
+    """Everything on a topic before this offset is handled: rows that lie there need no look at each."""
+
+    saga: str
+    lane: int
+    topic: str
+    offset: int
+
+
 @dataclass(slots=True)
 class Settlement:
     """What the next transaction writes of delivered events; `lost` ones are to be published once more."""
@@ -27,14 +40,17 @@ class Settlement:
     marked: list[Published] = field(default_factory=list)
     handled: list[Published] = field(default_factory=list)
     lost: list[Published] = field(default_factory=list)
+    cleared: list[Cleared] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.marked or self.handled or self.lost)
+        return bool(self.marked or self.handled or self.lost or self.cleared)
 
     def write(self, unit: Unit) -> None:
         unit.mark(self.marked)
         unit.clean(self.handled)
         unit.again(self.lost)
+        for place in self.cleared:
+            unit.clean_before(*place, CLEARED_AT_ONCE)
 
 
 class Deliveries:
@@ -103,11 +119,12 @@ class Deliveries:
                 else:
                     self.due.marked.append(report)
                     self.marked.add(lane)
-        return Settlement([*self.due.marked], [*self.due.handled], [*self.due.lost])
+        return Settlement([*self.due.marked], [*self.due.handled], [*self.due.lost], [*self.due.cleared])
 
     def settled(self, done: Settlement) -> None:
         """This is committed."""
         del self.due.marked[: len(done.marked)], self.due.handled[: len(done.handled)], self.due.lost[: len(done.lost)]
+        del self.due.cleared[: len(done.cleared)]
         for report in (*done.marked, *done.handled):
             if (id := self._ids.pop(report, None)) is not None:
                 self._known.discard(id)

@@ -1,8 +1,9 @@
 """Published events that somebody has still to acknowledge: cleaned once they are handled, sent again once they are lost.
 
-Their rows are read page by page, the lowest offsets first. Lost is what nobody can come to any more: the offset that a group
-committed has passed the event, then the acks partition was read to its end, and there is still no acknowledgment. A group that
-has committed nothing is behind or absent, and what is parked is in good hands: neither is lost.
+Those before the first offset that anybody lacks are cleaned without a look; the rows of others are read page by page, the
+lowest offsets first. Lost is what nobody can come to any more: the offset that a group committed has passed the event, then
+the acks partition was read to its end, and there is still no acknowledgment. A group that has committed nothing is behind or
+absent, and what is parked is in good hands: neither is lost.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from datetime import datetime, timedelta
 from saga.clock import Clock
 from saga.contracts.topics import group
 from saga.delivery.acks import Acks
-from saga.delivery.deliveries import Deliveries
+from saga.delivery.deliveries import Cleared, Deliveries
 from saga.errors import BrokerError
 from saga.store.port import Lane, OutboxRow, Published, Store
 from saga.transport.port import Broker, Partition
@@ -55,10 +56,12 @@ class Unhandled:
         self.acks, self.deliveries, self.overdue = acks, deliveries, overdue
         self.sweep_every, self.judge_every = SWEEP_EVERY, JUDGE_EVERY
         self.lost = 0
+        self.everybody = frozenset().union(*(saga.participants for saga in deliveries.versions))
         self.since: dict[int, datetime] = {}
         self.trials: dict[int, _Trial] = {}
         self._behind: dict[int, tuple[str, int]] = {}
         self._seen: dict[int, int] = {}
+        self._cleared: dict[tuple[int, str], int] = {}
         self._moving: set[int] = set()
         self._sweep_at = self._judge_at = 0.0
 
@@ -66,6 +69,7 @@ class Unhandled:
         """The lane is ours: its rows are not known."""
         self.deliveries.begin(lane)
         self._behind[lane.number], self._seen[lane.number] = _START, -1
+        self._cleared = {place: offset for place, offset in self._cleared.items() if place[0] != lane.number}
 
     def give_up(self, lane: int) -> None:
         """The lane is another owner's."""
@@ -82,6 +86,8 @@ class Unhandled:
         judging = now >= self._judge_at
         open_: list[tuple[OutboxRow, list[str]]] = []
         for number in lanes if judging else self.deliveries.marked & lanes.keys():  # a former owner may have marked late
+            if self._clear(number) and not judging:
+                continue
             if judging or self._behind[number] != _START or self._seen[number] != self.acks.heard[number]:
                 open_ += self._look_over(number, PAGE if judging or number in self._moving else PROBE)
         self._give_verdicts(lanes)
@@ -91,6 +97,15 @@ class Unhandled:
                 self._accuse([*self._passed(open_)], ends)
             except BrokerError as error:
                 log.warning("what became of unhandled events cannot be asked (%s); trying again", error)
+
+    def _clear(self, number: int) -> bool:
+        """Have all rows cleaned behind which everybody is, with no look at them; answers whether there may be some."""
+        found = [(topic, self.acks.known[number].unbroken(self.everybody, topic)) for topic in self.acks.facts]
+        more = [(topic, upto) for topic, upto in found if upto > self._cleared.get((number, topic), 0)]
+        for topic, upto in more:
+            self._cleared[number, topic] = upto
+            self.deliveries.due.cleared.append(Cleared(self.saga, number, topic, upto))
+        return bool(more)
 
     def _look_over(self, number: int, limit: int) -> Iterator[tuple[OutboxRow, list[str]]]:
         """Clean what is handled; the others with those that have not acknowledged them."""

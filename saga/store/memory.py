@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from saga.clock import Clock, SystemClock
@@ -112,6 +113,12 @@ class MemoryUnit(MemoryLetters):
     def clean(self, handled: Sequence[Published]) -> None:
         for report in handled:
             self._alter(report, lambda row: None)
+
+    def clean_before(self, saga: str, lane: int, topic: str, offset: int, limit: int) -> None:
+        rows = (row for rows in self.tables.outbox.values() for row in rows.values() if row.offset is not None)
+        there = [row for row in rows if (row.saga, row.lane, row.topic) == (saga, lane, topic)]
+        marked = [Published(row.saga, row.workflow_id, row.sequence, row.offset or 0) for row in there]
+        self.clean(sorted((one for one in marked if one.offset < offset), key=attrgetter("offset"))[:limit])
 
     def again(self, lost: Sequence[Published]) -> None:
         for report in lost:

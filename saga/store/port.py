@@ -283,6 +283,10 @@ class Unit(Transaction, DeadLetters, Protocol):
         """Delete these outbox rows: all of their audience has acknowledged them."""
         ...
 
+    def clean_before(self, saga: str, lane: int, topic: str, offset: int, limit: int) -> None:
+        """Delete a lane's published rows whose records lie before this offset of the topic, the first `limit` of them."""
+        ...
+
     def again(self, lost: Sequence[Published]) -> None:
         """Have these outbox rows published once more, those that still stand at this offset."""
         ...

@@ -153,6 +153,11 @@ class PostgresUnit:
     def clean(self, handled: Sequence[Published]) -> None:
         self._report("clean", handled)
 
+    def clean_before(self, saga: str, lane: int, topic: str, offset: int, limit: int) -> None:
+        place = {"saga": saga, "lane": lane, "topic": topic, "offset": offset, "limit": limit}
+        self.pipeline.add("clean_before", place)
+        self._end_of_verb()
+
     def again(self, lost: Sequence[Published]) -> None:
         self._report("again", lost)
 

@@ -110,6 +110,9 @@ class SqliteUnit:
     def clean(self, handled: Sequence[Published]) -> None:
         self._write("clean", [(r.workflow_id, r.saga, r.sequence) for r in handled])
 
+    def clean_before(self, saga: str, lane: int, topic: str, offset: int, limit: int) -> None:
+        self.query("clean_before", saga, lane, topic, offset, limit)
+
     def again(self, lost: Sequence[Published]) -> None:
         self._write("again", [(r.workflow_id, r.saga, r.sequence, r.offset) for r in lost])
 

@@ -945,6 +945,31 @@ def test_published_rows_are_unhandled_in_order_of_their_offsets_until_they_are_c
     assert store.unhandled("checkout", 1, ("", -1), 9) == store.unhandled("returns", 0, ("", -1), 9) == []
 
 
+def test_the_first_rows_before_an_offset_are_cleaned_of_one_lane_and_topic(store: ArchivedStore) -> None:
+    delivered(store, 7, 3, 5)
+
+    with store.unit() as unit:
+        unit.clean_before("checkout", 1, "checkout.events", 9, 9)
+        unit.clean_before("checkout", 0, "checkout.compensations", 9, 9)
+        unit.clean_before("returns", 0, "checkout.events", 9, 9)
+        unit.clean_before("checkout", 0, "checkout.events", 3, 9)
+    untouched = standing(store)
+    with store.unit() as unit:
+        unit.clean_before("checkout", 0, "checkout.events", 8, 2)
+
+    assert untouched == [(2, 3), (3, 5), (1, 7)]
+    assert standing(store) == [(1, 7)]
+
+
+def test_rows_that_were_never_marked_are_before_no_offset(store: ArchivedStore) -> None:
+    save(store, changes_of(workflow(), outbox=[outbox("w1", 1)]))
+
+    with store.unit() as unit:
+        unit.clean_before("checkout", 0, "checkout.events", 9, 9)
+
+    assert ids(store.pending("checkout", 0, 9)) == [("w1", 1)]
+
+
 def test_a_row_that_was_never_marked_can_be_cleaned(store: ArchivedStore) -> None:
     save(store, changes_of(workflow(), outbox=[outbox("w1", 1), outbox("w1", 2)]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -56,6 +57,24 @@ def test_the_outbox_is_empty_once_all_have_acknowledged(travel: Travel, hold: fl
     fleet.settle()
 
     assert {name: kept(fleet, name) for name in fleet.stores} == {name: [] for name in fleet.stores}
+
+
+def test_what_lies_before_everybody_is_cleaned_without_a_look_at_each(travel: Travel, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet, looks = travel(), list[object]()
+
+    def look(*place: object) -> list[OutboxRow]:
+        looks.append(place)
+        return []
+
+    for name, loop in fleet.loops.items():
+        loop.unhandled._judge_at = math.inf
+        monkeypatch.setattr(fleet.stores[name], "unhandled", look)
+    fleet.start(TripBooked(trip="rome"))
+
+    fleet.settle()
+
+    assert {name: kept(fleet, name) for name in fleet.stores} == {name: [] for name in fleet.stores}
+    assert len(looks) <= 2 * len(fleet.loops)  # those that find that nothing is left
 
 
 def test_an_event_is_kept_as_long_as_one_of_its_audience_is_silent(travel: Travel) -> None:

@@ -18,6 +18,13 @@ USING unnest(%(saga)b::text[], %(workflow_id)b::text[], %(sequence)b::bigint[], 
     AS report (saga, workflow_id, sequence, record_offset)
 WHERE o.aggregateid = report.workflow_id AND o.saga = report.saga AND o.sequence = report.sequence;
 
+-- name: clean_before
+DELETE FROM saga_outbox WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM saga_outbox
+    WHERE saga = %(saga)s AND lane = %(lane)s AND aggregatetype = %(topic)s AND record_offset < %(offset)s
+    ORDER BY record_offset LIMIT %(limit)s
+));
+
 -- name: again
 UPDATE saga_outbox AS o SET published = NULL, record_offset = NULL
 FROM unnest(%(saga)b::text[], %(workflow_id)b::text[], %(sequence)b::bigint[], %(offset)b::bigint[])

@@ -12,6 +12,12 @@ DELETE FROM saga_outbox WHERE aggregateid = ?1 AND saga = ?2 AND sequence = ?3;
 UPDATE saga_outbox SET published = NULL, record_offset = NULL
 WHERE aggregateid = ?1 AND saga = ?2 AND sequence = ?3 AND record_offset = ?4;
 
+-- name: clean_before
+DELETE FROM saga_outbox WHERE rowid IN (
+    SELECT rowid FROM saga_outbox
+    WHERE saga = ?1 AND lane = ?2 AND aggregatetype = ?3 AND record_offset < ?4 ORDER BY record_offset LIMIT ?5
+);
+
 -- name: unhandled
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, x'' AS payload, created, published, record_offset
 FROM saga_outbox
