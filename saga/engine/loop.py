@@ -42,7 +42,7 @@ from saga.transport.port import Broker, Consumer, Partition, Record
 
 log = logging.getLogger("saga.worker")
 
-IDLE_WAIT = 0.02
+IDLE_WAIT = 0.005
 MARK_AFTER = 0.2  # in a quiet moment; what is heard of others, and what concerns nobody here, can wait five times as long
 FLUSH_PATIENCE = 5.0
 TROUBLE_PAUSE = 1.0

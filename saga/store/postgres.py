@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -53,6 +53,7 @@ class _Session:
     connection: Connection
     unit: PostgresUnit | None = None
     woken: bool | None = None
+    cursors: dict[str, Any] = field(default_factory=dict)
 
 
 class PostgresStore:
@@ -109,7 +110,10 @@ class PostgresStore:
     def unit(self, *, eager: bool = False) -> Iterator[PostgresUnit]:
         session, former = self._idle(), self._departed()
         ended = partial(self._rest, session)
-        unit = PostgresUnit(session.connection, str(self.address), self._clock, eager=eager, former=former, ended=ended)
+        unit = PostgresUnit(
+            session.connection, str(self.address), self._clock,
+            eager=eager, former=former, cursors=session.cursors, ended=ended,
+        )  # fmt: skip
         session.unit, failed = unit, None
         try:
             yield unit

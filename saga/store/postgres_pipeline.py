@@ -10,14 +10,15 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
 import psycopg
-from psycopg.generators import send as sending
 from psycopg.rows import tuple_row
 
 from saga.errors import CommitUnknown, LifecycleError, StatementFailed, StoreError
+from saga.store.postgres_collecting import depart, entered
 from saga.store.postgres_tables import SQL, store_error, technical
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -28,6 +29,7 @@ _NOT_OPEN = "the transaction was ended inside its block"  # as in session.sql
 # after a failure the driver knows what the server has really prepared only if it has never executed a statement unprepared
 AT_ONCE = 0
 _MOST = 1000  # a handler may write without ever asking, but not without end
+_MOST_CURSORS = 200
 
 
 class Answer:
@@ -94,23 +96,36 @@ class Pipeline:
 
     `own`: the transaction begins and ends here, on a connection of the store's. Every other connection, SQLAlchemy's stand-in
     for an asynchronous one included, belongs to a caller who may end it at any time, so nothing is collected there.
-    `former` departed from the same thread, over another connection, and may still be under way.
+    `former` departed from the same thread, over another connection, and may still be under way. `cursors` of earlier
+    transactions of this connection are used again, by statement: each knows how to turn its parameters into bytes.
     """
 
-    def __init__(self, connection: Any, address: str, *, own: bool, former: Pipeline | None = None) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        address: str,
+        *,
+        own: bool,
+        former: Pipeline | None = None,
+        cursors: dict[str, Any] | None = None,
+    ) -> None:
         self._connection, self._address, self._own, self._former = connection, address, own, former
+        self._cursors: dict[str, Any] = {} if cursors is None else cursors
+        self._used: list[tuple[str, Any]] = []
         self._native = isinstance(connection, psycopg.Connection)
         self._collected: list[_Statement] = []
         self._guarded = self._open = True
+        self._alone = own
         self._leaving = ExitStack()
         self._mode: psycopg.Pipeline | None = None
         self._departed: list[_Statement] = []
         self._failed: Exception | None = None
         if own:
-            self._collected += [_Statement("BEGIN", prepare=False), _Statement(SQL["begin_unit"])]
+            self._collect(_Statement("BEGIN", prepare=False))
 
     def handle(self, sql: str, parameters: Parameters) -> Answer:
         """A handler's statement, in the driver's own parameter style."""
+        self._let_in()
         answer = Answer(self)
         # a copy, since the handler may go on to change what it handed over
         given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
@@ -134,7 +149,7 @@ class Pipeline:
         `form` makes the text fit the parameters.
         """
         self._guard()
-        text = f"{SQL[name]}\n{SQL[more]}" if more else SQL[name]
+        text = _text(name, more) if more else SQL[name]
         statement = _Statement(form(text, parameters) if form else text, parameters, excuse=excuse)
         self._collect(statement)
         return statement
@@ -185,6 +200,7 @@ class Pipeline:
     def direct(self) -> Any:
         """The driver's connection, with nothing of ours on its way."""
         self._require_open()
+        self._let_in()
         self.send()
         if self._mode is not None:
             self._stand_still()
@@ -194,7 +210,9 @@ class Pipeline:
     def end(self) -> None:
         """Forget what was not sent, and refuse more."""
         self._collected, self._open = [], False
-        self._leave()
+        if self._leave(self._failed) is None and len(self._cursors) < _MOST_CURSORS:
+            self._cursors.update(self._used)
+        self._used = []
 
     def send(self, *, asked: bool = False) -> None:
         """Send what was collected and wait until all of it is answered.
@@ -232,6 +250,12 @@ class Pipeline:
         if not self._open:
             raise LifecycleError(_ENDED)
 
+    def _let_in(self) -> None:
+        """Before the first handler: from now on it has to be found whether this is still our transaction."""
+        if self._alone:
+            self._alone = False
+            self._collect(_Statement(SQL["begin_unit"]))
+
     def _guard(self) -> None:
         """Between handlers and engine: is this still the transaction that we began?"""
         if self._own and not self._guarded:
@@ -248,13 +272,15 @@ class Pipeline:
             for _, alike in groupby(statements, key=lambda statement: statement.kind):
                 self._execute(list(alike))
             if departing:
-                self._connection.wait(sending(self._connection.pgconn))
+                depart(self._connection)
             elif mode is not None:
                 mode.sync()
                 if any(statement.forgets for statement in statements):
                     self._stand_still()
         except Exception as error:
             first = error
+        if first is not None:
+            self._used = []
         return None if first is None else self._leave(first)
 
     def _parted(self) -> StoreError | None:
@@ -279,7 +305,8 @@ class Pipeline:
     def _execute(self, alike: list[_Statement]) -> None:
         one = alike[0]
         if self._native and one.answer is None:
-            one.cursor = self._connection.cursor(binary=True, row_factory=tuple_row)
+            one.cursor = self._cursors.pop(one.sql, None) or self._connection.cursor(binary=True, row_factory=tuple_row)
+            self._used.append((one.sql, one.cursor))
             # others' connections may lead through a pooler that cannot prepare: their owners know
             one.cursor.execute(one.sql, one.parameters, prepare=one.prepare if self._own else None)
         elif len(alike) == 1:
@@ -291,7 +318,7 @@ class Pipeline:
 
     def _enter(self) -> psycopg.Pipeline:
         if self._mode is None:
-            self._mode = self._leaving.enter_context(self._connection.pipeline())
+            self._mode = self._leaving.enter_context(entered(self._connection))
             self._connection.prepare_threshold = AT_ONCE
         return self._mode
 
@@ -345,6 +372,12 @@ class Pipeline:
     def _at_commit(self, error: Exception) -> StoreError | None:
         """Deferred constraints are checked here, and only handlers have some."""
         return technical(self._address, error) or self._late(error)
+
+
+@lru_cache
+def _text(name: str, more: str) -> str:
+    """One and the same text each time, by which the driver knows what it has seen."""
+    return f"{SQL[name]}\n{SQL[more]}"
 
 
 def _culprit(statements: Sequence[_Statement], error: Exception) -> _Statement:

@@ -39,6 +39,7 @@ class PostgresUnit:
     """A transaction on `connection`: one that the store began there, or with `own=False` one that its caller will end.
 
     `eager`: a handler's statement is answered before `execute` returns. `former` departed from the same thread before.
+    `cursors` are the connection's of earlier units, by statement.
     `ended` is called when a transaction that departed has.
     """
 
@@ -51,12 +52,15 @@ class PostgresUnit:
         eager: bool,
         own: bool = True,
         former: PostgresUnit | None = None,
+        cursors: dict[str, Any] | None = None,
         ended: Callable[[Exception | None], None] = lambda _: None,
     ) -> None:
         self.workflow_id: str | None = None
         self.workflow_ids: Sequence[str] = ()
         self.under_way = False
-        self.pipeline: Pipeline = Pipeline(connection, address, own=own, former=former.pipeline if former is not None else None)
+        self.pipeline: Pipeline = Pipeline(
+            connection, address, own=own, former=former.pipeline if former is not None else None, cursors=cursors
+        )
         self._departing, self._ended = False, ended
         self._address, self._clock, self._eager, self._own = address, clock, eager, own
         self._unknown: set[tuple[str, str]] = set()

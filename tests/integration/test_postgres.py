@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Barrier
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -190,6 +191,25 @@ def test_an_event_of_another_process_wakes_and_the_own_lanes_does_not(store: Pos
 
     assert not after_own
     until(store.woken, what="the notification")
+
+
+def test_statements_that_nobody_waits_for_are_handed_over_together(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait, waits = psycopg.Connection.wait, list[object]()
+
+    def counted(connection: Any, *arguments: Any, **more: Any) -> Any:
+        waits.append(connection._pipeline.command_queue.copy() if connection._pipeline else ())
+        return wait(connection, *arguments, **more)
+
+    with store.unit() as unit:
+        for number in range(30):
+            unit.execute(f"SELECT {number}")
+        monkeypatch.setattr(psycopg.Connection, "wait", counted)
+        unit.execute("SELECT 30").fetchall()
+        monkeypatch.undo()
+
+    assert max(len(kept) for kept in waits if isinstance(kept, deque)) >= 30
 
 
 def test_a_lost_connection_wakes_and_is_replaced(store: PostgresStore, other: PostgresStore) -> None:

@@ -1,0 +1,53 @@
+"""The driver's pipeline, which keeps statements back and hands many to the server at once.
+
+psycopg waits for the socket and writes to it after every single statement, which costs more than all else that it does for
+one. It has no setting for that; where a release of it lacks the inner methods that are replaced here, its own pipeline is used.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import psycopg
+from psycopg.generators import send
+
+MOST = 64  # the server is to work while the rest is still being prepared
+
+_INNER = ("_communicate_gen", "_enqueue_sync")
+
+
+class Collecting(psycopg.Pipeline):
+    """Sends when somebody waits for an answer, when a transaction departs, and when `MOST` statements are there."""
+
+    _at_once = False
+
+    def send_all(self) -> None:
+        """Hand everything to the client library."""
+        self._at_once = True
+        self._conn.wait(self._communicate_gen())
+
+    def _enqueue_sync(self) -> None:
+        super()._enqueue_sync()
+        self._at_once = True
+
+    def _communicate_gen(self) -> Any:
+        if self._at_once or len(self.command_queue) >= MOST:
+            self._at_once = False
+            kept, self.command_queue = self.command_queue, deque()
+            self.command_queue.append(lambda: [command() for command in kept])  # type: ignore[arg-type]
+            yield from super()._communicate_gen()
+
+
+def entered(connection: psycopg.Connection[Any]) -> Any:
+    """The block in which the connection is in pipeline mode."""
+    if connection._pipeline is None and all(hasattr(psycopg.Pipeline, name) for name in _INNER):
+        connection._pipeline = Collecting(connection)
+    return connection.pipeline()
+
+
+def depart(connection: psycopg.Connection[Any]) -> None:
+    """Send everything, to the last byte, and wait for no answer."""
+    if isinstance(connection._pipeline, Collecting):
+        connection._pipeline.send_all()
+    connection.wait(send(connection.pgconn))
