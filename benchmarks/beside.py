@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from itertools import count
@@ -47,12 +48,14 @@ class Rebuilding:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process, self.read, self.left = process, 0, 0
         self.per_second: list[float] = []
+        self.said: deque[str] = deque(maxlen=20)
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
+            self.said.append(line.decode())
             if found := re.match(rb"(\d+) of (\d+) records", line):
                 self.read = int(found[1])
                 self.left = int(found[2]) - self.read
@@ -61,7 +64,7 @@ class Rebuilding:
         """Wait until it reads, then stop it."""
         limit = time.monotonic() + 120
         while not self.read:
-            assert self.process.poll() is None, "the rebuild ended before it began"
+            assert self.process.poll() is None, "".join(self.said)
             assert time.monotonic() < limit, "the rebuild does not begin"
             time.sleep(0.1)
         self._signal(signal.SIGSTOP)
@@ -77,11 +80,12 @@ class Rebuilding:
             self._signal(signal.SIGSTOP)
 
     def end(self) -> None:
-        self._signal(signal.SIGCONT)
-        self._signal(signal.SIGKILL)
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        assert self.process.poll() is None, "the history is too short: the rebuild came to its end; set BENCH_LONG"
+        ended = "".join(["the rebuild came to its end; is the history too short (BENCH_LONG)?\n", *self.said])
+        assert self.process.poll() is None, ended
         os.killpg(self.process.pid, number)
 
 

@@ -34,6 +34,7 @@ NAMES = (
     "unacknowledged-overdue",
     "dead-letters",
     "store-behind",
+    "store-behind-postgres",
 )
 HOME = ROOT / ".demo"
 
@@ -56,7 +57,7 @@ def run(
     if name is None:
         for each in NAMES:
             typer.echo(f"  {each:<24} {drill(each).text}{' (needs Kafka and PostgreSQL)' if drill(each).real else ''}")
-        typer.echo("\nmake drill NAME=... causes it; the page is docs/operations/NAME.md")
+        typer.echo("\nmake drill NAME=... causes it, and says which page of docs/operations it is about")
         return
     if name not in NAMES:
         typer.echo(f"error: there is no drill {name!r}; there are {', '.join(NAMES)}", err=True)
@@ -105,13 +106,13 @@ def _brief(one: Drill, scene: Scene) -> None:
     lines += [f"export {name}={shlex.quote(value)}" for name, value in scene.exports.items()]
     typer.echo("\nIn another terminal:\n")
     typer.echo("\n".join(f"  {line}" for line in lines))
-    typer.echo(f"\nThe page is {page.page(one.name).relative_to(ROOT)}. Logs and databases are in {scene.fleet.home}.")
+    typer.echo(f"\nThe page is {one.page.relative_to(ROOT)}. Logs and databases are in {scene.fleet.home}.")
 
 
 def _practise(one: Drill, scene: Scene) -> None:
     """Do what the page asks of people when the person at the keyboard says so, and wait for Ctrl-C."""
     try:
-        for act in page.acts(page.page(one.name)).values():
+        for act in page.acts(one.page).values():
             typer.echo(f"Enter does what the page asks of people: {act}")
             if not sys.stdin.readline():
                 break
