@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from drills.__main__ import NAMES, drill
 from drills.blocks import blocks
-from drills.page import FOLDER, acts, page
+from drills.page import FOLDER, acts
 from saga.cli.app import app
 from saga.observe.figures import FIGURES
 from tests.sources import FILES, ROOT
