@@ -148,7 +148,7 @@ def _keep(fleet: Fleet) -> None:
         f"\nThe fleet is up at {fleet.url}; Ctrl-C stops it. Databases and logs are in {fleet.home}.\n\n"
         f"  curl -s {fleet.url}/orders -H 'Content-Type: application/json' -d '{order}'\n"
         f"  curl -s {fleet.url}/orders/mine-1\n"
-        f"  curl -s http://127.0.0.1:{fleet.gateway_port}/ledger\n"
+        f"  curl -s http://127.0.0.1:{fleet.gateway_port}/ledger | head -c 1000\n"
         f"  {saga} show {uuid5(ORDERS, 'mine-1')}\n"
         f"  {topics} {COMMAND} state checkout --schemas schemas/checkout -o checkout.avro\n",
         highlight=False,

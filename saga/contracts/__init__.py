@@ -1,0 +1,1 @@
+"""Events on the wire: schemas, classes, headers, bytes, the registry. Begin with `message`, the envelope."""

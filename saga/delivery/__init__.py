@@ -1,0 +1,1 @@
+"""From the outbox to the topics, in order, until everybody has acknowledged. Begin with `relay`."""

@@ -1,0 +1,1 @@
+"""The participant's database: one port, three adapters, one conformance suite. Begin with `port`."""

@@ -1,0 +1,1 @@
+"""For the tests of services: a whole fleet in one thread, recorded workflows, seeded trouble. Begin with `harness`."""

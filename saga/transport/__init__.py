@@ -1,0 +1,1 @@
+"""Kafka, and what stands in for it, behind one port that says nothing of Kafka. Begin with `port`."""

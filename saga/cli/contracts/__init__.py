@@ -1,0 +1,1 @@
+"""Commands about contracts, most of which need nothing but the folder."""

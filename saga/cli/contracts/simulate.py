@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
-from functools import partial
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from saga.cli import arguments, output
+from saga.cli.options import spelt_out
 from saga.errors import DefinitionError
 from saga.testing.simulation.drawing import Kind
 
@@ -40,35 +42,60 @@ class _Told:
     rare: list[Rare]
 
 
-def simulate(
-    targets: Annotated[list[str], typer.Argument(metavar="MODULE:PARTICIPANT", help="All participants of one saga.")],
-    seeds: Annotated[str, typer.Option("--seeds", metavar="A..B", help="Which seeds, both included.")] = "1..100",
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="One seed, told act by act.")] = None,
-    workflows: Annotated[int, typer.Option("--workflows", metavar="N", min=1, help="Workflows of a run.")] = 10,
-    acts: Annotated[int, typer.Option("--acts", metavar="N", min=1, help="Acts of a run, before it comes to rest.")] = 120,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lives:
+    """What every seed lives through."""
+
+    workflows: Annotated[int, typer.Option("--workflows", metavar="N", min=1, help="Workflows of a run.")] = 10
+    acts: Annotated[int, typer.Option("--acts", metavar="N", min=1, help="Acts of a run, before it comes to rest.")] = 120
     faults: Annotated[
         str,
-        typer.Option(
-            "--faults", metavar="KINDS", help=f"Some of {', '.join(Kind)}; all of them if not said.", show_default=False
-        ),
-    ] = ",".join(Kind),
+        typer.Option("--faults", metavar="KINDS", help=f"Some of {', '.join(Kind)}; else all of them.", show_default=False),
+    ] = ",".join(Kind)
     liveness: Annotated[
         bool, typer.Option("--liveness", help="Break some workflows for good: all others must end by themselves.")
-    ] = False,
+    ] = False
     start: Annotated[
         str | None, typer.Option("--start", metavar="MODULE:FUNCTION", help="(number) -> the event that begins a workflow.")
-    ] = None,
+    ] = None
     prepare: Annotated[
         str | None, typer.Option("--prepare", metavar="MODULE:FUNCTION", help="(participant, tx): makes tables and rows.")
-    ] = None,
-    look: Annotated[
+    ] = None
+    check: Annotated[
         str | None, typer.Option("--check", metavar="MODULE:FUNCTION", help="(world) -> texts of what else does not hold.")
-    ] = None,
+    ] = None
+
+    def simulation(self, targets: Sequence[str]) -> Simulation:
+        """Of this fleet."""
+        from saga.testing.simulation.simulation import Simulation
+
+        return Simulation(
+            participants=[arguments.participant(target) for target in targets],
+            workflows=self.workflows,
+            acts=self.acts,
+            kinds=Kind.read([name.strip() for name in self.faults.split(",") if name.strip()]),
+            liveness=self.liveness,
+            begin=arguments.function(self.start) if self.start else None,
+            prepare=arguments.function(self.prepare) if self.prepare else None,
+            look=arguments.function(self.check) if self.check else None,
+        )
+
+    def again(self, targets: Sequence[str], seed: int) -> str:
+        """The command that shows this seed again: what is as usual is left out."""
+        said = [(f"--{one.name}", getattr(self, one.name)) for one in fields(self) if getattr(self, one.name) != one.default]
+        options = [name if value is True else f"{name} {shlex.quote(str(value))}" for name, value in said]
+        return " ".join(["saga simulate", *targets, f"--seed {seed}", *options])
+
+
+@spelt_out
+def simulate(
+    targets: Annotated[list[str], typer.Argument(metavar="MODULE:PARTICIPANT", help="All participants of one saga.")],
+    lives: _Lives,
+    seeds: Annotated[str, typer.Option("--seeds", metavar="A..B", help="Which seeds, both included.")] = "1..100",
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="One seed, told act by act.")] = None,
     processes: Annotated[
         int,
-        typer.Option(
-            "--processes", metavar="N", min=1, help="Share the seeds; as many as there are processors.", show_default=False
-        ),
+        typer.Option("--processes", metavar="N", min=1, help="Share the seeds; else one each processor.", show_default=False),
     ] = os.cpu_count() or 1,
     shrinks: Annotated[bool, typer.Option("--shrink/--no-shrink", help="Make what fails as small as it gets.")] = True,
     as_json: output.AsJson = False,
@@ -80,28 +107,8 @@ def simulate(
     was broken, with the seed, the shortest run that breaks it, and the command that shows it again.
     """
     from saga.testing.simulation.campaign import Campaign
-    from saga.testing.simulation.simulation import Simulation
 
-    simulation = Simulation(
-        participants=[arguments.participant(target) for target in targets],
-        workflows=workflows,
-        acts=acts,
-        kinds=Kind.read([name.strip() for name in faults.split(",") if name.strip()]),
-        liveness=liveness,
-        begin=arguments.function(start) if start else None,
-        prepare=arguments.function(prepare) if prepare else None,
-        look=arguments.function(look) if look else None,
-    )
-    options: dict[str, tuple[object, object]] = {
-        "--workflows": (workflows, 10),
-        "--acts": (acts, 120),
-        "--faults": (faults, ",".join(Kind)),
-        "--start": (start, None),
-        "--prepare": (prepare, None),
-        "--check": (look, None),
-        "--liveness": ("", "" if not liveness else None),
-    }
-    again = partial(_again, targets, options)
+    simulation = lives.simulation(targets)
     if seed is not None:
         _tell_one(simulation.run(seed, traced=True), as_json=as_json)
         return
@@ -110,7 +117,7 @@ def simulate(
     for _ in output.counted(wanted, "simulating"):
         next(found)
     found.close()  # type: ignore[attr-defined]
-    broken = [_broken(simulation, run, again(run.seed), shrinks=shrinks) for run in campaign.broken[:SHOWN]]
+    broken = [_broken(simulation, run, lives.again(targets, run.seed), shrinks=shrinks) for run in campaign.broken[:SHOWN]]
     told = _Told(simulation.drawing.saga.name, campaign.seeds, broken, campaign.rare())
     output.json(asdict(told)) if as_json else _tell(told, len(campaign.broken))
     if broken:
@@ -133,11 +140,6 @@ def _broken(simulation: Simulation, run: Run, again: str, *, shrinks: bool) -> _
 
     small = smallest(simulation, run) if shrinks else simulation.run(run.seed, traced=True)
     return _Broken(run.seed, [str(violation) for violation in small.violations], list(small.trace), again)
-
-
-def _again(targets: list[str], options: dict[str, tuple[object, object]], seed: int) -> str:
-    said = [f"{name} {value}".rstrip() for name, (value, usual) in options.items() if value != usual]
-    return " ".join(["saga simulate", *targets, f"--seed {seed}", *said])
 
 
 def _tell_one(run: Run, *, as_json: bool) -> None:

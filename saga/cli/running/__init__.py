@@ -1,0 +1,1 @@
+"""Commands that run a participant, and lay what it needs."""

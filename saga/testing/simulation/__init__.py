@@ -1,0 +1,1 @@
+"""Whole fleets under seeded trouble: a seed is the same run every time. Begin with `simulation`."""
