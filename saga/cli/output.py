@@ -118,7 +118,8 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
     grid = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for header in headers:
-        grid.add_column(header, overflow="fold")  # an offset that is cut off helps nobody
+        # an offset that is cut off helps nobody, and an id is to be copied
+        grid.add_column(header, overflow="fold", no_wrap=header == "workflow")
     for row in rows:
         grid.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     Console().print(grid)

@@ -294,6 +294,8 @@ class Batch:
         if len(calls) > 1:
             return StatementFailed(f"{one.bound.title} failed for one of {len(calls)} workflows: {why}")
         said = f"{one.bound.title} failed for workflow {one.workflow_id}, record {one.place}: {why}"
+        if _lacks_rows(why):
+            said += ". Tables, and rows that never were in an event, are made by --sql FILE, in an empty database"
         return LaneStopped(self.lane.saga, self.lane.number, said)
 
     def _apply_regardless(self, id: str) -> list[str]:
@@ -306,6 +308,11 @@ class Batch:
                 said.append(str(error))
                 self.restoring.state(self._met(waiting.message), waiting.message)
         return said
+
+
+def _lacks_rows(why: str) -> bool:
+    """Whether a database misses what its scripts should have made."""
+    return why.startswith(("UndefinedTable", "ForeignKeyViolation")) or "no such table" in why or "FOREIGN KEY" in why
 
 
 def place_of(message: Message) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 
 import orjson
 
@@ -32,13 +33,25 @@ class Shadow:
         self.store, self.saga, self.participant = store, saga, participant
         self._marks: dict[type, str] = {}
 
-    def create(self, scripts: Iterable[str], how: Mapping[str, str | None]) -> None:
+    def create(self, scripts: Sequence[str], how: Mapping[str, str | None]) -> None:
         """Make it of an empty database: the service's own `scripts`, and `how` it is to be rebuilt, in one transaction."""
         with self.store.transaction() as tx:
             _run(tx, scripts)
             tx.execute(f"CREATE TABLE {TABLE} (word TEXT NOT NULL, name TEXT NOT NULL, value TEXT, PRIMARY KEY (word, name))")
             self._put(tx, [("of", "saga", self.saga), ("of", "participant", self.participant)])
             self._put(tx, [("how", name, value) for name, value in how.items()])
+            self._put(tx, [("of", "scripts", _print(scripts))])
+
+    def require(self, scripts: Sequence[str]) -> None:
+        """Raises DefinitionError if the tables were made by other scripts than these, which would be left out in silence."""
+        with self.store.transaction() as tx:
+            rows = tx.execute(f"SELECT value FROM {TABLE} WHERE word = 'of' AND name = 'scripts'").fetchall()  # noqa: S608 - ours
+        if rows and rows[0][0] != _print(scripts):
+            begun = "without any --sql" if rows[0][0] == _print(()) else "with other --sql files, or with others in them"
+            raise DefinitionError(
+                f"this rebuild was begun {begun}, and such files are run once, at the beginning; name those that it was begun "
+                f"with, or begin with an empty database"
+            )
 
     def is_there(self) -> bool:
         """Whether the database is one that is being rebuilt."""
@@ -116,6 +129,11 @@ class Shadow:
 def written(moment: datetime | None) -> str | None:
     """A moment as `how` has it."""
     return None if moment is None else moment.isoformat()
+
+
+def _print(scripts: Sequence[str]) -> str:
+    """What tells scripts apart from others."""
+    return sha256("\0".join(scripts).encode()).hexdigest()
 
 
 def _run(tx: Transaction, scripts: Iterable[str]) -> None:

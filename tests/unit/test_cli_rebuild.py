@@ -190,3 +190,14 @@ def test_a_database_with_somebodys_rows_is_left_alone(fleet: Harness, service: C
 
     assert said.code == 2
     assert "is a database on which a worker has lived; --to names an empty one" in said.err
+
+
+def test_scripts_are_those_that_it_was_begun_with(fleet: Harness, service: Commands) -> None:
+    begun = service("rebuild", HOTELS, "--to", "sqlite:///hotels.db")
+    again = service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+
+    assert "no such table" in begun.err
+    assert "rows that never were in an event, are made by --sql FILE, in an empty database" in begun.err
+    assert "this rebuild was begun without any --sql" in again.err
+    assert "begin with an empty database" in again.err
+    assert (begun.code, again.code) == (1, 2)

@@ -57,6 +57,13 @@ def test_one_workflow_is_told_as_json_with_its_events(fleet: Harness, contracts:
     assert one["pay"] == {"type": "travel.TripDeclined", "trip": "poor"}
 
 
+def test_a_workflow_that_nobody_knows_is_no_empty_table(fleet: Harness, contracts: Commands) -> None:
+    said = contracts("state", "travel", "--schemas", "contracts", "--workflow", "smoth")
+
+    assert (said.code, said.out) == (1, "")
+    assert "the topics of saga 'travel' hold nothing about smoth; check the id" in said.err
+
+
 def test_an_avro_file_holds_all_of_them(fleet: Harness, contracts: Commands) -> None:
     said = contracts("state", "travel", "--schemas", "contracts", "-o", "travel.avro")
 

@@ -15,11 +15,12 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.past.rebuilding import Job, Total, carry_out
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, StoreError
 from saga.replay.comparison import Comparison, compare
 from saga.replay.rebuild import Rebuild
 from saga.replay.shadow import Shadow
 from saga.settings import Settings
+from saga.store.tables import Tables
 
 SHOWN = 10
 MOST_PROCESSES = 4
@@ -124,13 +125,14 @@ def _prepare(
     """Make an empty database one that is being rebuilt; answers the lanes of its saga."""
     participant = arguments.participant(target)
     tables = assembly.tables(shadow, create=True)
-    if is_new := tables.version() == 0:
+    if is_new := _version(tables, shadow) == 0:
         tables.upgrade()
     store = assembly.store(shadow)
     try:
         one = Rebuild(participant, store, assembly.broker(shadow), evolve=evolve, until=until, partial=partial)
         if one.shadow.is_there():
             one.shadow.resume(one.how)
+            one.shadow.require(scripts)
         elif is_new or not store.lanes():
             one.prepare(scripts)
         else:
@@ -140,6 +142,16 @@ def _prepare(
         return one.numbers
     finally:
         store.close()
+
+
+def _version(tables: Tables, shadow: Settings) -> int:
+    try:
+        return tables.version()
+    except StoreError as error:
+        if "does not exist" not in str(error):
+            raise
+        name = assembly.database_name(shadow)
+        raise DefinitionError(f"{name} is not there; make it first: CREATE DATABASE {name.rpartition('/')[2]}") from error
 
 
 def _complete(target: str, shadow: Settings, scripts: Sequence[str]) -> None:

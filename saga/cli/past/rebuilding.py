@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from saga import assembly
@@ -100,7 +100,7 @@ class Throttle:
 
 def carry_out(job: Job, shares: Sequence[Sequence[int]]) -> Total:
     """Rebuild these lanes, one process for each share, telling on stderr how far they are; raises SagaError if one fails."""
-    pace = _Pace(job.follow)
+    pace = _Pace(job.follow, len(shares))
     total = Total()
     with _interrupts(len(shares) > 1) as stopping:
         alone = _work(0, job, shares[0], stopping, pace.tell, Throttle(job.at_most or 0))
@@ -204,23 +204,33 @@ def _work(
 
 
 class _Pace:
-    """Tells on stderr, once a second, how far all processes are, how fast, and how long it will take."""
+    """Tells on stderr, once a second, how far all `processes` are, how fast, and how long it will take.
 
-    def __init__(self, follow: bool) -> None:
-        self.follow = follow
+    The first word of each only says how much it has to read, so that the time of its start does not count.
+    """
+
+    def __init__(self, follow: bool, processes: int) -> None:
+        self.follow, self.processes = follow, processes
         self.latest: dict[int, Progress] = {}
         self.began = self.told = time.monotonic()
+        self.before = 0
         self._said = ""
 
     def tell(self, progress: Progress) -> None:
         """Take in what one of them says."""
+        is_new = progress.process not in self.latest
         self.latest[progress.process] = progress
-        if (now := time.monotonic()) - self.told < EVERY:
+        read, left = (sum(numbers) for numbers in zip(*((p.read, p.left) for p in self.latest.values()), strict=True))
+        now = time.monotonic()
+        if is_new:
+            self.began = self.told = now
+            self.before = read
+        if now - self.told < EVERY or len(self.latest) < self.processes:
             return
         self.told = now
-        read, left = (sum(numbers) for numbers in zip(*((p.read, p.left) for p in self.latest.values()), strict=True))
-        rate = read / (now - self.began)
-        text = f"{read} of {read + left} records, {rate:.0f}/s, {left / rate if rate else 0:.0f} s left"
+        rate = (read - self.before) / (now - self.began)
+        text = f"{read} of {read + left} records, {rate:.0f}/s"
+        text += f", {output.duration(timedelta(seconds=left / rate))} left" if rate else ""
         if self.follow and not left:
             text = f"{read} records, up to date; stop the participant's workers, then Ctrl-C"
         if text != self._said:

@@ -15,7 +15,7 @@ from saga.cli import arguments, output
 from saga.cli.past import replaying
 from saga.contracts.saga import Saga
 from saga.contracts.sensitive import redact
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, SagaError
 from saga.protocol.facts import StepStatus
 from saga.replay.contracts import Contracts
 from saga.replay.gathering import histories
@@ -102,6 +102,8 @@ class _Telling:
         for one in self.states():
             if len(shown) < limit:
                 shown.append(one)
+        if self.wanted and not (shown or self.others or self.findings.count):
+            raise SagaError(f"the topics of saga {self.saga.name!r} hold nothing about {', '.join(self.wanted)}; check the id")
         if as_json:
             data = {"saga": self.saga.name, "version": self.saga.version, "statuses": self.statuses}
             output.json({**data, "workflows": [_data(self.saga, one) for one in shown], "not_whole": self.marked})
