@@ -17,8 +17,6 @@ from saga.errors import DefinitionError, StoreError
 from saga.store.port import Changes, OutboxRow, Workflow
 from saga.store.postgres import PostgresStore
 from saga.store.postgres_tables import PostgresTables
-from saga.store.statements import Migration, migrations
-from saga.store.tables import Tables
 from servers.process import free_port
 
 pytestmark = pytest.mark.slow
@@ -33,63 +31,6 @@ def administrator(database: str) -> Iterator[psycopg.Connection]:
 
 
 # --- tables
-
-
-def test_a_database_without_tables_names_the_next_step(database: str) -> None:
-    with pytest.raises(DefinitionError, match=r"has no saga tables.*run: saga db upgrade"):
-        PostgresStore(database)
-
-
-def test_a_database_of_a_newer_library_is_refused(database: str, administrator: psycopg.Connection) -> None:
-    PostgresTables(database).upgrade()
-    administrator.execute("INSERT INTO saga_migration VALUES (999, '999_tomorrow')")
-
-    with pytest.raises(DefinitionError, match=r"is at migration 999.*upgrade the library"):
-        PostgresStore(database)
-
-
-def test_upgrade_applies_what_is_missing_and_nothing_twice(database: str) -> None:
-    tables: Tables = PostgresTables(database)
-
-    before, first, second = tables.version(), tables.upgrade(), tables.upgrade()
-
-    assert before == 0
-    assert first == [migration.name for migration in migrations("postgres")]
-    assert second == []
-    assert tables.version() == tables.latest() == len(first)
-
-
-def test_all_that_migrate_at_once_find_the_tables_laid_once(database: str) -> None:
-    with ThreadPoolExecutor(6) as threads:
-        applied = [done.result() for done in [threads.submit(PostgresTables(database).upgrade) for _ in range(6)]]
-
-    laid = sorted(name for names in applied for name in names)  # they may take turns
-    assert laid == [migration.name for migration in migrations("postgres")]
-
-
-def test_the_script_does_what_upgrade_does(database: str, administrator: psycopg.Connection) -> None:
-    tables = PostgresTables(database)
-
-    administrator.execute(tables.script().encode())
-
-    assert tables.version() == tables.latest()
-    assert tables.script() == ""
-
-
-def test_a_migration_that_fails_leaves_nothing_of_itself(
-    database: str, administrator: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tables = PostgresTables(database)
-    script = "CREATE TABLE half (done text);\nCREATE TABLE saga_lane (again text);\n"
-    broken = Migration(tables.latest() + 1, "999_broken", script)
-    monkeypatch.setattr(tables, "_migrations", [*tables._migrations, broken])
-
-    with pytest.raises(StoreError, match='"saga_lane" already exists'):
-        tables.upgrade()
-
-    assert tables.version() == broken.number - 1
-    with pytest.raises(psycopg.errors.UndefinedTable):
-        administrator.execute("SELECT * FROM half")
 
 
 def test_the_outbox_reads_as_the_event_router_of_debezium_expects(database: str, administrator: psycopg.Connection) -> None:

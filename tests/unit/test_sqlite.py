@@ -18,9 +18,7 @@ import pytest
 from saga.errors import DefinitionError, StoreBusy, StoreConflict, StoreError
 from saga.store.port import Changes, OutboxRow, Published, Workflow
 from saga.store.sqlite import SqliteStore
-from saga.store.sqlite_tables import SqliteTables
-from saga.store.statements import Migration, migrations, statements
-from saga.store.tables import Tables
+from saga.store.statements import statements
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOLD = """
@@ -79,29 +77,11 @@ def one_event() -> Changes:
 # --- tables
 
 
-def test_a_file_without_tables_names_the_next_step(path: Path) -> None:
+def test_a_file_that_is_refused_is_not_made(path: Path) -> None:
     with pytest.raises(DefinitionError, match=r"has no saga tables.*run: saga db upgrade"):
         SqliteStore(path)
 
     assert not path.exists()
-
-
-def test_a_file_of_a_newer_library_is_refused(store: SqliteStore, caller: sqlite3.Connection) -> None:
-    caller.execute("INSERT INTO saga_migration VALUES (999, '999_tomorrow', '')")
-
-    with pytest.raises(DefinitionError, match=r"is at migration 999.*upgrade the library"):
-        SqliteStore(store.path)
-
-
-def test_upgrade_applies_what_is_missing_and_nothing_twice(path: Path) -> None:
-    tables: Tables = SqliteTables(path)
-
-    before, first, second = tables.version(), tables.upgrade(), tables.upgrade()
-
-    assert before == 0
-    assert first == [migration.name for migration in migrations("sqlite")]
-    assert second == []
-    assert tables.version() == tables.latest() == len(first)
 
 
 def test_all_that_start_at_once_on_a_new_file_find_its_tables(path: Path) -> None:
@@ -111,29 +91,6 @@ def test_all_that_start_at_once_on_a_new_file_find_its_tables(path: Path) -> Non
     assert [store.find("w1") for store in stores] == [[]] * 6
     for store in stores:
         store.close()
-
-
-def test_the_script_does_what_upgrade_does(path: Path) -> None:
-    tables = SqliteTables(path)
-
-    with closing(sqlite3.connect(path)) as administrator:
-        administrator.executescript(tables.script())
-
-    assert tables.version() == tables.latest()
-    assert tables.script() == ""
-
-
-def test_a_migration_that_fails_leaves_nothing_of_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tables = SqliteTables(path)
-    broken = Migration(tables.latest() + 1, "999_broken", "CREATE TABLE half (done);\nCREATE TABLE saga_lane (again);\n")
-    monkeypatch.setattr(tables, "_migrations", [*tables._migrations, broken])
-
-    with pytest.raises(StoreError, match="saga_lane already exists"):
-        tables.upgrade()
-
-    assert tables.version() == broken.number - 1
-    with closing(sqlite3.connect(path)) as reader, pytest.raises(sqlite3.OperationalError, match="no such table: half"):
-        reader.execute("SELECT * FROM half")
 
 
 def test_a_store_in_memory_is_refused() -> None:
