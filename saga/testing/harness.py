@@ -27,7 +27,7 @@ from saga.transport.port import Record
 
 class Harness:
     """Runs participants of one saga; `chance` in [0, 1) stands for the jitter of retries, `hold` is in seconds: for how long
-    a delivered event waits for its acknowledgments before its row is marked.
+    a delivered event waits for its acknowledgments before its row is marked. So is `mark_after`: the pace of what can wait.
 
     The participants get the harness's clock, which stands still until told.
 
@@ -41,12 +41,13 @@ class Harness:
         chance: Callable[[], float] = lambda: 0.5,
         clock: ManualClock | None = None,
         hold: float = 0.0,
+        mark_after: float = 0.0,
         tracer: Tracer | None = None,
     ) -> None:
         self.participants = {participant.name: participant for participant in participants}
         self.saga = participants[0].saga
         self.clock, self.partitions, self.chance, self.hold = clock or ManualClock(), partitions, chance, hold
-        self.tracer = tracer
+        self.tracer, self.mark_after = tracer, mark_after
         self.broker = MemoryBroker(saga_topics(self.saga.name), partitions=partitions)
         self.stores = {name: self.new_store() for name in self.participants}
         self.loops: dict[str, Loop] = {}
@@ -159,7 +160,7 @@ class Harness:
             tracer=self.tracer,
             clock=self.clock,
             idle_wait=0.0,
-            mark_after=0.0,
+            mark_after=self.mark_after,
             hold=self.hold,
             due_every=0.0,
         )

@@ -14,8 +14,7 @@ from tests.travel import Script, TripBooked, fleet
 @pytest.fixture
 def running() -> Iterator[Harness]:
     """The agency alone, which has booked a trip and read that it has; a quiet moment lasts a second for it."""
-    with Harness(*fleet(Script())[:1], partitions=1) as running:
-        running.loops["agency"].mark_after = 1.0
+    with Harness(*fleet(Script())[:1], partitions=1, mark_after=1.0) as running:
         running.start(TripBooked(trip="rome"))
         running.settle()
         yield running

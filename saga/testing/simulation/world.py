@@ -79,6 +79,7 @@ class World(Harness):
             partitions=partitions,
             chance=dice.random,
             hold=(seed % 3) * 1.0,
+            mark_after=(seed % 2) * 0.5,
         )
         self.broker.fault = self._refuses
         for name in self.participants:
