@@ -11,6 +11,9 @@ def main() -> None:
     if missing := [name for name in ("typer", "rich") if find_spec(name) is None]:
         sys.stderr.write(f"error: the command line needs {' and '.join(missing)}; run: pip install 'saga-choreography[cli]'\n")
         raise SystemExit(2)
-    from saga.cli.app import app
+    try:
+        from saga.cli.app import app
 
-    app()
+        app()
+    except KeyboardInterrupt:  # of somebody who did not wait until it had begun
+        raise SystemExit(130) from None

@@ -15,7 +15,7 @@ from itertools import islice
 from saga.contracts.topics import fact_topics
 from saga.errors import CommitUnknown, DefinitionError, LaneFenced, LaneStopped, SagaError, StoreConflict
 from saga.replay.entry import Entry, entry
-from saga.replay.gathering import histories
+from saga.replay.gathering import Pace, histories
 from saga.replay.history import in_causal_order, is_foreign
 from saga.replay.holes import holes
 from saga.replay.projection import REBUILD, Projection, ProjectionTransaction
@@ -34,13 +34,15 @@ _VERSION, _PARTIAL, _SEEN = "version", "partial", "@seen"
 class Projector:
     """Fills one projection in `store` from the topics at `broker`; belongs to one thread.
 
-    With `partial`, workflows that are not whole are folded as far as they go; else the first build refuses them.
+    With `partial`, workflows that are not whole are folded as far as they go; else the first build refuses them. `pace` is told
+    how many records were read, once for the look at what is missing and once for the folding.
     """
 
     def __init__(
         self, projection: Projection, store: Store, broker: Broker, *, partial: bool = False, batch: int = BATCH
     ) -> None:
         projection.check()
+        self.pace: Pace = lambda _: None
         self.projection, self.store, self.broker, self.partial, self.batch = projection, store, broker, partial, batch
         self.contracts = projection.contracts
         self.source = TopicSource(broker, self.contracts.name)
@@ -97,7 +99,7 @@ class Projector:
     def _refuse_holes(self) -> None:
         if self.partial:
             return
-        for history in histories(self.source, self.contracts):
+        for history in histories(self.source, self.contracts, pace=self.pace):
             if not history.late and (missing := holes(history, self.contracts)):
                 raise SagaError(
                     f"workflow {history.workflow} is not whole, and maybe others: {missing[0].text}. Nothing was folded; "
@@ -141,6 +143,7 @@ class Projector:
             while batch := [*islice(records, self.batch)]:
                 self._commit(lane, batch, self._names(rebuild=rebuild))
                 count += len(batch)
+                self.pace(count)
         return count
 
     def _ahead(self, number: int, lane: Lane) -> Iterator[Entry]:

@@ -10,6 +10,7 @@ import typer
 
 from saga import assembly
 from saga.cli import arguments, output
+from saga.cli.past import replaying
 from saga.replay.projection import Projection
 from saga.replay.projector import Projector
 from saga.settings import Settings
@@ -36,6 +37,7 @@ def project(
     store = assembly.store(settings)
     try:
         projector = Projector(projection, store, assembly.broker(settings), partial=partial)
+        projector.pace = replaying.Pace(projector.source.size if rebuild else None)
         count = projector.rebuild() if rebuild else 0
         if not rebuild:
             projector.start()

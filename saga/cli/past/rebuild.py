@@ -173,7 +173,8 @@ def _told(target: str, shadow: Settings, total: Total, seconds: float, as_json: 
     rate = round(total.records / seconds) if seconds else 0
     if not as_json:
         state = "up to date" if total.is_complete else "cut short; run the same command to go on"
-        output.line(f"{assembly.database_name(shadow)}: {target}, {total.records} records, {rate}/s, {state}")
+        read = f"{total.records} records, {rate}/s" if total.records else "nothing new"
+        output.line(f"{assembly.database_name(shadow)}: {target}, {read}, {state}")
         _tell_marked(total.marked)
     return {
         "database": assembly.database_name(shadow), "participant": target, "records": total.records, "seconds": seconds,

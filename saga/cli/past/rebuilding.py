@@ -123,8 +123,13 @@ def _together(job: Job, shares: Sequence[Sequence[int]], stopping: Flag) -> Iter
     workers = [
         _SPAWN.Process(target=_process, args=(n, job._replace(at_most=most), share, *shared)) for n, share in enumerate(shares)
     ]
-    for worker in workers:
-        worker.start()
+    # Ctrl-C reaches them all, and those that are still starting would die of it: they begin deaf, and stay so
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        for worker in workers:
+            worker.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         left = len(workers)
         while left:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,7 @@ File = Annotated[
 ]
 Partial = Annotated[bool, typer.Option("--partial", help="Take what is there, although something is missing.")]
 
-EVERY = 1.0
+EVERY, LOOKED_AT = 1.0, 1000
 SHOWN = 10
 
 
@@ -68,19 +69,29 @@ def source(settings: Settings, name: str, file: Path | None) -> Source:
 
 
 class Pace:
-    """Tells on stderr, once a second, how many records were read, how fast, and how long it will take."""
+    """Tells on stderr, once a second, how many records were read, how fast, and how long it will take.
+
+    What is read a second time is counted from the beginning again.
+    """
 
     def __init__(self, size: int | None) -> None:
-        self.size = size
+        self.size, self.read = size, 0
         self.began = self.told = time.monotonic()
 
     def __call__(self, read: int) -> None:
-        if read % 1000 or (now := time.monotonic()) - self.told < EVERY:
+        if 0 <= read - self.read < LOOKED_AT:
             return
-        self.told, rate = now, read / (now - self.began)
+        now = time.monotonic()
+        if read < self.read:
+            self.began = now
+        self.read = read
+        if now - self.told < EVERY:
+            return
+        self.told, rate = now, read / max(now - self.began, 0.001)
         text = f"{read} records, {rate:.0f}/s"
         if self.size:
-            text = f"{read} of {self.size} records, {rate:.0f}/s, {max(0.0, self.size - read) / rate:.0f} s left"
+            left = output.duration(timedelta(seconds=max(0, self.size - read) / rate))
+            text = f"{read} of {self.size} records, {rate:.0f}/s, {left} left"
         output.progress(text)
 
 
