@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -40,21 +41,23 @@ def run(
     minutes: Annotated[float | None, typer.Option("--soak", metavar="MINUTES", help="Random faults for so long.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of a soak, to have the same faults again.")] = None,
 ) -> None:
-    """Play faults on real servers; exits 1 if anything is violated. A run of all of them writes docs/reliability.md."""
+    """Play faults on real servers; exits 1 if anything is violated. That of all writes docs/reliability.md, as it goes."""
     _refuse_unknown("fault", only, [fault.id for fault in FAULTS])
     _refuse_unknown("workload", workload, [*WORKLOADS])
     kinds = [kind for name, kind in WORKLOADS.items() if not workload or name in workload]
+    faults = [fault for fault in FAULTS if not only or fault.id in only]
     HOME.mkdir(exist_ok=True)
     try:
         if minutes is not None:
             _soaks(kinds, minutes, random.SystemRandom().randrange(10**6) if seed is None else seed)
             return
-        tried = _try_all([fault for fault in FAULTS if not only or fault.id in only], kinds, runs, jobs)
+        tried = {kind.name: {fault: Tried([]) for fault in faults if fault.touched.among(kind)} for kind in kinds}
+        for kind, fault, one in _try_all(faults, kinds, runs, jobs):
+            tried[kind.name][fault] = one
+            if not only and not workload:  # as it goes: a run that is interrupted has found something too
+                DOCUMENT.write_text(document(tried, datetime.now(UTC), RATE, jobs))
     except (ServerMissing, ServerFailed) as error:
         _fail(str(error), 1)
-    if not only and not workload:
-        DOCUMENT.write_text(document(tried, datetime.now(UTC), RATE, jobs))
-        _tell(f"written: {DOCUMENT.relative_to(ROOT)}")
     if not all(one.holds or one.lacking for faults in tried.values() for one in faults.values()):
         raise typer.Exit(1)
 
@@ -64,16 +67,19 @@ def _refuse_unknown(what: str, asked: list[str] | None, known: list[str]) -> Non
         _fail(f"there is no {what} {', '.join(unknown)}; there are {', '.join(known)}", 2)
 
 
-def _try_all(faults: list[Fault], kinds: list[type[Workload]], runs: int, jobs: int) -> dict[str, dict[Fault, Tried]]:
-    """Faults that befall nobody in a workload are none of its rows."""
+def _try_all(
+    faults: list[Fault], kinds: list[type[Workload]], runs: int, jobs: int
+) -> Iterator[tuple[type[Workload], Fault, Tried]]:
+    """What came of each, in the order in which it came; faults that befall nobody in a workload are left out."""
     with ThreadPoolExecutor(jobs) as pool:
         asked = {
-            (kind.name, fault): pool.submit(_try, fault, kind, runs)
+            pool.submit(_try, fault, kind, runs): (kind, fault)
             for fault in faults
             for kind in kinds
             if fault.touched.among(kind)
         }
-        return {kind.name: {fault: one.result() for (name, fault), one in asked.items() if name == kind.name} for kind in kinds}
+        for one in as_completed(asked):
+            yield *asked[one], one.result()
 
 
 def _try(fault: Fault, kind: type[Workload], runs: int) -> Tried:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ from faults import beyond
 from faults.fault import Fault
 from faults.scene import Outcome
 from servers import kafka, postgres, registry
+
+_PARTS = re.compile(r"\d+|\D+")
 
 INTRODUCTION = """\
 # Reliability
@@ -78,7 +81,10 @@ def document(tried: Mapping[str, Mapping[Fault, Tried]], when: datetime, rate: f
 
 def _played(faults: Mapping[Fault, Tried]) -> str:
     columns = ["fault", "what is done", "runs", "workflows", "violations", "first lane p50 / p99, s", "all lanes p50 / p99, s"]
-    return _table([*columns, "again"], [_row(fault, one) for fault, one in faults.items()])
+    ordered = sorted(
+        faults.items(), key=lambda item: [int(part) if part.isdigit() else part for part in _PARTS.findall(item[0].id)]
+    )
+    return _table([*columns, "again"], [_row(fault, one) for fault, one in ordered])
 
 
 def machine(when: datetime) -> str:
@@ -99,6 +105,8 @@ def machine(when: datetime) -> str:
 
 
 def _row(fault: Fault, one: Tried) -> list[str]:
+    if not one.outcomes and not one.failed and not one.lacking:
+        return [fault.id, fault.text, "not tried in this run", *"-----"]
     if one.lacking:
         return [fault.id, fault.text, f"not injected here: {one.lacking}", *"-----"]
     recoveries = [outcome.recovery for outcome in one.outcomes if outcome.recovery]
