@@ -64,7 +64,7 @@ class Tried:
 
 def document(tried: Mapping[str, Mapping[Fault, Tried]], when: datetime, rate: float, jobs: int = 1) -> str:
     """The whole page; `tried` has the faults of each workload, `jobs` is how many were played at a time."""
-    played = f"{jobs} runs went on at a time." if jobs > 1 else ""
+    played = f"{jobs} runs went on at a time, each with servers of its own, which lengthens recovery." if jobs > 1 else ""
     parts = [
         INTRODUCTION.format(rate=rate, jobs=played),
         machine(when),
