@@ -12,6 +12,7 @@ from saga.contracts.message import Message
 from saga.delivery.single_file import SingleFile
 from saga.engine.flight import after
 from saga.engine.processor import Processor
+from saga.engine.units import Units
 from saga.handling.external import Intent
 from saga.handling.handling import Handling, Item
 from saga.handling.intake import Incoming
@@ -94,12 +95,12 @@ def events_pass_a_failed_one(patch: Patch) -> None:
 
 def offsets_before_the_database(patch: Patch) -> None:
     """The lane's fence is moved, and then the work is done."""
-    unit = Processor._unit
+    unit = Units._unit
 
-    def ahead(self: Processor, lane: Lane, items: Sequence[Item]) -> list[Intent]:
+    def ahead(self: Units, lane: Lane, items: Sequence[Item]) -> list[Intent]:
         with self.store.unit() as early:
             offsets, gaps = after(lane, items)
             early.advance(replace(lane, offsets=offsets, gaps=gaps))
         return unit(self, lane, items)
 
-    patch.setattr(Processor, "_unit", ahead)
+    patch.setattr(Units, "_unit", ahead)

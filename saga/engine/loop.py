@@ -163,13 +163,13 @@ class Loop:
         self._publish(quiet=not any(record.topic != self.acks.topic for record in records))
         self._tell_offsets()
         self._wake()
-        moving = bool(records or self.processor.departed or self.relay.waiting or self.unhandled.trials)
+        moving = bool(records or self.processor.units.departed or self.relay.waiting or self.unhandled.trials)
         return moving or not self.relay.idle or full != self.lanes.full
 
     def _poll(self) -> list[Record]:
         self.lanes.check_splits()
         try:
-            return self.consumer.poll(READ_AHEAD * self.batch, 0 if self.processor.departed else self.idle_wait)
+            return self.consumer.poll(READ_AHEAD * self.batch, 0 if self.processor.units.departed else self.idle_wait)
         except OffsetOutOfRange as error:
             self._stop(error)
             return []
@@ -229,10 +229,10 @@ class Loop:
 
     def _settle(self, *, all: bool = True) -> None:
         """Wait for transactions that are under way, if `all`; nothing follows from those of lanes that are ours no more."""
-        for flight in [*self.processor.departed.values()]:
+        for flight in [*self.processor.units.departed.values()]:
             owned = self.lanes.owned.get(flight.lane.number)
             if owned is None or owned.lane is not flight.lane:
-                self.processor.forget(flight.lane)
+                self.processor.units.forget(flight.lane)
             elif all:
                 self._guard(owned, partial(self.processor.settle, owned.lane))
 

@@ -1,25 +1,23 @@
-"""The heart: a micro-batch of one lane in one database transaction.
+"""The heart: what comes in for a lane, in micro-batches of one transaction each, until nothing is in the air.
 
-Facts are taken in, `decide` is asked, handlers run, and fences, inbox, outbox, delivery marks and the lane's offsets commit
-together or not at all. If a batch fails it is split, where a handler raised or in halves: only a batch of one may blame.
+If a batch fails it is split, where a handler raised or in halves: only a batch of one may blame, and parks its workflow.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from saga.clock import Clock
 from saga.delivery.acks import Acks
 from saga.delivery.relay import Relay
-from saga.engine.flight import Flight, after, incoming_of, parts
-from saga.errors import CommitUnknown, StatementFailed, StoreConflict, StoreError
-from saga.failpoints import Failpoint, failpoint
+from saga.engine.flight import parts
+from saga.engine.units import Units
+from saga.errors import StatementFailed
 from saga.handling.breakers import Breakers
 from saga.handling.external import QUICK_PAUSE, Externals, Intent
-from saga.handling.handling import Handling, Item, is_in_the_air, workflow_of
+from saga.handling.handling import Handling, Item, is_in_the_air
 from saga.handling.intake import Incoming, Intake
 from saga.handling.invocation import HandlerFailure, Invocation
 from saga.handling.parking import Resume, Setback
@@ -27,26 +25,22 @@ from saga.handling.quarantine import DEATHS, Caution, Suspect, name_of, quaranti
 from saga.handling.timers import Late
 from saga.handling.tracing import Tracer
 from saga.handling.vector import VectorFailure
-from saga.participant.escalation import parked_of
-from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
-from saga.store.dead_letter import DeadLetter, Place
-from saga.store.port import Lane, Store, Unit
+from saga.store.dead_letter import DeadLetter
+from saga.store.port import Lane, Store
 from saga.transport.port import Record
 
 log = logging.getLogger("saga.processor")
 
-CONFLICT_ATTEMPTS = 10
 READ_AHEAD = 2  # of what is polled about half is for others, or one's own coming back
-CONFLICT_PAUSE = 0.05
 
 
 class Processor:
     """Processes the lanes of one participant; belongs to one thread.
 
     `partitions` is the count of the saga's topics, `batch` bounds the messages of one transaction, `chance` draws from [0, 1)
-    for the jitter of retries. `departed` holds, by lane, the transactions whose commit is not known yet, one for each at most,
-    and `passing` what concerns nobody here: it is passed by the next transaction that has more to do, or by `note`.
+    for the jitter of retries. `passing` holds, by lane, what concerns nobody here: it is passed by the next transaction that
+    has more to do, or by `note`.
     """
 
     def __init__(
@@ -69,7 +63,7 @@ class Processor:
         self.externals = Externals(self.versions.name, self.invocation, breakers, tracer, clock, chance)
         self.intake = Intake(self.versions, participant.name, partitions)
         self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, tracer, chance)
-        self.departed: dict[int, Flight] = {}
+        self.units = Units(participant, store, self.handling, relay, acks, clock, tracer, chance)
         self.passing: dict[int, Sequence[Incoming]] = {}
         self._cautions: dict[int, Caution] = {}
 
@@ -164,7 +158,7 @@ class Processor:
         self.passing.pop(lane.number, None)  # it comes again
         with self.store.unit() as unit:
             self.acks.begin(lane, unit)
-            ledger = self._ledger(unit)
+            ledger = self.units.ledger(unit)
             workflows = ledger.load(unit.running(self.versions.name, lane.number))
             intents = [
                 self.handling.intent(workflow, fence)
@@ -178,10 +172,15 @@ class Processor:
             for intent in intents:
                 self._call_again(lane, intent)
 
+    def settle(self, lane: Lane) -> None:
+        """Wait for what departed for this lane, and do again what has to be."""
+        if again := self.units.settle(lane):
+            self._carry_on(lane, self._commit(lane, again))
+
     def note(self, lane: Lane) -> None:
         """Keep what was heard of acknowledgments, and write what is due and what was passed."""
         self.settle(lane)
-        self._persist(lane, self.passing.pop(lane.number, ()))
+        self.units.persist(lane, self.passing.pop(lane.number, ()))
 
     @property
     def doing(self) -> str | None:
@@ -229,7 +228,7 @@ class Processor:
         intents: list[Intent] = []
         while items:
             try:
-                return intents + self._persist(lane, items, departing=departing)
+                return intents + self.units.persist(lane, items, departing=departing)
             except HandlerFailure as failure:
                 if failure.dependency is None and len(items) == 1:
                     return intents + self._retry(lane, items[0], failure)
@@ -272,127 +271,19 @@ class Processor:
             self.clock.sleep(self.chance() * QUICK_PAUSE)
             attempt += 1
             try:
-                return self._persist(lane, [item])
+                return self.units.persist(lane, [item])
             except HandlerFailure as again:
                 failure = again
         setback = Setback.of(failure, failure.spent(attempt), item)
-        return self._persist(lane, [setback]) if failure.dependency is not None else self._park(lane, setback)
+        return self.units.persist(lane, [setback]) if failure.dependency is not None else self._park(lane, setback)
 
     def _park(self, lane: Lane, setback: Setback) -> list[Intent]:
         first = setback.failure.shown_cause if setback.failure.tried == 0 else None
         log.warning("parked after attempt %d: %s", setback.attempt, setback.failure, exc_info=first)
         while True:
             try:
-                return self._persist(lane, [setback])
+                return self.units.persist(lane, [setback])
             except HandlerFailure as failure:
                 log.warning("and then, after attempt %d: %s", failure.tried + 1, failure, exc_info=failure.shown_cause)
                 another = Setback(failure, failure.spent(failure.tried + 1))
                 setback = replace(setback, others=(*setback.others, another))
-
-    def _persist(self, lane: Lane, items: Sequence[Item], *, departing: bool = False) -> list[Intent]:
-        """One unit, done again whole if it got into another transaction's way."""
-        for attempt in range(1, CONFLICT_ATTEMPTS):
-            try:
-                with self.tracer.unit(self.participant.name, lane, len(items)):
-                    return self._unit(lane, items, departing=departing)
-            except StoreConflict as conflict:
-                log.info("lane %s/%d: %s; trying again", lane.saga, lane.number, conflict)
-                self.clock.sleep(self.chance() * CONFLICT_PAUSE * attempt)
-        return self._unit(lane, items)
-
-    def _unit(self, lane: Lane, items: Sequence[Item], *, departing: bool = False) -> list[Intent]:
-        """One transaction, whose COMMIT may be left under way if it is `departing` and calls nobody."""
-        assert lane.number not in self.departed, f"lane {lane.number} has a transaction under way"
-        offsets, gaps = after(lane, items)
-        ahead = replace(lane, batch=lane.batch + 1, offsets=offsets, acks=self.acks.keep(lane), gaps=gaps)
-        self.handling.latest, self.handling.remarks, self.handling.letters = None, [], []
-        flight = Flight(lane, items, ahead, self.handling.remarks, self.handling.letters)
-        try:
-            self._write(flight, departing=departing and len(items) > 1)
-        except CommitUnknown:
-            if not self.store.committed(ahead):
-                raise
-        except StatementFailed as failed:
-            if len(items) > 1 or (blamed := self.handling.blame(failed)) is None:
-                raise
-            raise blamed from failed
-        if flight.unit.under_way:
-            self.departed[lane.number] = flight
-        else:
-            self._finish(flight)
-        return flight.intents
-
-    def _write(self, flight: Flight, *, departing: bool) -> None:
-        """All of it; the lane's own row is the last statement, so a fenced owner commits nothing."""
-        lane, items = flight.lane, flight.items
-        with self.store.unit(eager=len(items) == 1) as unit:
-            flight.unit, flight.ledger = unit, (ledger := self._ledger(unit))
-            ledger.load({id for item in items if (id := workflow_of(item)) is not None})
-            flight.unpublished = {id: set(w.unpublished) for id, w in ledger.workflows.items() if w.unpublished}
-            flight.intents = self.handling.apply(ledger, lane, items)
-            ledger.write()
-            self._sort_letters(unit, lane, items)
-            self._land()  # what it noted of deliveries is not to be noted again
-            flight.due = self.relay.settle()
-            flight.due.write(unit)
-            unit.advance(flight.ahead)
-            failpoint(Failpoint.UNIT_INSIDE)
-            if departing and not flight.intents:
-                unit.depart()
-
-    def _land(self) -> None:
-        """Wait for what departed before; where it failed, `settle` will see to it."""
-        for flight in [flight for flight in self.departed.values() if flight.unit.under_way]:
-            try:
-                flight.unit.arrive()
-            except StoreError as error:
-                flight.failed = error
-            else:
-                del self.departed[flight.lane.number]
-                self._finish(flight)
-
-    def settle(self, lane: Lane) -> None:
-        """Wait for what departed for this lane. It is done again, whole, if others were in its way or a statement failed."""
-        if (flight := self.departed.pop(lane.number, None)) is None:
-            return
-        try:
-            flight.land(self.store)
-        except (StoreConflict, StatementFailed) as failed:
-            log.info("lane %s/%d: %s; trying again", lane.saga, lane.number, failed)
-            self._carry_on(lane, self._commit(lane, flight.items))
-            return
-        self._finish(flight)
-
-    def forget(self, lane: Lane) -> None:
-        """The lane is another owner's: what departed for it may arrive, and nothing follows from it."""
-        flight = self.departed.pop(lane.number)
-        with suppress(StoreError):
-            flight.unit.arrive()
-            self.relay.settled(flight.due)
-
-    def _finish(self, flight: Flight) -> None:
-        """What follows from a commit."""
-        failpoint(Failpoint.UNIT_COMMITTED)
-        lane, ahead = flight.lane, flight.ahead
-        before, lane.batch, lane.offsets, lane.gaps = lane.offsets, ahead.batch, ahead.offsets, ahead.gaps
-        self.acks.kept(lane, ahead.acks)
-        self.acks.took_in(lane, before, flight.told)
-        self.relay.settled(flight.due)
-        self.relay.publish(lane, flight.ledger.outbox, flight.unpublished)
-        self._escalate(flight.ledger)
-
-    def _escalate(self, ledger: Ledger) -> None:
-        if self.participant.escalation:
-            for workflow, fence in ledger.parked():
-                self.participant.escalation.tell(parked_of(self.versions.name, self.participant.name, workflow, fence))
-
-    def _sort_letters(self, unit: Unit, lane: Lane, items: Sequence[Item]) -> None:
-        """Keep what cannot be taken in, and forget what was taken back, in the transaction that does the rest."""
-        back = [i.record for i in map(incoming_of, items) if i is not None and i.again]
-        if back:
-            unit.exhume([Place(lane.saga, record.topic, record.partition, record.offset) for record in back])
-        if self.handling.letters:
-            unit.bury(self.handling.letters)
-
-    def _ledger(self, unit: Unit) -> Ledger:
-        return Ledger(self.versions, self.participant.name, unit, self.clock.now())

@@ -259,13 +259,13 @@ def test_a_batch_of_500_costs_a_few_calls_and_a_few_transactions(travel: Travel,
     book(fleet, 500)
     fleet.turn("agency")
     units, processor = [0], fleet.loops["hotels"].processor
-    unit = processor._unit
+    unit = processor.units._unit
 
     def counted(*arguments: Any, **options: Any) -> Any:
         units[0] += 1
         return unit(*arguments, **options)
 
-    monkeypatch.setattr(processor, "_unit", counted)
+    monkeypatch.setattr(processor.units, "_unit", counted)
     fleet.turn("hotels")
 
     assert len(script.reached["hotel"]) == MINIMUM

@@ -150,7 +150,7 @@ def hotels() -> Iterator[Hotels]:
 
 def test_nothing_follows_from_a_transaction_before_its_commit_is_known(hotels: Hotels) -> None:
     hotels.loop.turn()
-    under_way, published, offsets = set(hotels.loop.processor.departed), set(hotels.lanes), hotels.offsets
+    under_way, published, offsets = set(hotels.loop.processor.units.departed), set(hotels.lanes), hotels.offsets
     hotels.settle()
 
     assert len(under_way) == 1  # the other lane's had to arrive before this one could depart
@@ -204,7 +204,7 @@ def test_a_fenced_one_costs_its_own_lane_and_no_other(hotels: Hotels) -> None:
 
 def test_what_is_under_way_when_the_lanes_are_given_up_is_published_first(hotels: Hotels) -> None:
     hotels.loop.turn()
-    assert hotels.loop.processor.departed
+    assert hotels.loop.processor.units.departed
 
     hotels.loop.leave()
 
@@ -214,12 +214,12 @@ def test_what_is_under_way_when_the_lanes_are_given_up_is_published_first(hotels
 
 def test_nothing_follows_for_a_lane_that_was_taken_away_meanwhile(hotels: Hotels) -> None:
     hotels.loop.turn()
-    (number,) = hotels.loop.processor.departed
+    (number,) = hotels.loop.processor.units.departed
     assert isinstance(hotels.loop.consumer, MemoryConsumer)
 
     hotels.loop.lanes.lost([twin for n in range(LANES) for twin in hotels.loop.lanes.twins(n)])
     hotels.loop.turn()
 
     assert number not in hotels.lanes
-    assert hotels.loop.processor.departed == {}
+    assert hotels.loop.processor.units.departed == {}
     assert hotels.store.pending("travel", number, 10) != []
