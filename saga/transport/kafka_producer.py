@@ -88,5 +88,8 @@ def _delivery(token: str, error: KafkaError | None, message: Message) -> Deliver
     if error:
         return Delivery(token, error=str(broker_error(error, f"{message.topic()}/{message.partition()} did not take it")))
     offset = message.offset()
-    assert offset is not None
+    if offset is None or offset < 0:
+        # The broker has it, from a try whose answer was lost, and does not say where. Without its place nobody could see it
+        # acknowledged, so it is published once more.
+        return Delivery(token, error=f"{message.topic()}/{message.partition()} has it, and does not say at which offset")
     return Delivery(token, offset)
