@@ -99,6 +99,7 @@ class Handling:
     def _apply(self, ledger: Ledger, lane: Lane, item: Item) -> list[Intent]:
         if isinstance(item, Incoming):
             return self._come_in(ledger, lane, item)
+        ledger.cause = None
         if isinstance(item, Suspect):
             return self._without_handlers(ledger, lane, item)
         if isinstance(item, Answer):

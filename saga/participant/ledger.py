@@ -5,8 +5,8 @@ Fences move here only, each together with its fact.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from saga.contracts.message import Kind, Message
@@ -17,10 +17,11 @@ from saga.participant.statement import statement
 from saga.participant.versions import Versions
 from saga.protocol.decide import Close, Refuse, Skip, Withdraw
 from saga.protocol.definition import Step, Undo
-from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
+from saga.protocol.facts import REPORTS, FactStatus, StepStatus, WorkflowStatus
 from saga.store.port import Changes, Fence, Intervention, OutboxRow, Received, Unit, Workflow
 
 _BEGUN = frozenset({StepStatus.IDLE, StepStatus.RUNNING})
+_UNWINDING = REPORTS | {FactStatus.ABORT}
 _UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
 
 
@@ -182,13 +183,16 @@ class Ledger:
         status = StepStatus.FAILED if failed else StepStatus.DONE
         result = payload if step.name in self.saga(workflow).undoable else None
         self.move(workflow, step.name, status, event=event, result=result, pending=False, attempt=0)
-        self.state(workflow, step.name, FactStatus.FAILED if failed else FactStatus.DONE, event, payload)
+        outcome = FactStatus.FAILED if failed else FactStatus.DONE
+        cause = self.cause or _latest(r for r in workflow.inbox.values() if r.type in step.consumes)
+        self.state(workflow, step.name, outcome, event, payload, cause=cause)
 
     def undo(self, workflow: Workflow, step: Step, payload: bytes | None = None) -> None:
         """The step is compensated; `payload` is its compensating event, None where there was nothing to undo."""
         self.move(workflow, step.name, StepStatus.COMPENSATED, pending=False)
         if payload is not None and isinstance(step.compensated, str):
-            self.state(workflow, step.name, FactStatus.COMPENSATED, step.compensated, payload)
+            cause = self.cause or _latest(r for r in workflow.inbox.values() if r.status in _UNWINDING)
+            self.state(workflow, step.name, FactStatus.COMPENSATED, step.compensated, payload, cause=cause)
         else:
             assert step.compensated is Undo.NOTHING
             self._control(workflow, step.name, FactStatus.COMPENSATED, "saga.StepCompensated", {"step": step.name})
@@ -220,10 +224,20 @@ class Ledger:
             case _:
                 assert_never(act)
 
-    def state(self, workflow: Workflow, step: str, status: FactStatus, event: str, payload: bytes, *, index: int = 0) -> None:
-        """Write a fact to the outbox, with the workflow's next sequence number."""
+    def state(
+        self,
+        workflow: Workflow,
+        step: str,
+        status: FactStatus,
+        event: str,
+        payload: bytes,
+        *,
+        index: int = 0,
+        cause: Message | Received | None = None,
+    ) -> None:
+        """Write a fact to the outbox, with the next sequence number; `cause` led to it, or else the message at hand."""
         kind = Kind(event, self.participant, self.versions.name, workflow.version, step, status, gates=workflow.gates or "")
-        row = statement(kind, workflow, payload, self.now, index=index, cause=self.cause, context=self.context)
+        row = statement(kind, workflow, payload, self.now, index=index, cause=cause or self.cause, context=self.context)
         self._put(workflow, row)
 
     def note(self, workflow: Workflow, act: Intervention) -> None:
@@ -290,3 +304,8 @@ class Ledger:
         self, workflow: Workflow, step: str, status: FactStatus, record: str, fields: Mapping[str, Any], *, index: int = 0
     ) -> None:
         self.state(workflow, step, status, record, self.versions.codec(workflow.version).encode(record, fields), index=index)
+
+
+def _latest(received: Iterable[Received]) -> Received | None:
+    """What had led to a fact for which no message is at hand: a handler ran again, or the world has answered."""
+    return max(received, key=lambda one: (one.received or datetime.min.replace(tzinfo=UTC), one.offset), default=None)

@@ -11,7 +11,7 @@ from saga.contracts.message import Kind, Message, event_id, to_headers
 from saga.contracts.topics import compensations_topic, events_topic
 from saga.contracts.trace import TraceContext
 from saga.protocol.facts import FactStatus
-from saga.store.port import OutboxRow, Workflow
+from saga.store.port import OutboxRow, Received, Workflow
 
 MOST_TRIES = 1_000
 
@@ -31,10 +31,10 @@ def statement(
     now: datetime,
     *,
     index: int = 0,
-    cause: Message | None = None,
+    cause: Message | Received | None = None,
     context: TraceContext | None = None,
 ) -> OutboxRow:
-    """The row of this fact, with the workflow's next sequence number; `cause` is the message that led to it.
+    """The row of this fact, with the workflow's next sequence number; `cause` is what led to it.
 
     It carries the trace on from `context`, or else from its cause, or else from where the workflow began.
     """
