@@ -109,6 +109,8 @@ class Deliveries:
     def settle(self, told: Mapping[int, Acknowledgments], now: float = math.inf) -> Settlement:
         """What is acknowledged or has been held for long enough by `now` (monotonic), until `settled` a part of the answer."""
         for (lane, topic, audience), queue in self._queues.items():
+            if not queue:
+                continue
             known = told.get(lane) or Acknowledgments()
             unbroken, end = known.unbroken(audience, topic), known.end(audience, topic)
             while queue and (queue[0][0].offset < end or queue[0][1] <= now):
