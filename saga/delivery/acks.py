@@ -59,9 +59,9 @@ class Acks:
     """The acknowledgments of one participant, from one thread.
 
     `unsaid` is what is still to be sent, neighbours as one. `told` are the offsets of each partition up to which all is
-    acknowledged on the broker. `held` are the parked offsets by
-    lane, as (topic, offset), each to be acknowledged once it is handled. `known` is what was heard, by lane; `news` are the
-    lanes of which there is more than their rows say, `heard` counts records.
+    acknowledged on the broker. `held` are the parked offsets by lane, as (topic, offset), each to be acknowledged once it is
+    handled. `known` is what was heard, by lane; `news` are the lanes of which there is more than their rows say, `heard`
+    counts records.
     """
 
     def __init__(self, participant: Participant) -> None:

@@ -19,8 +19,6 @@ from saga.protocol.facts import FactStatus, expected, stated
 from saga.store.port import Lane, OutboxRow, Published, Unit
 
 HOLD = 0.5
-
-
 CLEARED_AT_ONCE = 10_000
 
 

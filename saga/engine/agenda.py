@@ -76,7 +76,8 @@ class Agenda:
             return
         if full is not None:
             self._regulate(full, consumer)
-        self._for_each_lane([(letter.lane, "") for letter in recalled], lambda lane, _: self.processor.take_back(lane))
+        for number in {letter.lane for letter in recalled}:
+            self._do(number, self.processor.take_back)
         self._for_each_lane(due, self.processor.retry)
         self._for_each_lane([(lane, id) for lane, id in expired if lane in late], self.processor.expire)
 
@@ -86,8 +87,7 @@ class Agenda:
     def _caught_up(self, consumer: Consumer, numbers: set[int]) -> set[int]:
         """Those on which nothing older waits; what only waits for company is written first."""
         for number in numbers & self.processor.passing.keys():
-            if (owned := self.lanes.owned.get(number)) is not None:
-                self.guard(owned, partial(self.processor.note, owned.lane))
+            self._do(number, self.processor.note)
         return caught_up(consumer, self.lanes, numbers & {*self._at_work()})
 
     def _measure(self, unit: Unit, consumer: Consumer) -> Bounds | None:
@@ -116,7 +116,11 @@ class Agenda:
         for number in dict.fromkeys(lane for lane, _ in found):
             ids = [id for lane, id in found if lane == number]
             for begin in range(0, len(ids), DUE_AT_ONCE):
-                owned = self.lanes.owned.get(number)
-                if owned is None or owned.at_rest or self.clock.monotonic() > until:
-                    break
-                self.guard(owned, partial(work, owned.lane, ids[begin : begin + DUE_AT_ONCE]))
+                if self.clock.monotonic() <= until:
+                    self._do(number, work, ids[begin : begin + DUE_AT_ONCE])
+
+    def _do(self, number: int, work: Callable[..., None], *more: Sequence[str]) -> None:
+        """Do it for the lane, if it is still ours and at work."""
+        owned = self.lanes.owned.get(number)
+        if owned is not None and not owned.at_rest:
+            self.guard(owned, partial(work, owned.lane, *more))

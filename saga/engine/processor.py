@@ -58,8 +58,8 @@ class Processor:
         tracer: Tracer,
     ) -> None:
         self.participant, self.versions, self.batch = participant, participant.versions, batch
-        self.store, self.relay, self.acks, self.clock, self.chance = store, relay, acks, clock, chance
-        self.invocation, self.tracer = Invocation(participant), tracer
+        self.store, self.acks, self.clock, self.chance = store, acks, clock, chance
+        self.invocation = Invocation(participant)
         self.externals = Externals(self.versions.name, self.invocation, breakers, tracer, clock, chance)
         self.intake = Intake(self.versions, participant.name, partitions)
         self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, tracer, chance)

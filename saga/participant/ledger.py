@@ -73,18 +73,7 @@ class Ledger:
         """The workflow of a message, opened if this is the first that is heard of it."""
         if (known := self.workflows.get(message.workflow_id)) is not None:
             return known
-        return self._remember(
-            Workflow(
-                id=message.workflow_id,
-                version=message.kind.version,
-                lane=lane,
-                deadline=message.deadline,
-                opened=self.now,
-                gates=message.kind.gates or None,
-                traceparent=message.traceparent,
-                tracestate=message.tracestate,
-            )
-        )
+        return self._remember(first_met(message, lane, self.now))
 
     def receive(self, workflow: Workflow, message: Message) -> None:
         """Take a fact in; its payload is kept where an own step may be triggered by it."""
@@ -304,6 +293,21 @@ class Ledger:
         self, workflow: Workflow, step: str, status: FactStatus, record: str, fields: Mapping[str, Any], *, index: int = 0
     ) -> None:
         self.state(workflow, step, status, record, self.versions.codec(workflow.version).encode(record, fields), index=index)
+
+
+def first_met(message: Message, lane: int, opened: datetime, **known: Any) -> Workflow:
+    """The workflow of a message that is the first heard of it; `known` are further fields of `Workflow`."""
+    return Workflow(
+        id=message.workflow_id,
+        version=message.kind.version,
+        lane=lane,
+        deadline=message.deadline,
+        opened=opened,
+        gates=message.kind.gates or None,
+        traceparent=message.traceparent,
+        tracestate=message.tracestate,
+        **known,
+    )
 
 
 def _latest(received: Iterable[Received]) -> Received | None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from saga.contracts.message import Message
 from saga.participant.handler import Handler
+from saga.participant.ledger import first_met
 from saga.protocol.facts import FactStatus, WorkflowStatus
 from saga.replay.restoring import Part
 from saga.store.port import Fence, Workflow
@@ -51,21 +52,9 @@ class Ending:
 
     def workflow(self, messages: Sequence[Message], lane: int) -> Workflow:
         """The closed workflow of these messages, whose course this is."""
-        first = messages[self.opening]
-        return Workflow(
-            id=first.workflow_id,
-            version=first.kind.version,
-            lane=lane,
-            status=self.status,
-            sequence=self.sequence,
-            deadline=first.deadline,
-            opened=min([message.time for message in messages]),
-            closed=messages[self.closing].time,
-            gates=first.kind.gates or None,
-            traceparent=first.traceparent,
-            tracestate=first.tracestate,
-            fences=self.fences,
-        )
+        opened, closed = min([message.time for message in messages]), messages[self.closing].time
+        known = {"status": self.status, "sequence": self.sequence, "closed": closed, "fences": self.fences}
+        return first_met(messages[self.opening], lane, opened, **known)
 
 
 class Endings:

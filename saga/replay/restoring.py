@@ -16,6 +16,7 @@ from saga.contracts.message import Kind, Message
 from saga.contracts.saga import Saga
 from saga.handling.decisions import Decisions
 from saga.handling.intake import Concern, Intake
+from saga.participant.ledger import first_met
 from saga.participant.note import RECORD as NOTED
 from saga.participant.note import remember
 from saga.participant.versions import Versions
@@ -67,17 +68,7 @@ class Restoring:
 
     def open(self, message: Message, lane: int) -> Workflow:
         """A workflow of which this is the first fact; moments are those of facts, since nothing else is on the topics."""
-        return Workflow(
-            id=message.workflow_id,
-            version=message.kind.version,
-            lane=lane,
-            status=WorkflowStatus.ACCEPTED,
-            deadline=message.deadline,
-            opened=message.time,
-            gates=message.kind.gates or None,
-            traceparent=message.traceparent,
-            tracestate=message.tracestate,
-        )
+        return first_met(message, lane, message.time, status=WorkflowStatus.ACCEPTED)
 
     def hear(self, workflow: Workflow, message: Message) -> bool:
         """Take a fact in; answers whether a worker has still to answer it, so that it is not to be passed yet."""
