@@ -14,7 +14,8 @@ import typer
 
 from saga import assembly
 from saga.cli import arguments, output
-from saga.cli.past.rebuilding import Job, Total, carry_out
+from saga.cli.past.rebuilding import Total, carry_out
+from saga.cli.past.share import Job
 from saga.errors import DefinitionError, StoreError
 from saga.replay.comparison import Comparison, compare
 from saga.replay.rebuild import Rebuild

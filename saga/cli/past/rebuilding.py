@@ -9,46 +9,21 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from datetime import timedelta
+from typing import Any
 
-from saga import assembly
-from saga.cli import arguments, output
+from saga.cli import output
+from saga.cli.past.share import EVERY, End, Flag, Job, Progress, Share
 from saga.cli.running.run import tame_allocator, tame_collector
 from saga.clock import Clock, SystemClock
 from saga.errors import SagaError
-from saga.replay.rebuild import Rebuild
-from saga.settings import Settings
 
 _SPAWN = multiprocessing.get_context("spawn")
-EVERY = 1.0
-PAUSE = 0.2
-ALONE = 60.0  # nobody waits for the rows of a database that is being rebuilt
 OBJECTS = 1_000_000  # a batch makes fewer, so it is not searched for cycles while it grows
 GIVING_WAY = 19  # to those who live on this machine: what they leave is enough
-
-
-class Flag(Protocol):
-    """An event of threading or of multiprocessing."""
-
-    def is_set(self) -> bool: ...
-    def set(self) -> None: ...
-
-
-class Job(NamedTuple):
-    """What each process is told."""
-
-    target: str
-    to: str
-    broker: str | None
-    evolve: bool
-    until: datetime | None
-    partial: bool
-    follow: bool
-    at_most: int | None
 
 
 @dataclass(slots=True)
@@ -58,24 +33,6 @@ class Total:
     records: int = 0
     is_complete: bool = True
     marked: dict[str, list[str]] = field(default_factory=dict)
-
-
-class Progress(NamedTuple):
-    """How far one process is: records read, and left as far as it knows."""
-
-    process: int
-    read: int
-    left: int
-
-
-class End(NamedTuple):
-    """How one process ended; `failure` says why it could not go on."""
-
-    process: int
-    read: int
-    is_complete: bool
-    marked: Mapping[str, list[str]]
-    failure: str | None = None
 
 
 class Throttle:
@@ -103,8 +60,8 @@ def carry_out(job: Job, shares: Sequence[Sequence[int]]) -> Total:
     pace = _Pace(job.follow, len(shares))
     total = Total()
     with _interrupts(len(shares) > 1) as stopping:
-        alone = _work(0, job, shares[0], stopping, pace.tell, Throttle(job.at_most or 0))
-        for said in _together(job, shares, stopping) if len(shares) > 1 else alone:
+        alone = Share(0, job, shares[0], stopping, pace.tell, Throttle(job.at_most or 0))
+        for said in _together(job, shares, stopping) if len(shares) > 1 else alone.carried_out():
             if isinstance(said, Progress):
                 pace.tell(said)
                 continue
@@ -155,57 +112,10 @@ def _process(number: int, job: Job, lanes: Sequence[int], stopping: Flag, told: 
     gc.set_threshold(OBJECTS, 20, 50)
     tame_allocator()
     try:
-        for said in _work(number, job, lanes, stopping, told.put, Throttle(job.at_most or 0), turns):
+        for said in Share(number, job, lanes, stopping, told.put, Throttle(job.at_most or 0), turns).carried_out():
             told.put(said)
     except SagaError as error:
         told.put(End(number, 0, False, {}, str(error)))
-
-
-def _work(
-    number: int,
-    job: Job,
-    lanes: Sequence[int],
-    stopping: Flag,
-    tell: Callable[[Progress], None],
-    throttle: Callable[[int], None],
-    turns: AbstractContextManager[Any] | None = None,
-) -> Iterator[Progress | End]:
-    """One process's share, from its beginning to its end."""
-    settings = Settings.load(database=job.to, broker=job.broker)
-    participant = arguments.participant(job.target)
-    if (registry := assembly.registry(settings)) is not None:
-        participant.use(registry)
-    store = assembly.store(settings, idle_timeout=ALONE)
-    size, last = 0, 0.0
-
-    def pace(read: int) -> None:
-        nonlocal last
-        throttle(read)
-        if (now := time.monotonic()) - last >= EVERY:
-            last = now
-            tell(Progress(number, read, max(0, size - read)))
-
-    try:
-        one = Rebuild(
-            participant, store, assembly.broker(settings), evolve=job.evolve, until=job.until, partial=job.partial,
-            lanes=lanes, turns=turns, pace=pace,
-        )  # fmt: skip
-        one.start()
-        size = one.left()
-        one.catch_up(stopping.is_set)
-        while job.follow and not stopping.is_set():
-            yield Progress(number, one.read, one.left())
-            time.sleep(PAUSE)
-            size = one.read + one.left()
-            one.catch_up(stopping.is_set)
-        is_complete = job.follow or not stopping.is_set()
-        if is_complete:
-            one.catch_up()
-        holes = one.finish() if is_complete else {}
-        one.close()
-        yield End(number, one.read, is_complete, {id: [hole.text for hole in found] for id, found in holes.items()})
-    finally:
-        store.close()
 
 
 class _Pace:
