@@ -1,9 +1,9 @@
-"""`python -m benchmarks.beside [AT_MOST]`: what a rebuild costs a participant that lives beside it, on the same cores.
+"""`python -m benchmarks.beside`: what a rebuild costs the participant that lives beside it, on the same cores.
 
-`saga rebuild` reads a long history into a database of its own on the same servers, and is stopped and let go on in turns.
-Meanwhile a live participant works as fast as it can (saturation), and then under a constant load of orders far below that, of
-which it is told how late each was handled. A second rebuild is asked for with `--at-most AT_MOST`. Takes three minutes and ends
-with one line of JSON.
+`saga rebuild` reads a long history of the participant's own saga into a database of its own on the same servers, and is stopped
+and let go on in turns. Meanwhile the participant works as fast as it can (saturation), and then under a constant load of orders
+far below that, of which it is told how late each was handled. A second rebuild is asked for with `--at-most none`. Takes four
+minutes and ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -28,18 +28,23 @@ from confluent_kafka import Producer
 
 from benchmarks.rebuild import LABEL, ROOT, accounts, ended, finished_orders, joined, produce, publish, stderr, turned, url
 from benchmarks.rebuild import bench as saga
-from benchmarks.workload import create, messages
+from benchmarks.workload import PARTITIONS, create, messages
 from saga.cli.running.run import tame_collector
-from saga.contracts.topics import saga_topics
+from saga.contracts.topics import fact_topics, saga_topics
 from saga.engine.loop import Loop
 from saga.store.postgres import PostgresStore
+from saga.transport.kafka import KafkaBroker
+from saga.transport.kafka_settings import KafkaSettings
+from saga.transport.port import Partition
 from servers.ladder import KAFKA, POSTGRES
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-HISTORY, ORDERS = int(os.environ.get("BENCH_LONG", "250000")), 6_000
+HISTORY, LEAD, ORDERS = int(os.environ.get("BENCH_LONG", "400000")), 4_000, 12_000
+"""Orders of long ago, and of each round: those in which the rebuild learns what goes on, and those that are measured."""
 OFFERED, SECONDS = 600, 6
 """Orders a second, which is well below what one process can do, and for how long in each round."""
-PAST = f"{LABEL}-past"
+NEW = 100_000_000
+"""Old orders have higher numbers."""
 
 
 class Rebuilding:
@@ -89,19 +94,20 @@ class Rebuilding:
         os.killpg(self.process.pid, number)
 
 
-def main(at_most: int = 5_000) -> None:
+def main() -> None:
     """Start the servers, run the rounds, print the line."""
     tame_collector()
     with ExitStack() as stack:
         servers = stack.enter_context(KAFKA.serving(os.environ, stderr.print))
         dsn = stack.enter_context(POSTGRES.serving(os.environ, stderr.print))
-        create(servers, (*saga_topics(LABEL), *saga_topics(PAST)))
-        publish(servers, finished_orders(0, HISTORY, PAST), PAST)
+        create(servers, saga_topics(LABEL))
+        publish(servers, finished_orders(NEW, HISTORY))
         store = stack.enter_context(closing(PostgresStore(accounts(dsn, "bench_beside"), migrate=True)))
+        pass_over(store, servers)
         with joined(store, servers) as loop:
-            past = stack.enter_context(rebuilding(servers, accounts(dsn, "bench_beside_past")))
-            gentle = stack.enter_context(rebuilding(servers, accounts(dsn, "bench_beside_gentle"), at_most))
-            others: dict[str, Rebuilding | None] = {"alone": None, "beside": past, f"beside_at_most_{at_most}": gentle}
+            polite = stack.enter_context(rebuilding(servers, accounts(dsn, "bench_beside_polite")))
+            greedy = stack.enter_context(rebuilding(servers, accounts(dsn, "bench_beside_greedy"), "--at-most", "none"))
+            others: dict[str, Rebuilding | None] = {"alone": None, "beside": polite, "beside_at_most_none": greedy}
             fast, late = saturated(loop, servers, others), loaded(loop, servers, others)
     line: dict[str, Any] = {"offered_orders_per_s": OFFERED}
     for name, one in others.items():
@@ -109,15 +115,28 @@ def main(at_most: int = 5_000) -> None:
     sys.stdout.write(orjson.dumps(line).decode() + "\n")
 
 
+def pass_over(store: PostgresStore, servers: str) -> None:
+    """Have the participant begin where the history ends, as if it had handled that long ago."""
+    broker = KafkaBroker(KafkaSettings(servers))
+    for number in range(PARTITIONS):
+        lane = store.claim(LABEL, number, PARTITIONS)
+        spans = broker.spans([Partition(topic, number) for topic in fact_topics(LABEL)])
+        lane.offsets, lane.batch = {partition.topic: span.stop for partition, span in spans.items()}, lane.batch + 1
+        with store.unit() as unit:
+            unit.advance(lane)
+        store.release(lane)
+
+
 def saturated(loop: Loop, servers: str, others: Mapping[str, Rebuilding | None]) -> dict[str, dict[str, float]]:
     """Events a second as fast as they go, in rounds alone and beside each rebuild."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in others}
-    numbers = count(0, ORDERS)
-    work(loop, servers, next(numbers))  # warm
+    numbers = count(0, LEAD + ORDERS)
     for _ in range(ROUNDS):
         for name, one in others.items():
+            first = next(numbers)
             with one.going_on() if one else ExitStack():
-                found[name].append(work(loop, servers, next(numbers)))
+                work(loop, servers, first, LEAD)
+                found[name].append(work(loop, servers, first + LEAD, ORDERS))
             seconds, used = (taken / (3 * ORDERS) for taken in found[name][-1])
             stderr.print(f"saturated, {name}: {1 / seconds:,.0f} events/s, {used * 1e6:.0f} us each", highlight=False)
     rates = {name: median(3 * ORDERS / seconds for seconds, _ in taken) for name, taken in found.items()}
@@ -131,13 +150,13 @@ def saturated(loop: Loop, servers: str, others: Mapping[str, Rebuilding | None])
     }
 
 
-def work(loop: Loop, servers: str, first: int) -> tuple[float, float]:
+def work(loop: Loop, servers: str, first: int, orders: int) -> tuple[float, float]:
     """How long orders, and then their ends, take the engine, and what CPU time."""
     handled = loop.processor.intake.counts.handled
-    publish(servers, messages(saga, ORDERS, first))
-    begun = turned(loop, handled + ORDERS)
-    publish(servers, ended(range(first, first + ORDERS)))
-    finished = turned(loop, handled + 2 * ORDERS)
+    publish(servers, messages(saga, orders, first))
+    begun = turned(loop, handled + orders)
+    publish(servers, ended(range(first, first + orders)))
+    finished = turned(loop, handled + 2 * orders)
     return begun[0] + finished[0], begun[1] + finished[1]
 
 
@@ -180,11 +199,11 @@ def offered(loop: Loop, servers: str, first: int) -> list[float]:
 
 
 @contextmanager
-def rebuilding(servers: str, dsn: str, at_most: int = 0) -> Iterator[Rebuilding]:
+def rebuilding(servers: str, dsn: str, *options: str) -> Iterator[Rebuilding]:
     """A rebuild of the long history that has begun and stands still."""
     command = [os.fspath(Path(sys.executable).with_name("saga")), "rebuild", "benchmarks.rebuild:participant", "--to", url(dsn)]
-    command += ["--processes", "2", *(["--at-most", str(at_most)] if at_most else [])]
-    environment = {**os.environ, "SAGA_BROKER": servers, "BENCH_REBUILD": PAST}
+    command += ["--processes", "2", *options]
+    environment = {**os.environ, "SAGA_BROKER": servers}
     pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes) as process:
         past = Rebuilding(process)
@@ -200,4 +219,4 @@ def _p99(found: list[float]) -> float:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from saga import assembly
-from saga.cli.past.rebuilding import Throttle
+from saga.replay import courtesy
 from saga.store.sqlite import SqliteStore
 from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
+from saga.transport.port import Partition
 from tests.commands import Commands
 from tests.histories import lived
 from tests.travel import CREATE_EFFECTS
@@ -134,16 +135,46 @@ def test_a_database_that_was_rebuilt_may_be_brought_up_to_date(fleet: Harness, s
     assert ("open", "compensated") in rows(service.folder, "hotels.db", "SELECT workflow_id, status FROM saga_workflow")
 
 
-def test_no_more_is_read_in_a_second_than_is_allowed_and_a_pause_is_not_made_up_for() -> None:
+def test_it_is_polite_to_a_participant_that_is_at_work_and_says_how_to_be_otherwise(
+    fleet: Harness, service: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = ManualClock()
-    throttle, moments = Throttle(1000, clock), list[float]()
+    monkeypatch.setattr(courtesy, "SystemClock", lambda: clock)
 
-    for read, pause in ((2000, 0), (2500, 10), (3500, 0), (4500, 0)):
-        clock.advance(pause)
-        throttle(read)
-        moments.append(clock.monotonic())
+    def committed(group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        clock.advance(courtesy.EVERY)
+        return {partitions[0]: int(clock.monotonic())} if group == "travel.hotels" else {}
 
-    assert moments == [2.0, 12.0, 12.5, 13.5]
+    monkeypatch.setattr(fleet.broker, "committed", committed)
+    command = ["rebuild", HOTELS, "--sql", "tables.sql", "--to"]
+
+    polite = service(*command, "sqlite:///polite.db")
+    bounded, unbounded = (service(*command, f"sqlite:///{n}.db", "--at-most", n) for n in ("5000", "none"))
+
+    assert [polite.code, bounded.code, unbounded.code] == [0, 0, 0]
+    assert polite.err.count("hotels is at work, so this rests 6 times as long as it works; --at-most none takes all") == 1
+    assert "is at work" not in bounded.err + unbounded.err
+
+
+def test_where_nobody_is_at_work_it_takes_all_it_can(
+    fleet: Harness, service: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    monkeypatch.setattr(courtesy, "SystemClock", lambda: clock)
+    asked = list[str]()
+
+    def committed(group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        asked.append(group)
+        clock.advance(courtesy.EVERY)
+        return dict.fromkeys(partitions, 7)
+
+    monkeypatch.setattr(fleet.broker, "committed", committed)
+
+    said = service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+
+    assert said.code == 0, said.err
+    assert len(asked) >= 2
+    assert "is at work" not in said.err
 
 
 def test_scripts_for_the_end_run_once(fleet: Harness, service: Commands) -> None:
@@ -163,6 +194,7 @@ def test_scripts_for_the_end_run_once(fleet: Harness, service: Commands) -> None
         (["--to", "sqlite:///a.db", "--until", "2026-01-31T12:00:00"], "without a time zone"),
         (["--to", "sqlite:///a.db", "--until", "2026-01-31T12:00:00Z", "--swap"], "leave --swap out"),
         (["--to", "sqlite:///a.db", "--sql", "none.sql"], "none.sql cannot be read"),
+        (["--to", "sqlite:///a.db", "--at-most", "0"], "expected records a second, like 5000, or none for all it can"),
     ],
 )
 def test_wrong_use_is_told_before_anything_is_made(service: Commands, options: list[str], told: str) -> None:

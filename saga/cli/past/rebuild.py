@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from saga.cli.past.rebuilding import Total, carry_out
 from saga.cli.past.share import Job
 from saga.errors import DefinitionError, StoreError
 from saga.replay.comparison import Comparison, compare
+from saga.replay.courtesy import REST, Neighbour
 from saga.replay.rebuild import Rebuild
 from saga.replay.shadow import Shadow
 from saga.settings import Settings
@@ -48,7 +50,12 @@ def rebuild(
         int | None, typer.Option("--processes", metavar="N", min=1, help="How many share the lanes; 1 on SQLite.")
     ] = None,
     at_most: Annotated[
-        int | None, typer.Option("--at-most", metavar="N", min=1, help="Records a second, where others live on the machine.")
+        str | None,
+        typer.Option(
+            "--at-most",
+            metavar="N",
+            help="Records a second; none: all it can. By default it is polite while the participant works.",
+        ),
     ] = None,
     against: Annotated[
         bool, typer.Option("--compare", help="Hold it against the live database; exit code 1 if they differ.")
@@ -65,16 +72,16 @@ def rebuild(
     It may run while the participant lives, and be killed and started again.
     """
     live, shadow = Settings.load(database=database, broker=broker), Settings.load(database=to, broker=broker)
-    moment = None if until is None else _moment(until)
+    moment, bound = None if until is None else _moment(until), None if at_most is None else _bound(at_most)
     _refuse_what_makes_no_sense(live, shadow, moment, needs_live=against or swap, swap=swap)
     scripts, after = [_script(file) for file in sql or ()], [_script(file) for file in sql_after or ()]
     lanes = _prepare(target, shadow, scripts, evolve=not engine_tables_only, until=moment, partial=partial)
     count = processes or min(MOST_PROCESSES, os.cpu_count() or 1)
     if to.startswith("sqlite:"):
         count = 1
-    job = Job(target, to, broker, not engine_tables_only, moment, partial, follow, at_most)
+    job = Job(target, to, broker, not engine_tables_only, moment, partial, follow, bound)
     began = time.monotonic()
-    total = carry_out(job, [lanes[n::count] for n in range(min(count, len(lanes)))])
+    total = carry_out(job, [lanes[n::count] for n in range(min(count, len(lanes)))], _neighbour(target, shadow, lanes))
     if total.is_complete:
         _complete(target, shadow, after)
     data = _told(target, shadow, total, time.monotonic() - began, as_json)
@@ -111,6 +118,26 @@ def _moment(text: str) -> datetime:
     if moment.tzinfo is None:
         raise DefinitionError(f"found --until {text!r} without a time zone; write 2026-01-31T12:00:00Z for UTC")
     return moment
+
+
+def _bound(text: str) -> float:
+    """Records a second; infinite for none."""
+    if text == "none":
+        return math.inf
+    if not text.isdecimal() or not int(text):
+        raise DefinitionError(f"found --at-most {text!r}; expected records a second, like 5000, or none for all it can")
+    return int(text)
+
+
+def _neighbour(target: str, settings: Settings, lanes: Collection[int]) -> Neighbour:
+    """The participant as it may live, on whatever database; it is said once that it does."""
+    participant = arguments.participant(target)
+
+    def met() -> None:
+        rests = f"so this rests {REST:.0f} times as long as it works"
+        output.progress(f"{participant.name} is at work, {rests}; --at-most none takes all it can")
+
+    return Neighbour.of(assembly.broker(settings), participant.saga.name, participant.name, lanes, met)
 
 
 def _script(file: Path) -> str:

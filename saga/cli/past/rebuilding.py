@@ -9,7 +9,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,8 +18,9 @@ from typing import Any
 from saga.cli import output
 from saga.cli.past.share import EVERY, End, Flag, Job, Progress, Share
 from saga.cli.running.run import tame_allocator, tame_collector
-from saga.clock import Clock, SystemClock
 from saga.errors import SagaError
+from saga.replay.courtesy import Courtesy, Neighbour, Throttle
+from saga.replay.gathering import Pace
 
 _SPAWN = multiprocessing.get_context("spawn")
 OBJECTS = 1_000_000  # a batch makes fewer, so it is not searched for cycles while it grows
@@ -35,33 +36,18 @@ class Total:
     marked: dict[str, list[str]] = field(default_factory=dict)
 
 
-class Throttle:
-    """Holds a process up that reads more than so many records a second; 0 is without end.
+def carry_out(job: Job, shares: Sequence[Sequence[int]], neighbour: Neighbour) -> Total:
+    """Rebuild these lanes, one process for each share, telling on stderr how far they are; raises SagaError if one fails.
 
-    What was not read while the machine was busy is not caught up with, but for what takes a second.
+    Unless the job has a bound, they are polite to the `neighbour`.
     """
-
-    def __init__(self, per_second: float, clock: Clock | None = None) -> None:
-        self.per_second, self.clock = per_second, clock or SystemClock()
-        self.read, self.due = 0, self.clock.monotonic()
-
-    def __call__(self, read: int) -> None:
-        if not self.per_second:
-            return
-        now = self.clock.monotonic()
-        self.due = max(self.due, now - 1) + (read - self.read) / self.per_second
-        self.read = read
-        if self.due > now:
-            self.clock.sleep(self.due - now)
-
-
-def carry_out(job: Job, shares: Sequence[Sequence[int]]) -> Total:
-    """Rebuild these lanes, one process for each share, telling on stderr how far they are; raises SagaError if one fails."""
     pace = _Pace(job.follow, len(shares))
     total = Total()
+    if job.at_most is None:
+        neighbour.is_at_work()  # a first look, with which later ones are compared
     with _interrupts(len(shares) > 1) as stopping:
-        alone = Share(0, job, shares[0], stopping, pace.tell, Throttle(job.at_most or 0))
-        for said in _together(job, shares, stopping) if len(shares) > 1 else alone.carried_out():
+        alone = Share(0, job, shares[0], stopping, pace.tell, _held(job, neighbour.is_at_work))
+        for said in _together(job, shares, stopping, neighbour) if len(shares) > 1 else alone.carried_out():
             if isinstance(said, Progress):
                 pace.tell(said)
                 continue
@@ -73,13 +59,17 @@ def carry_out(job: Job, shares: Sequence[Sequence[int]]) -> Total:
     return total
 
 
-def _together(job: Job, shares: Sequence[Sequence[int]], stopping: Flag) -> Iterator[Progress | End]:
+def _held(job: Job, is_due: Callable[[], bool]) -> Pace:
+    """What holds a process up."""
+    return Courtesy(is_due) if job.at_most is None else Throttle(job.at_most)
+
+
+def _together(job: Job, shares: Sequence[Sequence[int]], stopping: Flag, neighbour: Neighbour) -> Iterator[Progress | End]:
     told: Any = _SPAWN.Queue()
-    shared = stopping, told, _SPAWN.Lock()
-    most = job.at_most and max(1, job.at_most // len(shares))
-    workers = [
-        _SPAWN.Process(target=_process, args=(n, job._replace(at_most=most), share, *shared)) for n, share in enumerate(shares)
-    ]
+    polite: Flag = _SPAWN.Event()
+    shared = stopping, polite, told, _SPAWN.Lock()
+    each = job._replace(at_most=job.at_most and job.at_most / len(shares))
+    workers = [_SPAWN.Process(target=_process, args=(n, each, share, *shared)) for n, share in enumerate(shares)]
     # Ctrl-C reaches them all, and those that are still starting would die of it: they begin deaf, and stay so
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -90,6 +80,8 @@ def _together(job: Job, shares: Sequence[Sequence[int]], stopping: Flag) -> Iter
     try:
         left = len(workers)
         while left:
+            if job.at_most is None:
+                (polite.set if neighbour.is_at_work() else polite.clear)()
             try:
                 said = told.get(timeout=EVERY)
             except queue.Empty:
@@ -104,7 +96,7 @@ def _together(job: Job, shares: Sequence[Sequence[int]], stopping: Flag) -> Iter
             worker.join()
 
 
-def _process(number: int, job: Job, lanes: Sequence[int], stopping: Flag, told: Any, turns: Any) -> None:
+def _process(number: int, job: Job, lanes: Sequence[int], stopping: Flag, polite: Flag, told: Any, turns: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):  # the first process hears of them and says so
         signal.signal(each, signal.SIG_IGN)
     os.nice(GIVING_WAY)
@@ -112,7 +104,7 @@ def _process(number: int, job: Job, lanes: Sequence[int], stopping: Flag, told: 
     gc.set_threshold(OBJECTS, 20, 50)
     tame_allocator()
     try:
-        for said in Share(number, job, lanes, stopping, told.put, Throttle(job.at_most or 0), turns).carried_out():
+        for said in Share(number, job, lanes, stopping, told.put, _held(job, polite.is_set), turns).carried_out():
             told.put(said)
     except SagaError as error:
         told.put(End(number, 0, False, {}, str(error)))

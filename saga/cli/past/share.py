@@ -25,10 +25,11 @@ class Flag(Protocol):
 
     def is_set(self) -> bool: ...
     def set(self) -> None: ...
+    def clear(self) -> None: ...
 
 
 class Job(NamedTuple):
-    """What each process is told."""
+    """What each process is told; `at_most` is in records a second, None where it is to be polite instead."""
 
     target: str
     to: str
@@ -37,7 +38,7 @@ class Job(NamedTuple):
     until: datetime | None
     partial: bool
     follow: bool
-    at_most: int | None
+    at_most: float | None
 
 
 class Progress(NamedTuple):
