@@ -14,6 +14,9 @@ JOBS ?=
 MINUTES ?=
 SEED ?=
 
+# an environment that forbids bytecode would have the tests' assertions, and the library, compiled anew in every process
+test test-fast: export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: help install lint type test test-fast bench bench-gate bench-quick demo demo-real drill faults soak servers-up servers-down docs clean
 
 help: ## show this list

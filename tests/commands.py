@@ -6,13 +6,19 @@ import os
 import sys
 from contextlib import chdir
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from saga.cli.app import app
+
+SAGA = get_command(app)
+"""All commands, built once: it takes longer than most of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +44,22 @@ class Commands:
         nothing: dict[str, str | None] = dict.fromkeys(key for key in os.environ if key.startswith("SAGA_"))
         path = [*sys.path]
         try:
-            with chdir(self.folder):
-                result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={**nothing, **environment})
+            with chdir(self.folder), CliRunner().isolation(env={**nothing, **environment}) as (out, err, *_):
+                code = _exit_code([str(argument) for argument in arguments])
+                sys.stdout.flush()
+                return Said(code, _text(out), _text(err))
         finally:
             sys.path[:] = path
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Said(result.exit_code, result.stdout, result.stderr)
+
+
+def _exit_code(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        SAGA.main(arguments, prog_name="saga")
+    return int(ended.value.code or 0)
+
+
+def _text(stream: BytesIO) -> str:
+    return stream.getvalue().decode().replace("\r\n", "\n")
 
 
 def schemas(*steps: dict[str, Any]) -> list[dict[str, Any]]:

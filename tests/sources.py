@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -19,13 +19,15 @@ def module(file: Path) -> str:
 MODULES = {module(file): file for file in FILES}
 
 
-def imports(file: Path) -> Iterator[tuple[int, str]]:
+@cache
+def imports(file: Path) -> list[tuple[int, str]]:
     """Line and dotted name of everything a file imports, in functions and under TYPE_CHECKING too."""
+    found: list[tuple[int, str]] = []
     for node in ast.walk(ast.parse(file.read_text(), str(file))):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found += ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.module is not None, f"{file}:{node.lineno} imports relatively"
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield node.lineno, inner if inner in MODULES else node.module
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += ((node.lineno, name if name in MODULES else node.module) for name in inner)
+    return found

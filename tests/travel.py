@@ -10,6 +10,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from saga import Clock, Event, ExternalCall, Gates, Participant, Pending, Retry, Saga, Transaction
@@ -86,6 +87,7 @@ def _step(name: str, **step: Any) -> dict[str, Any]:
     return {"name": name, "type": ["null", *events], "default": None, "step": step}
 
 
+@cache
 def saga(
     *,
     name: str = "travel",

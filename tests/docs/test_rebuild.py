@@ -5,17 +5,15 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-import typer
-
 from drills.blocks import blocks
-from saga.cli.app import app
+from tests.commands import SAGA
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "rebuild.md"
 
 
 def test_the_commands_on_the_page_are_understood() -> None:
-    command = typer.main.get_command(app).commands["rebuild"]  # type: ignore[attr-defined]
+    command = SAGA.commands["rebuild"]  # type: ignore[attr-defined]
     shown = [line for block in blocks(PAGE) if block.language == "sh" for line in block.text.splitlines()]
 
     assert len(shown) > 2

@@ -8,20 +8,18 @@ from pathlib import Path
 
 import pytest
 from typer.core import TyperGroup
-from typer.main import get_command
 
 from drills.__main__ import NAMES, drill
 from drills.blocks import blocks
 from drills.page import FOLDER, acts
-from saga.cli.app import app
 from saga.observe.figures import FIGURES
+from tests.commands import SAGA
 from tests.sources import FILES, ROOT
 
 INDEX, OTHERS = "README.md", {"README.md", "verbs.md", "review-template.md"}
 PAGES = sorted(file for file in FOLDER.glob("*.md") if file.name not in OTHERS)
 SHAPE = ["You see", "It means", "Look", "Do", "It is over when", "Escalate"]
 SOURCE = "\n".join(file.read_text() for file in FILES)
-COMMANDS = get_command(app)
 each_page = pytest.mark.parametrize("file", PAGES, ids=lambda file: file.stem)
 every_page = pytest.mark.parametrize("file", sorted(FOLDER.glob("*.md")), ids=lambda file: file.stem)
 
@@ -88,7 +86,7 @@ def _plain(source: str) -> str:
 
 def _exists(words: list[str]) -> bool:
     """Whether the command line has such a command, and the command every option that is given."""
-    command = COMMANDS
+    command = SAGA
     while isinstance(command, TyperGroup) and len(words) > 1 and not words[1].startswith("-"):
         if (inner := command.commands.get(words[1])) is None:
             return False

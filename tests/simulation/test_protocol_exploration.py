@@ -17,7 +17,7 @@ from tests.simulation.protocol_world import Decide, Laws, World, everyone, fault
 from tests.simulation.sagas import GOOD, any_sagas, sound_sagas
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
-MANY = settings(FEW, max_examples=100)
+MANY = settings(FEW, max_examples=60)
 
 
 def ends(laws: Laws) -> tuple[set[World], set[str]]:

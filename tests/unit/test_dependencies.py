@@ -75,7 +75,7 @@ def test_after_a_minute_without_it_no_attempt_is_spent_and_everything_ends_once_
 ) -> None:
     script = Script(away={"hotel"})
     fleet = travel(script, external=external)
-    workflows = book(fleet, 200)
+    workflows = book(fleet, 100)
     fleet.settle()
 
     for _ in range(12):
@@ -90,7 +90,7 @@ def test_after_a_minute_without_it_no_attempt_is_spent_and_everything_ends_once_
 
     assert ends(fleet, workflows) == {WorkflowStatus.COMPLETED}
     assert while_away <= 16 + 12 + 10  # those on their way when it opened, and a probe for each pause
-    assert len(script.reached["hotel"]) == while_away + 200
+    assert len(script.reached["hotel"]) == while_away + 100
     assert Counter(effects(fleet)) == Counter(set(effects(fleet)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import cache
 from html.parser import HTMLParser
 from importlib import resources
 from itertools import pairwise
@@ -58,6 +59,7 @@ class Page(HTMLParser):
             self.words.append(data)
 
 
+@cache
 def page(path: str) -> Page:
     return Page(FILES[path])
 

@@ -113,7 +113,7 @@ def test_ten_thousand_that_wait_for_a_dependency_call_it_spread_out_once_it_is_b
 
 
 def test_those_that_are_due_are_taken_up_in_bounded_batches_between_which_new_records_are_taken_in(stack: ExitStack) -> None:
-    fleet, script = parked(stack, 2000, chance=lambda: 0.0, desk={"pause": 60})
+    fleet, script = parked(stack, 1200, chance=lambda: 0.0, desk={"pause": 60})
     fleet.clock.advance(60)
     book(fleet, "new", 1)
     turn_all(fleet, "agency")
