@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import unpack_from
 
 
@@ -40,6 +41,7 @@ def group(saga: str, participant: str) -> str:
     return f"{saga}.{participant}"
 
 
+@lru_cache(maxsize=16_384)
 def lane_of(workflow_id: str, partitions: int) -> int:
     """The partition that Java's default partitioner and librdkafka's `murmur2_random` give to this key."""
     return (_murmur2(workflow_id.encode()) & 0x7FFFFFFF) % partitions

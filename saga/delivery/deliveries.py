@@ -18,7 +18,7 @@ from saga.participant.versions import Versions
 from saga.protocol.facts import FactStatus, expected, stated
 from saga.store.port import Lane, OutboxRow, Published, Unit
 
-HOLD = 0.5
+HOLD = 1.0
 CLEARED_AT_ONCE = 10_000
 
 
@@ -64,15 +64,16 @@ class Deliveries:
         self.marked: set[int] = set()
         self._queues: dict[tuple[int, str, frozenset[str]], deque[tuple[Published, float]]] = {}
         self._ids: dict[Published, str] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, int] = {}
         self._ends: dict[tuple[int, str], int] = {}
         self._audience = lru_cache(maxsize=1024)(self._audience_of)
 
     def __contains__(self, id: str) -> bool:
         return id in self._known
 
-    def __len__(self) -> int:
-        return len(self._known)
+    def of(self, lane: int) -> list[str]:
+        """The ids of those of a lane."""
+        return [id for id, number in self._known.items() if number == lane]
 
     def begin(self, lane: Lane) -> None:
         """The lane is ours, perhaps with marked rows; what is delivered from now on comes behind what it has read."""
@@ -89,7 +90,7 @@ class Deliveries:
             return False
         self._ends[row.lane, row.topic] = offset
         report = Published(row.saga, row.workflow_id, row.sequence, offset)
-        self._known.add(row.id)
+        self._known[row.id] = row.lane
         self._ids[report] = row.id
         if audience := self.audience(row):
             key = row.lane, row.topic, audience
@@ -127,7 +128,7 @@ class Deliveries:
         del self.due.cleared[: len(done.cleared)]
         for report in (*done.marked, *done.handled):
             if (id := self._ids.pop(report, None)) is not None:
-                self._known.discard(id)
+                self._known.pop(id, None)
 
     def _audience_of(self, saga: tuple[int, str], step: str, status: str, type: str) -> frozenset[str]:
         try:

@@ -94,12 +94,11 @@ class Relay:
             return
         for lane in lanes:
             if lane.number in self.waiting and len(self._in_flight) < MAX_IN_FLIGHT // 2:
-                limit = SCAN_ROWS + len(self._in_flight) + len(self.deliveries)
-                rows = self.store.pending(lane.saga, lane.number, limit)
-                fresh, room = [row for row in rows if not self._known(row.id)], MAX_IN_FLIGHT - len(self._in_flight)
-                if len(rows) < limit and len(fresh) <= room:
+                known = [*self._in_flight.of(lane.number), *self.deliveries.of(lane.number)]
+                rows = self.store.pending(lane.saga, lane.number, SCAN_ROWS, known=known)
+                if len(rows) < SCAN_ROWS:
                     self.waiting.discard(lane.number)
-                self._send(fresh[:room])
+                self._send(rows)
 
     def aside(self, records: Sequence[Outbound]) -> None:
         """Send what has no outbox, behind all that was handed over before."""

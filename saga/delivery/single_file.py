@@ -46,6 +46,10 @@ class SingleFile:
         del self._behind[row.workflow_id]
         return row, None
 
+    def of(self, lane: int) -> list[str]:
+        """The ids of those of a lane."""
+        return [id for id, row in self._rows.items() if row.lane == lane]
+
     def lanes(self) -> set[int]:
         """The lanes of all of them."""
         return {row.lane for row in self._rows.values()}

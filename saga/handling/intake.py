@@ -79,15 +79,13 @@ class Unusable(Exception):
 class Intake:
     """Reads records of one saga, whose topics have `partitions`, for one participant, and keeps `counts`.
 
-    `concern` says what a kind of record is to the participant, and raises ValueError for one that makes no sense; `lane_of` is
-    that of `saga.contracts.topics`. Both remember.
+    `concern` says what a kind of record is to the participant, and raises ValueError for one that makes no sense. It remembers.
     """
 
     def __init__(self, versions: Versions, participant: str, partitions: int) -> None:
         self.versions, self.participant, self.partitions = versions, participant, partitions
         self.counts = Counts()
         self.concern = lru_cache(maxsize=4096)(self._concern_of)
-        self.lane_of = lru_cache(maxsize=16_384)(lane_of)
 
     def read(self, lane: Lane, records: Iterable[Record], now: datetime) -> list[Incoming]:
         """What each record is, in order."""
@@ -135,7 +133,7 @@ class Intake:
         """A workflow has one lane, which its key decides; in any other its facts would meet those of another owner."""
         if record.key != message.workflow_id.encode():
             raise Unusable(Reason.KEY, f"its key is {record.key!r}, its ce_subject {message.workflow_id!r}", message)
-        if (lane := self.lane_of(message.workflow_id, self.partitions)) != record.partition:
+        if (lane := lane_of(message.workflow_id, self.partitions)) != record.partition:
             raise Unusable(Reason.LANE, f"its key belongs to partition {lane} of {self.partitions}", message)
         if concern is Concern.UNKNOWN:
             known = ", ".join(map(str, sorted(self.versions.numbers)))

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from saga.contracts.message import Message, RawHeaders, from_headers, kind_of
+from saga.contracts.topics import lane_of
 from saga.errors import ContractError
 from saga.handling.intake import Intake
 from saga.replay.restoring import Part, Restoring
@@ -128,7 +129,7 @@ def _is_in_place(intake: Intake, record: Record, raw: RawHeaders) -> bool:
     """Whether there is nothing about the record at which `intake` would have to look."""
     if record.key is None or record.key != raw["ce_subject"] or len(raw) != len(record.headers):
         return False
-    return intake.lane_of(record.key.decode(), intake.partitions) == record.partition
+    return lane_of(record.key.decode(), intake.partitions) == record.partition
 
 
 def _moment(raw: RawHeaders) -> datetime:

@@ -370,8 +370,8 @@ class Store(Protocol):
         """End ownership in an orderly way: the lane is clean. Does nothing if it was taken over."""
         ...
 
-    def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
-        """Unpublished rows of the lane by (workflow, sequence), a workflow's rows never split by a gap."""
+    def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:
+        """Unpublished rows of the lane but those with `known` ids, by (workflow, sequence), never split by another gap."""
         ...
 
     def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:

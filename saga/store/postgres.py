@@ -8,7 +8,7 @@ trips, and a fenced owner's COMMIT fails together with the statement before it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -162,10 +162,10 @@ class PostgresStore:
         with self.unit() as unit:
             unit.pipeline.add("release", {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch})
 
-    def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
+    def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:
         session = self._idle()
         with engine_statements(self.address), session.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
-            place = {"saga": saga, "lane": lane, "limit": limit}
+            place = {"saga": saga, "lane": lane, "known": [*known], "limit": limit}
             return [ROWS.outbox(row) for row in cursor.execute(SQL["pending"], place)]
 
     def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:

@@ -10,11 +10,13 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import orjson
 
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict, StoreError
@@ -118,9 +120,10 @@ class SqliteStore:
         with self.unit() as unit:
             unit.query("release", lane.saga, lane.number, lane.epoch)
 
-    def pending(self, saga: str, lane: int, limit: int) -> list[OutboxRow]:
+    def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:
         with self._begun("BEGIN") as unit:
-            return [ROWS.outbox(row) for row in unit.query("pending", saga, lane, limit)]
+            rows = unit.query("pending", saga, lane, orjson.dumps([*known]).decode(), limit)
+            return [ROWS.outbox(row) for row in rows]
 
     def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:
         with self._begun("BEGIN") as unit:

@@ -465,6 +465,14 @@ def test_pending_rows_come_by_workflow_and_sequence_as_they_were_saved(store: Ar
     assert store.pending("checkout", 0, 10) == [rows[2], rows[1], rows[0], rows[3]]
 
 
+def test_rows_that_are_known_are_not_pending(store: ArchivedStore) -> None:
+    rows = [outbox("w1", 1), outbox("w1", 2), outbox("w2", 1), outbox("w3", 1)]
+    save(store, changes_of(workflow("w1"), workflow("w2"), workflow("w3"), outbox=rows))
+
+    assert store.pending("checkout", 0, 2, known=[rows[0].id, rows[2].id, "of nobody"]) == [rows[1], rows[3]]
+    assert store.pending("checkout", 0, 1, known=[rows[0].id]) == [rows[1]]
+
+
 def test_pending_rows_are_those_of_one_lane_of_one_saga(store: ArchivedStore) -> None:
     save(store, changes_of(workflow("w1"), workflow("w2", lane=1), outbox=[outbox("w1", 1), outbox("w2", 1, lane=1)]))
     save(store, changes_of(workflow("w1"), outbox=[outbox("w1", 1, saga="returns")]), saga="returns")

@@ -291,7 +291,7 @@ def test_a_database_that_is_away_is_asked_once_a_second_and_not_at_every_turn(
     fleet, asked = travel(Script()), []
     workflow = fleet.start(TripBooked(trip="rome"))
 
-    def away(*_: object) -> NoReturn:
+    def away(*_: object, **__: object) -> NoReturn:
         asked.append(fleet.clock.now())
         raise StoreError("nobody answers")
 

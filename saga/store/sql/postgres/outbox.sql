@@ -52,8 +52,9 @@ SELECT lane, count(*), min(created) FROM saga_outbox WHERE saga = %(saga)s AND p
 
 -- name: pending
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
-FROM saga_outbox
+FROM saga_outbox AS o
 WHERE saga = %(saga)s AND lane = %(lane)s AND published IS NULL
+  AND NOT EXISTS (SELECT FROM unnest(%(known)b::text[]) AS known (id) WHERE known.id = o.id)
 ORDER BY aggregateid, sequence
 LIMIT %(limit)s;
 

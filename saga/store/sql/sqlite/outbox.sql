@@ -36,7 +36,9 @@ SELECT lane, count(*), min(created) FROM saga_outbox WHERE saga = ?1 AND publish
 
 -- name: pending
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
-FROM saga_outbox WHERE saga = ?1 AND lane = ?2 AND published IS NULL ORDER BY aggregateid, sequence LIMIT ?3;
+FROM saga_outbox WHERE saga = ?1 AND lane = ?2 AND published IS NULL AND id NOT IN (SELECT value FROM json_each(?3))
+ORDER BY aggregateid, sequence
+LIMIT ?4;
 
 -- name: outbox_of_workflow
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created, published, record_offset
