@@ -27,6 +27,8 @@ from saga.store.sqlite import SqliteStore
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 
+WAIT = 0.002
+
 
 def shop(bench: Any) -> Participant:
     """Ends what the ledger has accepted, and so acknowledges it."""
@@ -40,12 +42,14 @@ def shop(bench: Any) -> Participant:
 
 
 def participants(kind: str, name: str) -> Mapping[str, Participant]:
-    """The participants of a saga of this kind: `four`, `ledger`, `ledger-sqlite`, or `chain-<steps>`."""
+    """The participants of a saga of this kind: `four`, `ledger`, `ledger-waiting`, `ledger-sqlite`, or `chain-<steps>`."""
     if kind == "four":
         return four_steps.participants(four_steps.saga(name))
     if kind == "ledger":
         bench = workload.saga(name)
         return {"ledger": workload.ledger(bench), "shop": shop(bench)}
+    if kind == "ledger-waiting":
+        return {"ledger": workload.ledger(workload.saga(name), wait=WAIT)}
     if kind == "ledger-sqlite":
         return {"ledger": workload.ledger(workload.saga(name), business=workload.BUSINESS.replace("%s", "?"))}
     return chain.participants(name, int(kind.removeprefix("chain-")))

@@ -87,13 +87,18 @@ def saga(name: str) -> Saga:
     )
 
 
-def ledger(bench: Saga, poisoned: Collection[int] = (), business: str = BUSINESS) -> Participant:
-    """The measured participant, which never manages the orders with `poisoned` numbers."""
+def ledger(bench: Saga, poisoned: Collection[int] = (), business: str = BUSINESS, *, wait: float = 0.0) -> Participant:
+    """The measured participant, which never manages the orders with `poisoned` numbers.
+
+    For each order it waits so many seconds, as if for somebody's answer.
+    """
     participant, hopeless = Participant("ledger", bench), {placed(number)["order"] for number in poisoned}
 
     @participant.step
     def accept(placed: Placed, tx: Transaction) -> Accepted:
         tx.execute(business, (placed.account,))
+        if wait:
+            time.sleep(wait)
         if placed.order in hopeless:
             raise ValueError("this order cannot be accepted")
         return Accepted(**placed.__dict__)

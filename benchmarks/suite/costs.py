@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from statistics import median
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from benchmarks.suite.place import Place
 from benchmarks.suite.processes import on_postgres
 from benchmarks.suite.results import Table, number
 
-ROUNDS, EVENTS = 3, 20_000
+ROUNDS, EVENTS, TRACED_EVENTS = 3, 20_000, 60_000
 
 
 class Spent(NamedTuple):
@@ -57,18 +58,18 @@ def _rounds(place: Place, *contenders: Callable[[Place], Spent]) -> list[list[Sp
     return found
 
 
-def untraced(place: Place) -> Spent:
+def untraced(place: Place, events: int = EVENTS) -> Spent:
     """Events bring traces, and nobody records spans."""
-    return _ledger(place, traced=False)
+    return _ledger(place, events, traced=False)
 
 
 def traced(place: Place) -> Spent:
     """A span for each transaction, and for each handler whose trace is sampled: one in a hundred."""
-    return _ledger(place, traced=True)
+    return _ledger(place, TRACED_EVENTS, traced=True)
 
 
-def _ledger(place: Place, *, traced: bool) -> Spent:
-    count = place.count(EVENTS)
+def _ledger(place: Place, events: int, *, traced: bool) -> Spent:
+    count = place.count(events)
     with Fleet(place, "ledger", place.label("cost"), [("ledger",)], traced=traced) as fleet:
         before = fleet.ask("cpu")
         seconds = on_postgres(fleet, count, traced=True)
@@ -82,7 +83,7 @@ def closed(place: Place) -> Spent:
         fleet = stack.enter_context(Fleet(place, "ledger", place.label("cost"), [("ledger",), ("shop",)]))
         watching = [stack.enter_context(psycopg.connect(dsn, autocommit=True)) for dsn in fleet.stores.values()]
         before = fleet.services[0].ask("cpu")
-        seconds = on_postgres(fleet, count, traced=True)
+        seconds = on_postgres(fleet, count, traced=True, each=3)
         wait(lambda: all(each.execute(ENDED).fetchall() == [(count,)] for each in watching))
         return Spent(count / seconds, (fleet.services[0].ask("cpu") - before) / count * 1e6)
 
@@ -109,7 +110,7 @@ def _contender(place: Place, name: str) -> Spent:
 
 
 PAIRS: tuple[tuple[tuple[str, Callable[[Place], Spent]], tuple[str, Callable[[Place], Spent]]], ...] = (
-    (("events with traces, not traced here", untraced), ("traced, 1 % sampled", traced)),
+    (("events with traces, not traced here", partial(untraced, events=TRACED_EVENTS)), ("traced, 1 % sampled", traced)),
     (("nobody acknowledges", clean), ("acknowledged by its audience", acknowledged)),
     (("neither acknowledged nor ended", untraced), ("acknowledged, ended and closed", closed)),
     (("nothing parked", clean), ("one poisoned workflow in each lane", poisoned)),
