@@ -111,6 +111,7 @@ def worker(participant: Participant, settings: Settings, store: Store) -> Worker
         batch=settings.batch,
         overdue=settings.overdue,
         keep_letters=settings.keep_letters,
+        keep_workflows=settings.keep_workflows,
         tracer=Spans(),
     )
 

@@ -55,8 +55,8 @@ class Settings(BaseSettings):
     `broker`: bootstrap servers, `host:port`, separated by commas. `database`: `sqlite:///relative.db`,
     `sqlite:////absolute.db` or `postgresql://user@host:5432/database`. `lanes="all"` takes all partitions without a group,
     for a participant that runs as exactly one process. `embedded`: the broker is an EmbeddedBroker of another process.
-    `threads`, `batch`, `overdue` and `keep_letters` are the worker's. `max_backlog`, `max_parked` and `max_event_bytes` take
-    the place of the participant's own.
+    `threads`, `batch`, `overdue`, `keep_letters` and `keep_workflows` are the worker's. `max_backlog`, `max_parked` and
+    `max_event_bytes` take the place of the participant's own.
     `kafka`: further librdkafka settings, as a JSON object or one by one (`SAGA_KAFKA__linger.ms`). `registry`: address of the
     schema registry, `registry_...`: how we prove who we are there and whom we believe; `cache`: folder in which what it said
     is kept.
@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     max_event_bytes: int | None = Field(default=None, ge=1)
     overdue: timedelta = Field(default=timedelta(seconds=30), gt=timedelta(0))
     keep_letters: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
+    keep_workflows: timedelta | None = Field(default=None, gt=timedelta(0))
     kafka: Mapping[str, Annotated[SecretStr, BeforeValidator(_client_value)]] = {}
     registry: str | None = None
     registry_user: SecretStr | None = None

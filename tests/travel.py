@@ -10,6 +10,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -315,11 +316,12 @@ def fleet(
 
 
 def harness(script: Script, *, partitions: int = 2, hold: float = 0.0, vectorised: bool = False, **options: Any) -> Harness:
-    """The fleet in one thread, with its tables of effects; `options` are those of `fleet`, `chance` and `tracer`."""
+    """The fleet in one thread, with its tables of effects; `options` are those of `fleet`, and some of `Harness`."""
     chance: Callable[[], float] = options.pop("chance", lambda: 0.5)
     tracer: Tracer | None = options.pop("tracer", None)
+    keep: timedelta | None = options.pop("keep_workflows", None)
     crew = vectorise(fleet(script, **options)) if vectorised else fleet(script, **options)
-    running = Harness(*crew, partitions=partitions, chance=chance, hold=hold, tracer=tracer)
+    running = Harness(*crew, partitions=partitions, chance=chance, hold=hold, tracer=tracer, keep_workflows=keep)
     for name in running.stores:
         with running.transaction(name) as tx:
             tx.execute(CREATE_EFFECTS)

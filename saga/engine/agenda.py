@@ -1,4 +1,4 @@
-"""What is due by the clock, looked up a few times a second: retries, timeouts, letters to take back, and how much may wait."""
+"""What is due by the clock, looked up a few times a second: retries, timeouts, letters to take back, what waits or is over."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from saga.engine.bounds import Bounds
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import Processor
 from saga.engine.progress import caught_up, lag
+from saga.engine.pruning import Pruning
 from saga.errors import BrokerError, StoreError
 from saga.participant.participant import Participant
 from saga.store.port import Lane, Store, Unit
@@ -37,6 +38,7 @@ class Agenda:
         clock: Clock,
         lanes: Lanes,
         processor: Processor,
+        pruning: Pruning,
         *,
         guard: Callable[[Owned, Callable[[], None]], None],
         batch: int,
@@ -44,6 +46,7 @@ class Agenda:
     ) -> None:
         self.participant, self.store, self.clock, self.lanes = participant, store, clock, lanes
         self.processor, self.guard, self.batch, self.every = processor, guard, batch, every
+        self.pruning = pruning
         self.lag: dict[int, int] = {}
         self._bounds = Bounds()
         self._look_again = self._count_again = 0.0
@@ -53,7 +56,7 @@ class Agenda:
         return self.clock.monotonic() >= self._look_again
 
     def see_to_it(self, consumer: Consumer) -> None:
-        """Try those parked workflows again whose time has come, and see to timeouts that have passed.
+        """Try those parked workflows again whose time has come, see to timeouts that have passed, delete what is long over.
 
         To be called with no transaction under way.
         """
@@ -76,6 +79,8 @@ class Agenda:
             return
         if full is not None:
             self._regulate(full, consumer)
+        for number in lanes:
+            self._do(number, self.pruning.prune)
         for number in {letter.lane for letter in recalled}:
             self._do(number, self.processor.take_back)
         self._for_each_lane(due, self.processor.retry)

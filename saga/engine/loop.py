@@ -19,6 +19,7 @@ from saga.engine.health import Part
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import READ_AHEAD, Processor
 from saga.engine.progress import lag_unread
+from saga.engine.pruning import Pruning
 from saga.engine.pulse import Pulse
 from saga.engine.topics import Topics
 from saga.engine.watch import Watch
@@ -71,6 +72,7 @@ class Loop:
         hold: float = HOLD,
         overdue: timedelta = OVERDUE,
         due_every: float = DUE_EVERY,
+        keep_workflows: timedelta | None = None,
     ) -> None:
         self.participant, self.store, self.broker, self.stopping, self.batch = participant, store, broker, stopping, batch
         self.clock, self.idle_wait = clock or participant.clock, idle_wait
@@ -90,8 +92,9 @@ class Loop:
         self._consumer: Consumer | None = None
         self._told: dict[Partition, int] = {}
         self.agenda = Agenda(
-            participant, store, self.clock, self.lanes, self.processor, guard=self._guard, batch=batch, every=due_every
-        )
+            participant, store, self.clock, self.lanes, self.processor, Pruning(store, self.clock, keep_workflows),
+            guard=self._guard, batch=batch, every=due_every,
+        )  # fmt: skip
         self._publish_again = self._noted_at = self._acknowledge_again = self._tell_again = 0.0
 
     @property

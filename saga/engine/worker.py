@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from saga.contracts.topics import saga_topics
+from saga.contracts.topics import fact_topics, saga_topics
 from saga.delivery.unhandled import OVERDUE
 from saga.engine.health import Health, Part, State
 from saga.engine.loop import Loop
 from saga.engine.progress import lag_unread
+from saga.engine.pruning import refuse_to_forget
 from saga.engine.pulse import Pulse
 from saga.engine.watch import Stock, Watch
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
@@ -66,7 +67,8 @@ class Worker:
 
     With a `registry` the ids of schemas are those registered there. `batch` bounds the messages of one transaction. An event
     that is not acknowledged after `overdue` is asked after, and sent again if it is lost. Dead letters that were discarded or
-    exported are deleted after `keep_letters`. `tracer` records spans, such as `saga.observe.tracing.Spans`. A store is opened
+    exported are deleted after `keep_letters`, workflows `keep_workflows` after they were closed, which must be longer than the
+    topics keep records; without it never. `tracer` records spans, such as `saga.observe.tracing.Spans`. A store is opened
     by the caller and stays open.
     """
 
@@ -81,6 +83,7 @@ class Worker:
         batch: int = 500,
         overdue: timedelta = OVERDUE,
         keep_letters: timedelta = KEEP_LETTERS,
+        keep_workflows: timedelta | None = None,
         tracer: Tracer | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -91,7 +94,7 @@ class Worker:
             raise DefinitionError(f"found threads={threads} and batch={batch}; expected at least 1 of each")
         self.participant, self.store, self.broker = participant, store, broker
         self.threads, self.batch, self.chance, self.overdue = threads, batch, chance, overdue
-        self.tracer = tracer
+        self.tracer, self.keep_workflows = tracer, keep_workflows
         self._breakers = Breakers(participant.dependencies.values(), participant.clock)
         self._stopping = threading.Event()
         self._loops: list[Loop] = []
@@ -203,6 +206,7 @@ class Worker:
         try:
             self._wait_for_schemas(pulse)
             if (partitions := self._wait_for_topics(pulse)) is not None:
+                self._refuse_to_forget()
                 loop = self._loop(partitions, pulse)
                 self._loops.append(loop)
                 loop.run()
@@ -227,7 +231,21 @@ class Worker:
             pulse=pulse,
             watch=self._watch,
             overdue=self.overdue,
+            keep_workflows=self.keep_workflows,
         )
+
+    def _refuse_to_forget(self) -> None:
+        """Nothing is deleted of which a record may come again, so the topics are asked before anything begins."""
+        if self.keep_workflows is None:
+            return
+        try:
+            kept = self.broker.kept(fact_topics(self.participant.saga.name))
+        except BrokerError as error:
+            raise DefinitionError(
+                f"SAGA_KEEP_WORKFLOWS: found {self.keep_workflows}, but how long topics keep records cannot be asked: {error}. "
+                f"Allow this client to describe their configuration, or unset it."
+            ) from error
+        refuse_to_forget(self.keep_workflows, self.participant.versions, kept)
 
     def _wait_for_schemas(self, pulse: Pulse) -> None:
         """Have the ids of all schemas before the first record; a registry that is away is waited for."""

@@ -18,7 +18,7 @@ from saga.errors import StatementFailed
 from saga.handling.breakers import Breakers, Unasked
 from saga.handling.decisions import Decisions
 from saga.handling.external import Answer, Intent
-from saga.handling.intake import Counts, Incoming, contradiction
+from saga.handling.intake import Counts, Incoming, contradiction, forgotten
 from saga.handling.invocation import Answered, HandlerFailure, Invocation
 from saga.handling.parking import Resume, Setback, next_act, park, postpone, unpark
 from saga.handling.quarantine import Suspect
@@ -112,7 +112,7 @@ class Handling:
 
     def _come_in(self, ledger: Ledger, lane: Lane, item: Incoming) -> list[Intent]:
         if item.message is not None:
-            return [] if self._contradicts(ledger, lane, item) else self._take(ledger, lane, item.message)
+            return [] if self._is_dead(ledger, lane, item, item.message) else self._take(ledger, lane, item.message)
         if item.letter is not None:
             self.letters.append(item.letter)
             self.counts.dead += 1
@@ -136,9 +136,12 @@ class Handling:
         park(ledger, workflow, Setback(failure, _tried(workflow, handler.step) + self._suspect.deaths), self.chance())
         return True
 
-    def _contradicts(self, ledger: Ledger, lane: Lane, item: Incoming) -> bool:
-        workflow = ledger.workflows.get(item.message.workflow_id) if item.message else None
-        if workflow is None or (letter := contradiction(lane, item, workflow, ledger.now)) is None:
+    def _is_dead(self, ledger: Ledger, lane: Lane, item: Incoming, message: Message) -> bool:
+        """Whether what can be read cannot be taken in after all, as its workflow stands or as it is not there."""
+        workflow = ledger.workflows.get(message.workflow_id)
+        saga = self.versions.saga_of(message.kind.version)
+        letter = contradiction(lane, item, workflow, ledger.now) if workflow else forgotten(lane, item, saga, ledger.now)
+        if letter is None:
             return False
         self.letters.append(letter)
         self.counts.dead += 1

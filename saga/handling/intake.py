@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,12 +17,15 @@ from saga.contracts.message import Kind, Message, from_headers, kind_of, unreada
 from saga.contracts.topics import lane_of
 from saga.errors import DecodeError
 from saga.participant.versions import Versions
+from saga.protocol.definition import Definition
 from saga.protocol.facts import FactStatus, audience
 from saga.store.dead_letter import DeadLetter, Place, Reason
 from saga.store.port import Lane, Workflow
 from saga.transport.port import Record
 
 log = logging.getLogger("saga.intake")
+
+SKEW = timedelta(hours=1)  # between the clocks of services
 
 
 class Incoming(NamedTuple):
@@ -168,6 +171,23 @@ def contradiction(lane: Lane, incoming: Incoming, workflow: Workflow, now: datet
         return None
     why = "it says version {} and gates {!r} of its workflow, which runs in {} and {!r}".format(*stated, *known)
     return _letter(lane, incoming.record, Unusable(Reason.CONTRADICTION, why, message), now)
+
+
+def forgotten(lane: Lane, incoming: Incoming, saga: Definition, now: datetime) -> DeadLetter | None:
+    """What a record becomes whose workflow is not here, and began at a time of which workflows were pruned.
+
+    When it was stated says nothing: somebody who has not heard of the end may wish to abort at any time. Nobody can tell
+    whether the workflow has run here, so a person decides; what that person has requeued is taken in.
+    """
+    message = incoming.message
+    assert message is not None
+    if lane.pruned is None or incoming.again:
+        return None
+    began = message.deadline - saga.deadline if message.deadline and saga.deadline else message.time
+    if began > lane.pruned + SKEW:
+        return None
+    why = f"its workflow began at {began:%Y-%m-%dT%H:%M:%SZ}, is not here, and may have been pruned"
+    return _letter(lane, incoming.record, Unusable(Reason.PRUNED, why, message), now)
 
 
 def _letter(lane: Lane, record: Record, found: Unusable, now: datetime) -> DeadLetter:

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     FOREIGN = "foreign"
     UNKNOWN_VERSION = "unknown-version"
     CONTRADICTION = "contradiction"
+    PRUNED = "pruned"
 
 
 class LetterState(StrEnum):

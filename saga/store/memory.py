@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import Any
 
 from saga.clock import Clock, SystemClock
-from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
+from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import StepStatus
 from saga.store.archive import Left, Listed, Search
 from saga.store.memory_letters import MemoryLetters
@@ -135,9 +135,7 @@ class MemoryUnit(MemoryLetters):
         self.tables.outbox[report.saga, report.workflow_id] = {row.id: row for row in changed if row}
 
     def advance(self, lane: Lane) -> None:
-        held = self.tables.lanes.get((lane.saga, lane.number))
-        if held is None or held.epoch != lane.epoch:
-            raise LaneFenced(lane.saga, lane.number, lane.epoch)
+        held = self.tables.held(lane)
         self.tables.lanes[lane.saga, lane.number] = replace(
             held, offsets=dict(lane.offsets), batch=lane.batch, acks=lane.acks, gaps=lane.gaps
         )
@@ -153,10 +151,12 @@ class MemoryUnit(MemoryLetters):
         """It has."""
 
     def count(self, lane: Lane) -> None:
-        held = self.tables.lanes.get((lane.saga, lane.number))
-        if held is None or held.epoch != lane.epoch:
-            raise LaneFenced(lane.saga, lane.number, lane.epoch)
-        self.tables.lanes[lane.saga, lane.number] = replace(held, trials=dict(lane.trials))
+        self.tables.lanes[lane.saga, lane.number] = replace(self.tables.held(lane), trials=dict(lane.trials))
+
+    def prune(self, lane: Lane, before: datetime, limit: int) -> int:
+        held, gone = self.tables.held(lane), self.tables.prune(lane, before, limit)
+        self.tables.lanes[lane.saga, lane.number] = replace(held, pruned=lane.pruned)
+        return gone
 
     def technical(self, error: Exception) -> StoreError | None:
         return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 
+from saga.errors import LaneFenced
 from saga.store.dead_letter import DeadLetter, Place
 from saga.store.port import Lane, OutboxRow, Workflow
 
@@ -20,6 +22,7 @@ class MemoryTables:
     workflows: MutableMapping[tuple[str, str], Workflow] = field(default_factory=dict)
     outbox: MutableMapping[tuple[str, str], Mapping[str, OutboxRow]] = field(default_factory=dict)
     letters: MutableMapping[Place, DeadLetter | None] = field(default_factory=dict)
+    gone: MutableMapping[tuple[str, str], bool] = field(default_factory=dict)
 
     def overlay(self) -> MemoryTables:
         """The same rows, with a place of its own for what is written."""
@@ -28,6 +31,25 @@ class MemoryTables:
     def absorb(self, overlay: MemoryTables) -> None:
         for table in fields(self):
             getattr(self, table.name).update(getattr(overlay, table.name).maps[0])
+        for key in self.gone:  # an overlay can hide no row
+            del self.workflows[key]
+        self.gone.clear()
+
+    def held(self, lane: Lane) -> Lane:
+        """The lane's row, if its epoch still holds."""
+        held = self.lanes.get((lane.saga, lane.number))
+        if held is None or held.epoch != lane.epoch:
+            raise LaneFenced(lane.saga, lane.number, lane.epoch)
+        return held
+
+    def prune(self, lane: Lane, before: datetime, limit: int) -> int:
+        """As the port says; they are there until the transaction ends."""
+        mine = [w for (saga, _), w in self.workflows.items() if saga == lane.saga and w.lane == lane.number]
+        old = sorted((w.closed, w.id) for w in mine if w.closed and w.closed < before and not self.rows(lane.saga, w.id))
+        for closed, workflow_id in old[:limit]:
+            self.gone[lane.saga, workflow_id] = True
+            lane.forget(closed)
+        return len(old[:limit])
 
     def rows(self, saga: str, workflow_id: str) -> list[OutboxRow]:
         return sorted(self.outbox.get((saga, workflow_id), {}).values(), key=lambda row: row.sequence)

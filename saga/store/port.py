@@ -213,7 +213,8 @@ class Lane:
     `offsets`: topic to the next offset to be read, everything before it is in the store; `batch` is the number of the last
     committed unit of work; `clean` tells whether the previous owner ended in an orderly way. `acks` is what the owner keeps of
     acknowledgments, JSON to the store; `gaps` are the spans of each topic that were never taken in. `trials` says what was
-    begun, and how often, while a process might die of it.
+    begun, and how often, while a process might die of it. `pruned` is when the last of those workflows was closed that were
+    deleted: a workflow that began before and is not here may have run.
     """
 
     saga: str
@@ -225,6 +226,11 @@ class Lane:
     acks: dict[str, Any] = field(default_factory=dict)
     gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     trials: dict[str, int] = field(default_factory=dict)
+    pruned: datetime | None = None
+
+    def forget(self, closed: datetime) -> None:
+        """Note that a workflow which was closed then is gone."""
+        self.pruned = max(closed, self.pruned or closed)
 
 
 @runtime_checkable
@@ -293,6 +299,13 @@ class Unit(Transaction, DeadLetters, Protocol):
 
     def parked(self, saga: str, lane: int) -> list[tuple[str, int]]:
         """(topic, offset) of the facts of this lane that are not handled: recorded ones, and those of an unknown version."""
+        ...
+
+    def prune(self, lane: Lane, before: datetime, limit: int) -> int:
+        """Delete workflows of the lane that were closed before this moment, the first `limit` of them; answers how many.
+
+        One with a row in the outbox stays. Moves the lane's `pruned`, here and in its row; raises LaneFenced if it is not ours.
+        """
         ...
 
     def technical(self, error: Exception) -> StoreError | None:

@@ -38,7 +38,6 @@ from saga.store.postgres_pipeline import AT_ONCE
 from saga.store.postgres_rows import ROWS, iso
 from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds, technical
 from saga.store.postgres_unit import PostgresUnit
-from saga.store.rows import lane_of
 
 _HARMLESS = (LaneFenced, StatementFailed, StoreConflict)
 
@@ -150,7 +149,7 @@ class PostgresStore:
             if recorded is not None and recorded != partitions:
                 raise PartitionCountChanged(saga, recorded, partitions)
             former = before.cursor.fetchone()
-            return lane_of(saga, lane, claimed.cursor.fetchone(), clean=former is None or former[2])
+            return ROWS.lane(saga, lane, claimed.cursor.fetchone(), clean=former is None or former[2])
 
     def committed(self, lane: Lane) -> bool:
         with self.unit() as unit:
@@ -201,7 +200,7 @@ class PostgresStore:
     def lanes(self) -> list[Lane]:
         with self.unit() as unit:
             rows = unit.pipeline.rows("lanes")
-        return [lane_of(saga, lane, row, clean=row[-1]) for saga, lane, *row in rows]
+        return [ROWS.lane(saga, lane, row, clean=row[-1]) for saga, lane, *row in rows]
 
     def outstanding(self, before: datetime, limit: int) -> list[OutboxRow]:
         with self.unit() as unit:

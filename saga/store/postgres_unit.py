@@ -173,6 +173,16 @@ class PostgresUnit:
     def parked(self, saga: str, lane: int) -> list[tuple[str, int]]:
         return self.pipeline.rows("parked", saga=saga, lane=lane)
 
+    def prune(self, lane: Lane, before: datetime, limit: int) -> int:
+        """As the port says, only that a fenced owner may hear of it as late as at the end."""
+        place = {"saga": lane.saga, "lane": lane.number}
+        [[gone, latest]] = self.pipeline.rows("prune", **place, before=iso(before), limit=limit)
+        if latest is not None:
+            lane.forget(latest.astimezone(UTC))
+        moment = iso(lane.pruned) if lane.pruned else None
+        self.pipeline.add("pruned", {**place, "epoch": lane.epoch, "pruned": moment}, excuse=_fenced(lane))
+        return int(gone)
+
     def technical(self, error: Exception) -> StoreError | None:
         return error if isinstance(error, StoreError) else technical(self._address, error)
 

@@ -133,10 +133,10 @@ class Rows:
             note=note,
         )
 
-
-def lane_of(saga: str, lane: int, row: Sequence[Any], *, clean: bool) -> Lane:
-    """The row as `lane`, `claim` and `lanes` return it, its first columns."""
-    epoch, batch, *columns = row[:6]
-    offsets, acks, gaps, trials = (orjson.loads(column) for column in columns)
-    skipped = {topic: [(begin, end) for begin, end in spans] for topic, spans in gaps.items()}
-    return Lane(saga, lane, epoch, batch, offsets, clean, acks, skipped, trials)
+    def lane(self, saga: str, lane: int, row: Sequence[Any], *, clean: bool) -> Lane:
+        """The row as `lane`, `claim` and `lanes` return it, its first columns."""
+        epoch, batch, *columns, pruned = row[:7]
+        offsets, acks, gaps, trials = (orjson.loads(column) for column in columns)
+        skipped = {topic: [(begin, end) for begin, end in spans] for topic, spans in gaps.items()}
+        moment = self._moment(pruned) if pruned else None
+        return Lane(saga, lane, epoch, batch, offsets, clean, acks, skipped, trials, moment)

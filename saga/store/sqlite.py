@@ -23,7 +23,6 @@ from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, 
 from saga.store.archive import Left, Listed, Search
 from saga.store.joining import kind, unwrap
 from saga.store.port import Lane, OutboxRow, Transaction, Workflow
-from saga.store.rows import lane_of
 from saga.store.sqlite_tables import SqliteTables, connect, engine_statements
 from saga.store.sqlite_unit import ROWS, SqliteUnit, iso
 
@@ -109,7 +108,7 @@ class SqliteStore:
             before = unit.query("lane", saga, lane).fetchone()
             unit.query("claim", saga, lane)
             row = unit.query("lane", saga, lane).fetchone()
-            return lane_of(saga, lane, row, clean=before is None or bool(before[-1]))
+            return ROWS.lane(saga, lane, row, clean=before is None or bool(before[-1]))
 
     def committed(self, lane: Lane) -> bool:
         with self._begun("BEGIN") as unit:
@@ -143,7 +142,7 @@ class SqliteStore:
 
     def lanes(self) -> list[Lane]:
         with self._begun("BEGIN") as unit:
-            return [lane_of(saga, lane, row, clean=bool(row[-1])) for saga, lane, *row in unit.query("lanes")]
+            return [ROWS.lane(saga, lane, row, clean=bool(row[-1])) for saga, lane, *row in unit.query("lanes")]
 
     def outstanding(self, before: datetime, limit: int) -> list[OutboxRow]:
         with self._begun("BEGIN") as unit:

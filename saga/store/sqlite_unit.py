@@ -139,6 +139,15 @@ class SqliteUnit:
         if self.query("count", lane.saga, lane.number, lane.epoch, trials).rowcount == 0:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
 
+    def prune(self, lane: Lane, before: datetime, limit: int) -> int:
+        gone = self.query("prunable", lane.saga, lane.number, iso(before), limit).fetchall()
+        self.query("prune", lane.saga, orjson.dumps([id_ for id_, _ in gone]).decode())
+        for _, closed in gone[-1:]:
+            lane.forget(datetime.fromisoformat(closed))
+        if self.query("pruned", lane.saga, lane.number, lane.epoch, _iso(lane.pruned)).rowcount == 0:
+            raise LaneFenced(lane.saga, lane.number, lane.epoch)
+        return len(gone)
+
     def technical(self, error: Exception) -> StoreError | None:
         if not isinstance(error, sqlite3.Error):
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Self
 
 from saga.contracts.event import Event
@@ -28,6 +29,7 @@ from saga.transport.port import Record
 class Harness:
     """Runs participants of one saga; `chance` in [0, 1) stands for the jitter of retries, `hold` is in seconds: for how long
     a delivered event waits for its acknowledgments before its row is marked. So is `mark_after`: the pace of what can wait.
+    Workflows are deleted `keep_workflows` after they were closed; without it never.
 
     The participants get the harness's clock, which stands still until told.
 
@@ -43,11 +45,12 @@ class Harness:
         hold: float = 0.0,
         mark_after: float = 0.0,
         tracer: Tracer | None = None,
+        keep_workflows: timedelta | None = None,
     ) -> None:
         self.participants = {participant.name: participant for participant in participants}
         self.saga = participants[0].saga
         self.clock, self.partitions, self.chance, self.hold = clock or ManualClock(), partitions, chance, hold
-        self.tracer, self.mark_after = tracer, mark_after
+        self.tracer, self.mark_after, self.keep_workflows = tracer, mark_after, keep_workflows
         self.broker = MemoryBroker(saga_topics(self.saga.name), partitions=partitions)
         self.stores = {name: self.new_store() for name in self.participants}
         self.loops: dict[str, Loop] = {}
@@ -163,6 +166,7 @@ class Harness:
             mark_after=self.mark_after,
             hold=self.hold,
             due_every=0.0,
+            keep_workflows=self.keep_workflows,
         )
         loop.unhandled.sweep_every = loop.unhandled.judge_every = 0.0
         loop.join()

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Unanswered
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from saga.errors import BrokerError
@@ -64,6 +65,15 @@ class KafkaBroker:
         with translated("cannot ask for the ids of topics"):
             asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=limit)
         return {topic: _id(topic, answer, limit) for topic, answer in asked.items()}
+
+    def kept(self, topics: Sequence[str]) -> dict[str, timedelta | None]:
+        if self.settings.embedded:
+            return dict.fromkeys(topics)  # the mock cluster deletes nothing
+        admin, limit = opened(AdminClient, self.settings.admin()), self.settings.timeout
+        with translated("cannot ask how topics are configured"):
+            wanted = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+            asked = admin.describe_configs(wanted, request_timeout=limit)
+        return {resource.name: _kept(resource.name, answer, limit) for resource, answer in asked.items()}
 
     def create(self, topics: Sequence[str], partitions: int, config: Mapping[str, str]) -> None:
         """Create topics that do not exist, with the cluster's own replication factor; raises BrokerError."""
@@ -177,6 +187,20 @@ def _id(topic: str, answer: Future[Any], limit: float) -> str | None:
     except Unanswered as silence:
         raise BrokerError(f"no answer to what the id of topic {topic} is within {limit} s", retriable=True) from silence
     return str(id) if id is not None and id.get_most_significant_bits() else None  # zero is none, and the first are reserved
+
+
+def _kept(topic: str, answer: Future[Any], limit: float) -> timedelta | None:
+    """A segment goes as a whole, once the latest of its records is too old."""
+    try:
+        found = {name: entry.value for name, entry in answer.result(limit + 1).items()}
+    except KafkaException as error:
+        raise broker_error(error.args[0], f"cannot ask how topic {topic} is configured") from error
+    except Unanswered as silence:
+        raise BrokerError(f"no answer to how topic {topic} is configured within {limit} s", retriable=True) from silence
+    retention, segment = (int(found[name]) for name in ("retention.ms", "segment.ms"))
+    if retention < 0 or found["cleanup.policy"] != "delete":
+        return None
+    return timedelta(milliseconds=retention + segment)
 
 
 def _offset(end: Message) -> int:

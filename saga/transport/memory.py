@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from threading import Condition
 
 from saga.errors import BrokerError, DefinitionError, LifecycleError
@@ -46,6 +47,9 @@ class MemoryBroker:
 
     def partitions(self, topics: Sequence[str]) -> dict[str, int | None]:
         return {topic: self._counts.get(topic) for topic in topics}
+
+    def kept(self, topics: Sequence[str]) -> dict[str, timedelta | None]:
+        return dict.fromkeys(topics)
 
     def ids(self, topics: Sequence[str]) -> dict[str, str | None]:
         return {topic: f"{topic}#{self._made[topic]}" if topic in self._counts else None for topic in topics}

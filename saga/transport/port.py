@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from saga.errors import BrokerError, OffsetOutOfRange
@@ -132,6 +133,10 @@ class Broker(Protocol):
 
         Raises BrokerError when no broker answers.
         """
+        ...
+
+    def kept(self, topics: Sequence[str]) -> dict[str, timedelta | None]:
+        """Topic to the longest time for which it keeps a record; None for ever. Raises BrokerError where it is not told."""
         ...
 
     def create(self, topics: Sequence[str], partitions: int, config: Mapping[str, str]) -> None:

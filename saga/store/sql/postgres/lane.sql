@@ -15,7 +15,7 @@ WHERE saga = %(saga)s AND participant IS DISTINCT FROM %(participant)s::text;
 SELECT epoch, batch, clean FROM saga_lane WHERE saga = %(saga)s AND lane = %(lane)s FOR UPDATE;
 
 -- name: lanes
-SELECT saga, lane, epoch, batch, offsets::text, acks::text, gaps::text, trials::text, clean FROM saga_lane ORDER BY saga, lane;
+SELECT saga, lane, epoch, batch, offsets::text, acks::text, gaps::text, trials::text, pruned, clean FROM saga_lane ORDER BY saga, lane;
 
 -- name: end_overstayed
 -- A session that overstayed holds row locks of a transaction which the raised epoch has already condemned. The idle timeout
@@ -31,7 +31,7 @@ WHERE held.saga = %(saga)s AND held.lane = %(lane)s AND NOT held.clean AND sessi
 INSERT INTO saga_lane (saga, lane, epoch, batch, offsets, clean, backend)
 VALUES (%(saga)s, %(lane)s, 1, 0, '{}', false, pg_backend_pid())
 ON CONFLICT (saga, lane) DO UPDATE SET epoch = saga_lane.epoch + 1, clean = false, backend = excluded.backend
-RETURNING epoch, batch, offsets::text, acks::text, gaps::text, trials::text;
+RETURNING epoch, batch, offsets::text, acks::text, gaps::text, trials::text, pruned;
 
 -- name: release
 UPDATE saga_lane SET clean = true, trials = '{}' WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s;
@@ -40,6 +40,14 @@ UPDATE saga_lane SET clean = true, trials = '{}' WHERE saga = %(saga)s AND lane 
 -- Divides by zero as `advance` does.
 WITH mine AS (
     UPDATE saga_lane SET trials = %(trials)s::json WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s
+    RETURNING epoch
+)
+SELECT 1 / count(*) FROM mine;
+
+-- name: pruned
+-- Divides by zero as `advance` does.
+WITH mine AS (
+    UPDATE saga_lane SET pruned = %(pruned)s::timestamptz WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s
     RETURNING epoch
 )
 SELECT 1 / count(*) FROM mine;

@@ -165,6 +165,19 @@ DELETE FROM saga_fence WHERE saga = %(saga)s AND workflow_id = ANY(%(ids)b::text
 -- name: drop_inbox
 DELETE FROM saga_inbox WHERE saga = %(saga)s AND workflow_id = ANY(%(ids)b::text[]);
 
+-- name: prune
+WITH gone AS (
+    DELETE FROM saga_workflow
+    WHERE saga = %(saga)s AND workflow_id IN (
+        SELECT w.workflow_id FROM saga_workflow AS w
+        WHERE w.saga = %(saga)s AND w.lane = %(lane)s AND w.closed < %(before)s::timestamptz
+          AND NOT EXISTS (SELECT FROM saga_outbox AS o WHERE o.aggregateid = w.workflow_id AND o.saga = w.saga)
+        ORDER BY w.closed LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
+    )
+    RETURNING closed
+)
+SELECT count(*), max(closed) FROM gone;
+
 -- name: count_parked
 SELECT count(*)
 FROM (SELECT DISTINCT workflow_id FROM saga_fence WHERE saga = %(saga)s AND error IS NOT NULL LIMIT %(limit)s) AS parked;

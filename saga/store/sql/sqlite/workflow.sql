@@ -115,6 +115,15 @@ DELETE FROM saga_fence WHERE saga = ?1 AND workflow_id IN (SELECT value FROM jso
 -- name: drop_inbox
 DELETE FROM saga_inbox WHERE saga = ?1 AND workflow_id IN (SELECT value FROM json_each(?2));
 
+-- name: prunable
+SELECT workflow_id, closed FROM saga_workflow AS w
+WHERE saga = ?1 AND lane = ?2 AND closed < ?3
+  AND NOT EXISTS (SELECT 1 FROM saga_outbox WHERE aggregateid = w.workflow_id AND saga = w.saga)
+ORDER BY closed LIMIT ?4;
+
+-- name: prune
+DELETE FROM saga_workflow WHERE saga = ?1 AND workflow_id IN (SELECT value FROM json_each(?2));
+
 -- name: count_parked
 SELECT count(*)
 FROM (SELECT DISTINCT workflow_id FROM saga_fence WHERE saga = ?1 AND error IS NOT NULL LIMIT ?2);

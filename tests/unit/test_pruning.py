@@ -1,0 +1,251 @@
+"""Workflows that were closed long ago are deleted, and nothing that comes after that is done a second time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from saga import DefinitionError
+from saga.engine.pruning import AT_ONCE, MARGIN, Pruning, refuse_to_forget
+from saga.engine.worker import Worker
+from saga.errors import BrokerError
+from saga.protocol.facts import WorkflowStatus
+from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
+from saga.store.memory import MemoryStore
+from saga.store.port import Changes, Workflow
+from saga.testing.clock import ManualClock
+from saga.testing.harness import Harness
+from saga.transport.memory import MemoryBroker, MemoryConsumer
+from tests.travel import Script, TripBooked, effects, harness, saga
+from tests.travel import fleet as participants
+
+DAY = timedelta(days=1)
+KEEP = 30 * DAY
+LONG = (KEEP + DAY).total_seconds()
+
+
+@contextmanager
+def pruned(script: Script | None = None, *trips: str) -> Iterator[Harness]:
+    """A fleet that lived these trips, and deleted what it knew of them."""
+    with harness(script or Script(), keep_workflows=KEEP) as fleet:
+        for trip in trips or ("rome",):
+            fleet.start(TripBooked(trip=trip), workflow_id=trip)
+        fleet.settle()
+        fleet.advance(60)
+        fleet.advance(LONG)
+        yield fleet
+
+
+def known(fleet: Harness) -> dict[str, list[str]]:
+    """Ids of the workflows that each store knows."""
+    return {name: [w.id for w in store.page("travel", "", 1000)] for name, store in fleet.stores.items()}
+
+
+def letters(fleet: Harness, name: str) -> list[DeadLetter]:
+    with fleet.stores[name].unit() as unit:
+        return unit.letters(LetterSearch(), 1000)
+
+
+def come_again(fleet: Harness) -> None:
+    """Everything that was ever stated is on its topic once more, behind all that is there."""
+    for log in fleet.facts():
+        log += [record._replace(offset=len(log) + number) for number, record in enumerate([*log])]
+    fleet.settle()
+
+
+def test_what_was_closed_long_ago_is_deleted_by_everybody() -> None:
+    with pruned(Script(failing={("pay", "oslo")}), "rome", "oslo") as fleet:
+        assert known(fleet) == {name: [] for name in fleet.stores}
+
+
+def test_what_is_open_or_was_closed_lately_stays() -> None:
+    with pruned(Script(waiting={"oslo"})) as fleet:
+        fleet.start(TripBooked(trip="bonn"), workflow_id="bonn")
+        fleet.start(TripBooked(trip="oslo"), workflow_id="oslo")
+        fleet.advance(60)
+
+        assert known(fleet) == {name: ["bonn", "oslo"] for name in fleet.stores}
+
+
+def test_nothing_is_deleted_unless_it_is_asked_for() -> None:
+    with harness(Script()) as fleet:
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        fleet.settle()
+
+        fleet.advance(100 * LONG)
+
+        assert known(fleet) == {name: ["rome"] for name in fleet.stores}
+
+
+@pytest.mark.parametrize("failing", [set(), {("pay", "rome")}], ids=["completed", "compensated"])
+def test_records_that_come_again_afterwards_are_kept_and_nothing_is_done_twice(failing: set[tuple[str, str]]) -> None:
+    with pruned(Script(failing=failing)) as fleet:
+        before = effects(fleet)
+
+        come_again(fleet)
+
+        assert effects(fleet) == before
+        assert known(fleet) == {name: [] for name in fleet.stores}
+        assert {letter.reason for name in fleet.stores for letter in letters(fleet, name)} == {Reason.PRUNED}
+        assert all(letters(fleet, name) for name in fleet.stores)
+        assert fleet.stopped() == {}
+
+
+def test_who_has_not_heard_of_the_end_for_long_cannot_undo_what_a_forgotten_pivot_decided() -> None:
+    with harness(Script(), keep_workflows=KEEP) as fleet:
+        consumer = fleet.loops["hotels"].consumer
+        assert isinstance(consumer, MemoryConsumer)
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        while ("rome", "hotel", "action") not in effects(fleet):
+            fleet.turn("agency")
+            fleet.turn("hotels")
+        consumer.held = {"travel.events"}  # it never hears that the trip is paid and confirmed
+        fleet.settle()
+        fleet.advance(LONG)
+        assert known(fleet)["bank"] == []
+
+        fleet.abort("rome", by="hotels")
+        fleet.settle()
+
+        assert ("rome", "hotel", "compensation") not in effects(fleet)
+        assert [letter.reason for letter in letters(fleet, "bank")] == [Reason.PRUNED]
+        consumer.held = set()
+        fleet.settle()
+        ended = fleet.workflow("hotels", "rome")
+        assert ended is not None
+        assert ended.status is WorkflowStatus.COMPLETED
+
+
+def test_the_next_owner_of_a_lane_does_nothing_twice_either() -> None:
+    with pruned() as fleet:
+        before = effects(fleet)
+        for name in fleet.stores:
+            fleet.crash(name)
+
+        come_again(fleet)
+
+        assert effects(fleet) == before
+
+
+def test_what_a_person_has_requeued_is_taken_in() -> None:
+    with pruned() as fleet:
+        come_again(fleet)
+        [booked, *_] = [one for one in letters(fleet, "hotels") if dict(one.headers)["ce_type"] == b"travel.TripBooked"]
+        with fleet.stores["hotels"].unit() as unit:
+            unit.settle([booked.place], LetterState.REQUEUED, fleet.clock.now(), by="ann", note="it never ran")
+
+        fleet.advance(1)
+
+        assert effects(fleet).count(("rome", "hotel", "action")) == 2
+        assert booked.place not in [letter.place for letter in letters(fleet, "hotels")]
+
+
+def test_what_is_new_runs_as_ever() -> None:
+    with pruned() as fleet:
+        fleet.start(TripBooked(trip="bonn"), workflow_id="bonn")
+        fleet.settle()
+
+        found = [fleet.workflow(name, "bonn") for name in fleet.stores]
+        assert [one and one.status for one in found] == [WorkflowStatus.COMPLETED] * 4
+
+
+def test_what_was_stated_while_a_participant_was_away_for_longer_is_handled_when_it_is_back() -> None:
+    with harness(Script(), keep_workflows=KEEP) as fleet:
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        fleet.settle()
+        fleet.clock.advance(2 * DAY.total_seconds())
+        fleet.start(TripBooked(trip="oslo"), workflow_id="oslo")
+        fleet.turn("agency")
+        fleet.clock.advance(2 * LONG)
+
+        while any([fleet.turn("hotels"), fleet.turn("airline")]):
+            pass
+
+        assert {("oslo", "hotel", "action"), ("oslo", "flight", "action")} <= {*effects(fleet)}
+        assert letters(fleet, "hotels") == []
+
+
+def test_what_somebody_has_still_to_acknowledge_stays_where_it_was_stated() -> None:
+    with harness(Script(), keep_workflows=KEEP) as fleet:
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        while not ((ended := fleet.workflow("agency", "rome")) and ended.closed):
+            for name in ("hotels", "airline", "bank", "agency"):
+                fleet.turn(name)  # the last one states the end, of which nobody has heard yet
+        fleet.clock.advance(LONG)
+        for _ in range(3):
+            fleet.turn("agency")
+        assert known(fleet)["agency"] == ["rome"]
+
+        fleet.settle()
+        fleet.advance(60)
+
+        assert known(fleet)["agency"] == []
+
+
+def old(number: int, clock: ManualClock) -> Workflow:
+    moment = clock.now() - 2 * KEEP
+    return Workflow(id=f"w{number:04}", version=1, lane=0, status=WorkflowStatus.COMPLETED, opened=moment, closed=moment)
+
+
+def test_many_go_in_batches_of_which_each_is_whole() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock)
+    with store.unit() as unit:
+        unit.save("travel", Changes(closed=[old(number, clock) for number in range(AT_ONCE + 1)]))
+    lane, pruning = store.claim("travel", 0, 1), Pruning(store, clock, KEEP)
+
+    left = []
+    for _ in range(2):
+        pruning.prune(lane)
+        left.append(len(store.page("travel", "", 1000)))
+
+    assert left == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("span", "why"),
+    [
+        (None, r"topic travel.events keeps records for ever; .* Unset it, or give the topic a retention.ms"),
+        (KEEP - MARGIN + timedelta(seconds=1), r"expected at least 30 days, 0:00:01, a day more. Raise it"),
+    ],
+)
+def test_what_topics_keep_longer_is_not_to_be_forgotten(span: timedelta | None, why: str) -> None:
+    refuse_to_forget(KEEP, [saga()], {"travel.events": KEEP - MARGIN})
+
+    with pytest.raises(DefinitionError, match=why):
+        refuse_to_forget(KEEP, [saga()], {"travel.events": span})
+
+
+@pytest.mark.parametrize(
+    ("deadline", "found"), [(None, "not there"), (KEEP - MARGIN + timedelta(seconds=1), "29 days, 0:00:01")]
+)
+def test_workflows_that_run_for_long_or_have_no_deadline_are_not_to_be_forgotten(
+    deadline: timedelta | None, found: str
+) -> None:
+    refuse_to_forget(KEEP, [replace(saga(), deadline=KEEP - MARGIN)], {})
+
+    with pytest.raises(DefinitionError, match=f"the deadline of saga travel v1 is {found}; expected one"):
+        refuse_to_forget(KEEP, [saga(), replace(saga(), deadline=deadline)], {})
+
+
+class Silent(MemoryBroker):
+    def kept(self, topics: Sequence[str]) -> Mapping[str, timedelta | None]:  # type: ignore[override]
+        raise BrokerError("not authorized")
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [(MemoryBroker, "keeps records for ever"), (Silent, "cannot be asked: not authorized. Allow this client to describe")],
+)
+def test_a_worker_that_would_forget_too_early_does_not_begin(kind: type[MemoryBroker], why: str) -> None:
+    [agency, *_] = participants(Script())
+    broker = kind(["travel.events", "travel.compensations", "travel.acks"], partitions=1)
+    worker, ended = Worker(agency, store=MemoryStore(), broker=broker, keep_workflows=KEEP), threading.Event()
+
+    with pytest.raises(DefinitionError, match=why), worker.running(failed=lambda _: ended.set()):
+        assert ended.wait(30)
