@@ -58,8 +58,14 @@ ROOT = Path(__file__).parents[1]
 LABEL = os.environ.get("BENCH_REBUILD", "bench-rebuild")
 
 WATCHED = """
-import resource, subprocess, sys
+import ctypes, os, resource, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what the command leaves behind is waited for here
 done = subprocess.run(sys.argv[1:])
+try:
+    while True:
+        os.wait()
+except ChildProcessError:
+    pass
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_maxrss, used.ru_utime + used.ru_stime, flush=True)
 sys.exit(done.returncode)

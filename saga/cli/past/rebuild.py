@@ -15,7 +15,7 @@ import typer
 
 from saga import assembly
 from saga.cli import arguments, output
-from saga.cli.past.rebuilding import Total, carry_out
+from saga.cli.past.rebuilding import Total, carry_out, make_ready
 from saga.cli.past.share import Job
 from saga.errors import DefinitionError, StoreError
 from saga.replay.comparison import Comparison, compare
@@ -74,11 +74,11 @@ def rebuild(
     live, shadow = Settings.load(database=database, broker=broker), Settings.load(database=to, broker=broker)
     moment, bound = None if until is None else _moment(until), None if at_most is None else _bound(at_most)
     _refuse_what_makes_no_sense(live, shadow, moment, needs_live=against or swap, swap=swap)
+    count = 1 if to.startswith("sqlite:") else processes or min(MOST_PROCESSES, os.cpu_count() or 1)
+    if count > 1:
+        make_ready()
     scripts, after = [_script(file) for file in sql or ()], [_script(file) for file in sql_after or ()]
     lanes = _prepare(target, shadow, scripts, evolve=not engine_tables_only, until=moment, partial=partial)
-    count = processes or min(MOST_PROCESSES, os.cpu_count() or 1)
-    if to.startswith("sqlite:"):
-        count = 1
     job = Job(target, to, broker, not engine_tables_only, moment, partial, follow, bound)
     began = time.monotonic()
     total = carry_out(job, [lanes[n::count] for n in range(min(count, len(lanes)))], _neighbour(target, shadow, lanes))

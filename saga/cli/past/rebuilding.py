@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 from saga.cli import output
@@ -22,7 +23,9 @@ from saga.errors import SagaError
 from saga.replay.courtesy import Courtesy, Neighbour, Throttle
 from saga.replay.gathering import Pace
 
-_SPAWN = multiprocessing.get_context("spawn")
+_FORKS = multiprocessing.get_context("forkserver")
+_LOADED = (__name__, "saga.cli.past.rebuild", "saga.contracts.avro", "saga.store.postgres", "saga.transport.kafka")
+"""What every process needs and may be copied: nothing of the service's own, which may have begun something at its import."""
 OBJECTS = 1_000_000  # a batch makes fewer, so it is not searched for cycles while it grows
 GIVING_WAY = 19  # to those who live on this machine: what they leave is enough
 
@@ -34,6 +37,14 @@ class Total:
     records: int = 0
     is_complete: bool = True
     marked: dict[str, list[str]] = field(default_factory=dict)
+
+
+def make_ready() -> None:
+    """Have the libraries loaded that the processes share, beside whatever is done before they are there."""
+    _FORKS.set_forkserver_preload([*_LOADED])
+    resource_tracker.ensure_running()  # whose start would end the deafness of the one that follows
+    with _deaf():
+        forkserver.ensure_running()
 
 
 def carry_out(job: Job, shares: Sequence[Sequence[int]], neighbour: Neighbour) -> Total:
@@ -65,18 +76,14 @@ def _held(job: Job, is_due: Callable[[], bool]) -> Pace:
 
 
 def _together(job: Job, shares: Sequence[Sequence[int]], stopping: Flag, neighbour: Neighbour) -> Iterator[Progress | End]:
-    told: Any = _SPAWN.Queue()
-    polite: Flag = _SPAWN.Event()
-    shared = stopping, polite, told, _SPAWN.Lock()
+    told: Any = _FORKS.Queue()
+    polite: Flag = _FORKS.Event()
+    shared = stopping, polite, told, _FORKS.Lock()
     each = job._replace(at_most=job.at_most and job.at_most / len(shares))
-    workers = [_SPAWN.Process(target=_process, args=(n, each, share, *shared)) for n, share in enumerate(shares)]
-    # Ctrl-C reaches them all, and those that are still starting would die of it: they begin deaf, and stay so
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
+    workers = [_FORKS.Process(target=_process, args=(n, each, share, *shared)) for n, share in enumerate(shares)]
+    with _deaf():
         for worker in workers:
             worker.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         left = len(workers)
         while left:
@@ -146,9 +153,19 @@ class _Pace:
 
 
 @contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C reaches all processes, and those that are still starting would die of it: they begin deaf, and stay so."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _interrupts(several: bool) -> Iterator[Flag]:
     """SIGTERM and Ctrl-C stop it in an orderly way; `several` processes hear of it."""
-    stopping: Flag = _SPAWN.Event() if several else threading.Event()
+    stopping: Flag = _FORKS.Event() if several else threading.Event()
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stopping
