@@ -85,10 +85,12 @@ class Lanes:
         store: Store,
         broker: Broker,
         clock: Clock,
+        registered: bool = False,
         leaving: Callable[[Sequence[Lane]], None],
     ) -> None:
         self.saga, self.participant, self.count = saga, participant, partitions
         self.store, self.broker, self.clock, self.leaving = store, broker, clock, leaving
+        self.registered = registered
         self.topics, self.facts = saga_topics(saga), fact_topics(saga)
         self.owned: dict[int, Owned] = {}
         self.claimed: list[Lane] = []
@@ -212,7 +214,7 @@ class Lanes:
         self.again.pop(number, None)
         try:
             ids = self._ids()
-            lane = self.store.claim(self.saga, number, self.count, self.participant)
+            lane = self.store.claim(self.saga, number, self.count, self.participant, self.registered)
             learn(lane, ids)
             ends: dict[str, int] = {}
             stopped = self.recreated(lane, ids) or self._refusal(lane, ends)

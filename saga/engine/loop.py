@@ -86,7 +86,10 @@ class Loop:
             batch=batch, chance=chance, tracer=tracer or Untraced(),
         )  # fmt: skip
         saga, name = participant.saga.name, participant.name
-        self.lanes = Lanes(saga, name, partitions, store=store, broker=broker, clock=self.clock, leaving=self._leave)
+        self.lanes = Lanes(
+            saga, name, partitions, store=store, broker=broker, clock=self.clock, leaving=self._leave,
+            registered=participant.codec.registry is not None,
+        )  # fmt: skip
         self.unhandled = Unhandled(store, broker, self.clock, self.acks, self.deliveries, overdue=overdue)
         self.topics = Topics(self.lanes, self.acks, self.relay, self.watch)
         self._consumer: Consumer | None = None

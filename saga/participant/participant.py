@@ -26,6 +26,7 @@ from saga.protocol.gates import gates, variant
 from saga.store.port import Transaction, Unit, Workflow, as_unit
 
 if TYPE_CHECKING:
+    from saga.contracts.avro import AvroCodec
     from saga.contracts.registry import Registry
 
 log = logging.getLogger("saga.operator")
@@ -116,6 +117,7 @@ class Participant(Declarations):
         if payloads:
             self._refuse_overload(ledger.unit)
             partitions = self._partitions(ledger.unit)
+            self._refuse_computed_ids(ledger.unit, codec)
             for id, payload in payloads.items():
                 gates = self._open_gates(saga, id)
                 workflow = ledger.open(id, saga, lane_of(id, partitions), gates=gates, traceparent=traceparent)
@@ -278,6 +280,14 @@ class Participant(Declarations):
         if workflow.closed:
             raise Refused(f"cannot {wish} workflow {workflow_id}: it ended {workflow.status} at {workflow.closed:%F %T}")
         return workflow
+
+    def _refuse_computed_ids(self, unit: Unit, codec: AvroCodec) -> None:
+        if codec.registry is None and unit.registered(self.saga.name):
+            raise DefinitionError(
+                f"found no registry in this process, while the worker of {self.name!r} takes the ids of schemas from one; with "
+                f"others than that nobody could read what is started here. Before the first start say "
+                f"participant.use(assembly.registry(settings)), with the same SAGA_REGISTRY as the worker"
+            )
 
     def _partitions(self, unit: Unit) -> int:
         if (count := unit.partitions(self.saga.name)) is None:

@@ -116,10 +116,11 @@ class Rebuild:
 
     def start(self) -> None:
         """Own the lanes. Raises DefinitionError where a worker has begun to live on the database."""
-        known = self.shadow.resume(self.how)
+        known, name = self.shadow.resume(self.how), self.participant.name
+        registered = self.participant.codec.registry is not None
         spans = self.broker.spans([Partition(topic, n) for topic in fact_topics(self.saga) for n in self.numbers])
         for number in self.numbers:
-            lane = self.store.claim(self.saga, number, self.count, self.participant.name)
+            lane = self.store.claim(self.saga, number, self.count, name, registered)
             if lane.epoch != known.get(number, 0) + 1:
                 raise DefinitionError(
                     f"lane {self.saga}/{number} of this database has had another owner since the rebuild: a worker lives on "

@@ -53,6 +53,9 @@ class MemoryUnit(MemoryLetters):
     def partitions(self, saga: str) -> int | None:
         return self.tables.partitions.get(saga)
 
+    def registered(self, saga: str) -> bool:
+        return self.tables.registered.get(saga, False)
+
     def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
         return {id_: w for id_ in ids if (w := self.tables.workflow(saga, id_))}
 
@@ -236,13 +239,14 @@ class MemoryStore:
             self._joined.append((self._joins, beneath.overlay()))
             return MemoryUnit(connection, self._joined[-1][1], self._clock)
 
-    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None) -> Lane:
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None, registered: bool = False) -> Lane:
         with self._idle():
             recorded = self._tables.partitions.setdefault(saga, partitions)
             if recorded != partitions:
                 raise PartitionCountChanged(saga, recorded, partitions)
             if participant is not None:
                 self._tables.authors[saga] = participant
+                self._tables.registered[saga] = registered
             before = self._tables.lanes.get((saga, lane)) or Lane(saga, lane, epoch=0)
             self._tables.lanes[saga, lane] = replace(before, epoch=before.epoch + 1, clean=False)
             return replace(before, epoch=before.epoch + 1, offsets=dict(before.offsets), trials=dict(before.trials))

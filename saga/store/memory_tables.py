@@ -18,6 +18,7 @@ class MemoryTables:
 
     partitions: MutableMapping[str, int] = field(default_factory=dict)
     authors: MutableMapping[str, str] = field(default_factory=dict)
+    registered: MutableMapping[str, bool] = field(default_factory=dict)
     lanes: MutableMapping[tuple[str, int], Lane] = field(default_factory=dict)
     workflows: MutableMapping[tuple[str, str], Workflow] = field(default_factory=dict)
     outbox: MutableMapping[tuple[str, str], Mapping[str, OutboxRow]] = field(default_factory=dict)
@@ -48,7 +49,7 @@ class MemoryTables:
         old = sorted((w.closed, w.id) for w in mine if w.closed and w.closed < before and not self.rows(lane.saga, w.id))
         for closed, workflow_id in old[:limit]:
             self.gone[lane.saga, workflow_id] = True
-            lane.forget(closed)
+            lane.pruned = max(closed, lane.pruned or closed)
         return len(old[:limit])
 
     def rows(self, saga: str, workflow_id: str) -> list[OutboxRow]:

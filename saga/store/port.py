@@ -228,10 +228,6 @@ class Lane:
     trials: dict[str, int] = field(default_factory=dict)
     pruned: datetime | None = None
 
-    def forget(self, closed: datetime) -> None:
-        """Note that a workflow which was closed then is gone."""
-        self.pruned = max(closed, self.pruned or closed)
-
 
 @runtime_checkable
 class Unit(Transaction, DeadLetters, Protocol):
@@ -243,6 +239,10 @@ class Unit(Transaction, DeadLetters, Protocol):
 
     def partitions(self, saga: str) -> int | None:
         """The recorded partition count of the saga's topics; None before any lane was claimed."""
+        ...
+
+    def registered(self, saga: str) -> bool:
+        """Whether the last worker that claimed a lane takes ids of schemas from a registry."""
         ...
 
     def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
@@ -302,9 +302,9 @@ class Unit(Transaction, DeadLetters, Protocol):
         ...
 
     def prune(self, lane: Lane, before: datetime, limit: int) -> int:
-        """Delete workflows of the lane that were closed before this moment, the first `limit` of them; answers how many.
+        """Delete workflows of the lane that were closed before this moment and have nothing in the outbox; answers how many.
 
-        One with a row in the outbox stays. Moves the lane's `pruned`, here and in its row; raises LaneFenced if it is not ours.
+        Moves the lane's `pruned`, here and in its row. Raises LaneFenced.
         """
         ...
 
@@ -367,11 +367,11 @@ class Store(Protocol):
         """
         ...
 
-    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None) -> Lane:
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None, registered: bool = False) -> Lane:
         """Become the lane's owner by raising its epoch; marks it unclean until `release`.
 
         Records `partitions` at the first claim of the saga; raises PartitionCountChanged if it differs from the record.
-        Records also whose database this is.
+        Records also whose database this is, and whether ids of schemas are `registered` for it.
         """
         ...
 

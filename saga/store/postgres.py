@@ -135,14 +135,14 @@ class PostgresStore:
         self._require_ours(unit, getattr(driver, "driver_connection", driver))
         return unit
 
-    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None) -> Lane:
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None, registered: bool = False) -> Lane:
         with self.unit() as unit:
             place = {"saga": saga, "lane": lane}
             self._wait_patiently(unit)
             unit.pipeline.add("end_overstayed", {**place, "idle": f"{self._idle_timeout} s"})
             unit.pipeline.add("record_partitions", {"saga": saga, "partitions": partitions})
             if participant is not None:
-                unit.pipeline.add("record_author", {"saga": saga, "participant": participant})
+                unit.pipeline.add("record_author", {"saga": saga, "participant": participant, "registered": registered})
             before = unit.pipeline.add("lane", place)
             claimed = unit.pipeline.add("claim", place)
             recorded = unit.partitions(saga)

@@ -64,7 +64,7 @@ class PostgresUnit:
         self._departing, self._ended = False, ended
         self._address, self._clock, self._eager, self._own = address, clock, eager, own
         self._unknown: set[tuple[str, str]] = set()
-        self._partitions: dict[str, int] = {}  # a count that was recorded stays
+        self._topics: dict[str, tuple[int, bool]] = {}  # a count that was recorded stays
         self._unannounced: set[tuple[str, int]] = set()
 
     @property
@@ -78,9 +78,15 @@ class PostgresUnit:
         return answer
 
     def partitions(self, saga: str) -> int | None:
-        if saga not in self._partitions and (rows := self.pipeline.rows("partitions", saga=saga)):
-            self._partitions[saga] = rows[0][0]
-        return self._partitions.get(saga)
+        return self._topics_of(saga)[0]
+
+    def registered(self, saga: str) -> bool:
+        return self._topics_of(saga)[1]
+
+    def _topics_of(self, saga: str) -> tuple[int | None, bool]:
+        if saga not in self._topics and (rows := self.pipeline.rows("partitions", saga=saga)):
+            self._topics[saga] = rows[0]
+        return self._topics.get(saga, (None, False))
 
     def load(self, saga: str, ids: Collection[str], *, lock: bool = True) -> dict[str, Workflow]:
         """As the port says; without `lock` for those who only read."""
@@ -178,7 +184,7 @@ class PostgresUnit:
         place = {"saga": lane.saga, "lane": lane.number}
         [[gone, latest]] = self.pipeline.rows("prune", **place, before=iso(before), limit=limit)
         if latest is not None:
-            lane.forget(latest.astimezone(UTC))
+            lane.pruned = max(latest.astimezone(UTC), lane.pruned or latest)
         moment = iso(lane.pruned) if lane.pruned else None
         self.pipeline.add("pruned", {**place, "epoch": lane.epoch, "pruned": moment}, excuse=_fenced(lane))
         return int(gone)

@@ -95,7 +95,7 @@ class SqliteStore:
         unit.query("take_write_lock")
         return unit
 
-    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None) -> Lane:
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None, registered: bool = False) -> Lane:
         self._worker.take()
         with self.unit() as unit:
             recorded = unit.partitions(saga)
@@ -104,7 +104,7 @@ class SqliteStore:
             elif recorded != partitions:
                 raise PartitionCountChanged(saga, recorded, partitions)
             if participant is not None:
-                unit.query("record_author", saga, participant)
+                unit.query("record_author", saga, participant, registered)
             before = unit.query("lane", saga, lane).fetchone()
             unit.query("claim", saga, lane)
             row = unit.query("lane", saga, lane).fetchone()

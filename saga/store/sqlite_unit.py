@@ -60,6 +60,10 @@ class SqliteUnit:
         row = self.query("partitions", saga).fetchone()
         return row[0] if row else None
 
+    def registered(self, saga: str) -> bool:
+        row = self.query("partitions", saga).fetchone()
+        return bool(row and row[1])
+
     def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
         wanted = orjson.dumps([*ids]).decode()
         found = {row[0]: ROWS.workflow(row) for row in self.query("load_workflows", saga, wanted)}
@@ -143,7 +147,8 @@ class SqliteUnit:
         gone = self.query("prunable", lane.saga, lane.number, iso(before), limit).fetchall()
         self.query("prune", lane.saga, orjson.dumps([id_ for id_, _ in gone]).decode())
         for _, closed in gone[-1:]:
-            lane.forget(datetime.fromisoformat(closed))
+            latest = datetime.fromisoformat(closed)
+            lane.pruned = max(latest, lane.pruned or latest)
         if self.query("pruned", lane.saga, lane.number, lane.epoch, _iso(lane.pruned)).rowcount == 0:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
         return len(gone)

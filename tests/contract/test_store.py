@@ -1100,3 +1100,13 @@ def test_a_unit_that_raises_after_it_was_to_depart_leaves_nothing(store: Archive
     with pytest.raises(ValueError, match="after all"):
         think_better_of_it()
     assert shelf(store) == []
+
+
+def test_a_worker_tells_whether_ids_of_schemas_are_registered(store: ArchivedStore) -> None:
+    told = []
+    for participant, registered in ((None, True), ("orders", True), (None, False), ("orders", False)):
+        store.claim("checkout", 0, 4, participant, registered)
+        with store.unit() as unit:
+            told.append((unit.registered("checkout"), unit.registered("returns"), unit.partitions("checkout")))
+
+    assert told == [(False, False, 4), (True, False, 4), (True, False, 4), (False, False, 4)]

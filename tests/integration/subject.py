@@ -73,8 +73,8 @@ class WitnessedStore(PostgresStore):
             unit.__class__ = WitnessedUnit
             yield unit
 
-    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None) -> Lane:
-        claimed = super().claim(saga, lane, partitions, participant)
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None, registered: bool = False) -> Lane:
+        claimed = super().claim(saga, lane, partitions, participant, registered)
         note = "INSERT INTO claims (lane, epoch, pid) VALUES (%s, %s, %s)"
         self._note(note, lane, claimed.epoch, os.getpid())
         return claimed

@@ -27,9 +27,9 @@ class FlakyStore(MemoryStore):
 
     away = False
 
-    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None) -> Lane:
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None, registered: bool = False) -> Lane:
         self._answer()
-        return super().claim(saga, lane, partitions, participant)
+        return super().claim(saga, lane, partitions, participant, registered)
 
     def release(self, lane: Lane) -> None:
         self._answer()

@@ -16,7 +16,10 @@ from saga.contracts.avro import AvroCodec
 from saga.contracts.registry import Registry
 from saga.errors import DecodeError, RegistryUnavailable, SchemaNotFound
 from saga.settings import Settings
+from saga.testing.harness import Harness
 from tests.sources import ROOT
+from tests.travel import Script, TripBooked
+from tests.travel import fleet as participants
 
 CHECKOUT = Saga.load(ROOT / "schemas" / "checkout")
 EVENT = "checkout.OutOfStock"
@@ -118,6 +121,24 @@ def test_an_unknown_id_in_the_midst_of_work_is_unreadable_only_once_the_registry
 
     fake.schemas[8] = CHECKOUT.contract(EVENT)
     assert running.decode(EVENT, payload) == SHORT
+
+
+def test_who_starts_workflows_without_the_registry_of_the_worker_is_refused_at_the_first() -> None:
+    [worker, *_], [forgetful, *_] = participants(Script()), participants(Script())
+    worker.use(Registry("http://127.0.0.1:1"))
+    with Harness(worker) as fleet:
+        store = fleet.stores["agency"]
+
+        with store.transaction() as tx, pytest.raises(DefinitionError, match=r"found no registry .* participant\.use\("):
+            forgetful.start(TripBooked(trip="rome"), tx, workflow_id="rome")
+
+        assert store.find("rome") == []
+
+
+def test_without_a_registry_on_either_side_nothing_is_refused() -> None:
+    [worker, *_], [starter, *_] = participants(Script()), participants(Script())
+    with Harness(worker) as fleet, fleet.stores["agency"].transaction() as tx:
+        assert starter.start(TripBooked(trip="rome"), tx, workflow_id="rome") == "rome"
 
 
 def test_nothing_registers_by_itself(fake: Fake) -> None:

@@ -1,5 +1,5 @@
 -- name: partitions
-SELECT partitions FROM saga_topics WHERE saga = %(saga)s;
+SELECT partitions, registered FROM saga_topics WHERE saga = %(saga)s;
 
 -- name: record_partitions
 INSERT INTO saga_topics (saga, partitions) VALUES (%(saga)s, %(partitions)s) ON CONFLICT (saga) DO NOTHING;
@@ -8,8 +8,9 @@ INSERT INTO saga_topics (saga, partitions) VALUES (%(saga)s, %(partitions)s) ON 
 SELECT participant FROM saga_topics WHERE saga = %(saga)s;
 
 -- name: record_author
-UPDATE saga_topics SET participant = %(participant)s::text
-WHERE saga = %(saga)s AND participant IS DISTINCT FROM %(participant)s::text;
+UPDATE saga_topics SET participant = %(participant)s::text, registered = %(registered)s::boolean
+WHERE saga = %(saga)s
+  AND (participant IS DISTINCT FROM %(participant)s::text OR registered IS DISTINCT FROM %(registered)s::boolean);
 
 -- name: lane
 SELECT epoch, batch, clean FROM saga_lane WHERE saga = %(saga)s AND lane = %(lane)s FOR UPDATE;

@@ -1,5 +1,5 @@
 -- name: partitions
-SELECT partitions FROM saga_topics WHERE saga = ?1;
+SELECT partitions, registered FROM saga_topics WHERE saga = ?1;
 
 -- name: record_partitions
 INSERT INTO saga_topics (saga, partitions) VALUES (?1, ?2);
@@ -8,7 +8,7 @@ INSERT INTO saga_topics (saga, partitions) VALUES (?1, ?2);
 SELECT participant FROM saga_topics WHERE saga = ?1;
 
 -- name: record_author
-UPDATE saga_topics SET participant = ?2 WHERE saga = ?1 AND participant IS NOT ?2;
+UPDATE saga_topics SET participant = ?2, registered = ?3 WHERE saga = ?1 AND (participant IS NOT ?2 OR registered <> ?3);
 
 -- name: lane
 SELECT epoch, batch, offsets, acks, gaps, trials, pruned, clean FROM saga_lane WHERE saga = ?1 AND lane = ?2;
