@@ -337,6 +337,13 @@ def effects(running: Harness) -> list[tuple[str, str, str]]:
     return sorted(found)
 
 
+def come_again(running: Harness) -> None:
+    """Everything that was ever stated is on its topic once more, behind all that is there, and is read."""
+    for log in running.facts():
+        log += [record._replace(offset=len(log) + number) for number, record in enumerate([*log])]
+    running.settle()
+
+
 def simulation(*, external: bool = False, on_stuck: str = "wait", vectorised: bool = False, **options: Any) -> Simulation:
     """The fleet to be simulated; `options` are those of `Simulation`."""
 

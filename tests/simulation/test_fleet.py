@@ -20,7 +20,7 @@ from saga.testing.checker.evidence import Effect, Evidence
 from saga.testing.checker.judgement import judge
 from saga.testing.harness import Harness
 from tests.seeds import seeds
-from tests.travel import FlightFreed, HotelFreed, Script, TripBooked, effects, harness
+from tests.travel import FlightFreed, HotelFreed, Script, TripBooked, come_again, effects, harness
 
 TRIPS = 12
 TURNS = 150
@@ -49,6 +49,27 @@ def test_whatever_happens_every_workflow_ends_once_and_whole(seed: int, kind: st
         _every_invariant_holds(fleet)
         if external:
             _the_world_was_called_by_one_key_for_each_step(fleet, script)
+
+
+@seeds(20, fast=2)
+def test_whatever_happened_what_is_forgotten_in_the_end_is_not_done_again(seed: int) -> None:
+    dice = random.Random(seed)
+    script = Script(failing=_failures(dice), raising=_mishaps(dice))
+    with harness(script, external=seed % 2 == 1, hold=seed % 3, keep_workflows=timedelta(days=30)) as fleet:
+        chaos = _Chaos(fleet, dice)
+        for _ in range(TURNS):
+            chaos.turn()
+        chaos.calm()
+        done = effects(fleet)
+        fleet.advance(timedelta(days=31).total_seconds())
+        fleet.crash(dice.choice([*fleet.stores]))
+        fleet.settle()
+
+        come_again(fleet)
+
+        assert effects(fleet) == done
+        assert not any(store.page("travel", "", 1) for store in fleet.stores.values())
+        assert not fleet.stopped()
 
 
 @pytest.mark.parametrize("kind", ["local", "external", "vectorised"])

@@ -21,7 +21,7 @@ from saga.store.port import Changes, Workflow
 from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
 from saga.transport.memory import MemoryBroker, MemoryConsumer
-from tests.travel import Script, TripBooked, effects, harness, saga
+from tests.travel import Script, TripBooked, come_again, effects, harness, saga
 from tests.travel import fleet as participants
 
 DAY = timedelta(days=1)
@@ -49,13 +49,6 @@ def known(fleet: Harness) -> dict[str, list[str]]:
 def letters(fleet: Harness, name: str) -> list[DeadLetter]:
     with fleet.stores[name].unit() as unit:
         return unit.letters(LetterSearch(), 1000)
-
-
-def come_again(fleet: Harness) -> None:
-    """Everything that was ever stated is on its topic once more, behind all that is there."""
-    for log in fleet.facts():
-        log += [record._replace(offset=len(log) + number) for number, record in enumerate([*log])]
-    fleet.settle()
 
 
 def test_what_was_closed_long_ago_is_deleted_by_everybody() -> None:
@@ -126,10 +119,12 @@ def test_the_next_owner_of_a_lane_does_nothing_twice_either() -> None:
         before = effects(fleet)
         for name in fleet.stores:
             fleet.crash(name)
+        fleet.settle()
 
         come_again(fleet)
 
         assert effects(fleet) == before
+        assert fleet.stopped() == {}
 
 
 def test_what_a_person_has_requeued_is_taken_in() -> None:
