@@ -8,7 +8,6 @@ heard is kept in memory, and in the lane's row with the next transaction.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -60,8 +59,7 @@ class Acks:
 
     `unsaid` is what is still to be sent, neighbours as one. `told` are the offsets of each partition up to which all is
     acknowledged on the broker. `held` are the parked offsets by lane, as (topic, offset), each to be acknowledged once it is
-    handled. `known` is what was heard, by lane; `news` are the lanes of which there is more than their rows say, `heard`
-    counts records.
+    handled. `known` is what was heard, by lane; `news` are the lanes of which there is more than their rows say.
     """
 
     def __init__(self, participant: Participant) -> None:
@@ -72,7 +70,6 @@ class Acks:
         self.held: dict[int, set[tuple[str, int]]] = {}
         self.known: dict[int, Acknowledgments] = {}
         self.news: set[int] = set()
-        self.heard: Counter[int] = Counter()
         self._headers: Headers = [
             ("ce_specversion", "1.0"),
             ("ce_type", RECORD),
@@ -144,7 +141,6 @@ class Acks:
         known = self.known[lane.number]
         for record in records:
             lane.offsets[record.topic] = record.offset + 1
-            self.heard[lane.number] += 1
             self.news.add(lane.number)
             try:
                 said = Acknowledged.of(self.codec.decode(RECORD, record.value or b""))

@@ -60,7 +60,6 @@ class Unhandled:
         self.since: dict[int, datetime] = {}
         self.trials: dict[int, _Trial] = {}
         self._behind: dict[int, tuple[str, int]] = {}
-        self._seen: dict[int, int] = {}
         self._cleared: dict[tuple[int, str], int] = {}
         self._moving: set[int] = set()
         self._sweep_at = self._judge_at = 0.0
@@ -68,7 +67,7 @@ class Unhandled:
     def begin(self, lane: Lane) -> None:
         """The lane is ours: its rows are not known."""
         self.deliveries.begin(lane)
-        self._behind[lane.number], self._seen[lane.number] = _START, -1
+        self._behind[lane.number] = _START
         self._cleared = {place: offset for place, offset in self._cleared.items() if place[0] != lane.number}
 
     def give_up(self, lane: int) -> None:
@@ -88,7 +87,7 @@ class Unhandled:
         for number in lanes if judging else self.deliveries.marked & lanes.keys():  # a former owner may have marked late
             if self._clear(number) and not judging:
                 continue
-            if judging or self._behind[number] != _START or self._seen[number] != self.acks.heard[number]:
+            if judging or self._behind[number] != _START:
                 open_ += self._look_over(number, PAGE if judging or number in self._moving else PROBE)
         self._give_verdicts(lanes)
         if judging and not self.deliveries.due.lost:
@@ -109,7 +108,7 @@ class Unhandled:
 
     def _look_over(self, number: int, limit: int) -> Iterator[tuple[OutboxRow, list[str]]]:
         """Clean what is handled; the others with those that have not acknowledged them."""
-        begin, self._seen[number] = self._behind[number], self.acks.heard[number]
+        begin = self._behind[number]
         rows = self.store.unhandled(self.saga, number, begin, limit)
         is_full = len(rows) == limit
         self._behind[number] = (rows[-1].topic, rows[-1].offset or 0) if is_full else _START
