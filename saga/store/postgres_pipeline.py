@@ -251,16 +251,16 @@ class Pipeline:
             raise LifecycleError(_ENDED)
 
     def _let_in(self) -> None:
-        """Before the first handler: from now on it has to be found whether this is still our transaction."""
+        """Before a handler: from now on it has to be found whether this is still our transaction."""
         if self._alone:
             self._alone = False
-            self._collect(_Statement(SQL["begin_unit"]))
+            self._collect(_Statement(SQL["for_handlers"]))
 
     def _guard(self) -> None:
         """Between handlers and engine: is this still the transaction that we began?"""
         if self._own and not self._guarded:
-            self._guarded = True
-            self._collect(_Statement(SQL["still_open"], excuse=self._at_guard))
+            self._guarded = self._alone = True
+            self._collect(_Statement(SQL["for_engine"], excuse=self._at_guard))
 
     def _exchange(self, statements: list[_Statement], *, departing: bool = False) -> Exception | None:
         """Execute all; answers the first error, after which the server has executed nothing. `departing`: without waiting."""

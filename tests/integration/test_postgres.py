@@ -23,6 +23,7 @@ from psycopg.pq import TransactionStatus
 from saga.errors import LaneFenced, StoreConflict, StoreError
 from saga.store.port import Changes, OutboxRow, Unit, Workflow
 from saga.store.postgres import PostgresStore
+from saga.store.postgres_tables import SQL
 from saga.store.postgres_unit import PostgresUnit
 from tests.waiting import until
 
@@ -458,3 +459,42 @@ def test_two_of_one_thread_that_change_the_same_rows_do_not_wait_for_each_other(
 
     with store.transaction() as tx:
         assert tx.execute("SELECT pieces FROM shelf").fetchall() == [(13,), (13,)]
+
+
+# --- plans
+
+
+def test_handlers_plan_as_their_database_is_set_up_and_the_engine_without_reading_whole_tables(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = "SELECT current_setting('enable_seqscan'), current_setting('jit')"
+    monkeypatch.setitem(SQL, "settings", settings)
+    engine, handlers = [("off", "off")], [("on", "on")]
+
+    with store.unit() as unit:
+        assert unit.pipeline.rows("settings") == engine
+        assert unit.execute(settings).fetchall() == handlers
+        add_event(unit, "w1")
+        assert unit.pipeline.rows("settings") == engine
+        assert unit.connection.execute(settings).fetchall() == handlers
+        assert unit.pipeline.rows("settings") == engine
+
+    with store.unit() as unit:
+        assert unit.pipeline.rows("settings") == engine
+
+
+def test_a_plan_that_was_made_while_a_table_was_empty_takes_its_index(
+    store: PostgresStore, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(database, autocommit=True) as administrator:
+        administrator.execute("VACUUM ANALYZE saga_workflow, saga_fence, saga_inbox, saga_outbox")
+    loads = ("load_workflows", "load_fences", "load_inbox", "load_unpublished")
+    for load in loads:
+        monkeypatch.setitem(SQL, f"plan of {load}", f"EXPLAIN {SQL[load]}")
+
+    with store.unit() as unit:
+        plans = [unit.pipeline.rows(f"plan of {load}", saga="checkout", ids=["w1", "w2"]) for load in loads]
+
+    for plan in plans:
+        assert any("Index" in line for (line,) in plan), plan
+        assert not any("Seq Scan" in line for (line,) in plan), plan
