@@ -30,7 +30,8 @@ def processes(place: Place) -> Iterator[Table]:
     table = Table(
         "One participant in several processes",
         "place -> accept: consumed, one business statement, answered, published and marked; a saga of four partitions. "
-        "Time from the first event sent to the last answer on its topic.",
+        "Time from the first event sent to the last answer on its topic. *It waits*: the handler does, as if for somebody's "
+        "answer.",
         ("store, handler", "processes", "events/s", "of one process"),
         "one process by its own Python; more of them by the cores, which Kafka, PostgreSQL and the sender share, but where the "
         "handler waits for somebody else: there neither cores nor servers are the bound. "
@@ -39,7 +40,7 @@ def processes(place: Place) -> Iterator[Table]:
     )
     rates = {
         **_on_postgres(place, table, "PostgreSQL", "ledger", EVENTS),
-        **_on_postgres(place, table, "PostgreSQL, a handler that waits 2 ms", "ledger-waiting", WAITING_EVENTS),
+        **_on_postgres(place, table, "it waits 2 ms", "ledger-waiting", WAITING_EVENTS),
     }
     try:
         rates["SQLite, 1"] = rate = _on_sqlite(place)
