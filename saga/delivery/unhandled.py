@@ -77,7 +77,7 @@ class Unhandled:
         self.trials.pop(lane, None)
 
     def sweep(self, lanes: Mapping[int, Lane], ends: Ends) -> None:
-        """Look a page of each lane over, if it is time and something may have changed; raises StoreError."""
+        """Clean what everybody has, if it is time, and now and then look a page of each lane over; raises StoreError."""
         now = self.clock.monotonic()
         if now < self._sweep_at or self.deliveries.due:
             return

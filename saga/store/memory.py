@@ -265,8 +265,8 @@ class MemoryStore:
     def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:
         with self._reading():
             rows = (row for rows in self._tables.outbox.values() for row in rows.values())
-            waiting = [row for row in rows if row.saga == saga and row.lane == lane and row.offset is None]
-            waiting = [row for row in waiting if row.id not in known]
+            unmarked = (row for row in rows if row.saga == saga and row.lane == lane and row.offset is None)
+            waiting = [row for row in unmarked if row.id not in known]
             return sorted(waiting, key=lambda row: (row.workflow_id, row.sequence))[:limit]
 
     def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:

@@ -265,7 +265,7 @@ class PostgresUnit:
         place = {"saga": wanted.saga, "version": wanted.version, "status": wanted.status and wanted.status.value}
         place["with_exceptions"] = wanted.with_exceptions
         order = {"longest_waiting": longest_waiting, "limit": limit}
-        self.pipeline.add("for_one_that_reads_all", {})
+        self.pipeline.add("for_handlers", {})  # it reads many rows, as their statements may
         rows = self.pipeline.rows("search", **place, parked=wanted.parked, idle_since=since, **order)
         found = [Listed(saga, ROWS.workflow(row), moved.astimezone(UTC)) for saga, moved, *row in rows]
         for saga in {one.saga for one in found}:

@@ -19,10 +19,6 @@ SELECT current_database(), to_regclass('saga_outbox')::oid;
 -- name: wait_up_to
 SELECT set_config('lock_timeout', %(milliseconds)s::text, %(locally)s::boolean);
 
--- name: for_one_that_reads_all
-SELECT set_config('enable_seqscan', current_setting('saga.enable_seqscan'), true),
-       set_config('jit', current_setting('saga.jit'), true);
-
 -- name: for_handlers
 -- With the next it finds a transaction that was ended inside its block: the setting goes with it, and a sentence is no number.
 SELECT set_config('saga.unit', '1', true),
