@@ -16,7 +16,6 @@ from saga.contracts.trace import TraceContext, Traced, is_sampled
 from saga.delivery.acks import Remark
 from saga.errors import StatementFailed
 from saga.handling.breakers import Breakers, Unasked
-from saga.handling.decisions import Decisions
 from saga.handling.external import Answer, Intent
 from saga.handling.intake import Counts, Incoming, contradiction, forgotten
 from saga.handling.invocation import Answered, HandlerFailure, Invocation
@@ -25,6 +24,7 @@ from saga.handling.quarantine import Suspect
 from saga.handling.timers import Late, expire
 from saga.handling.tracing import Tracer
 from saga.handling.vector import Call, Vector, VectorFailure
+from saga.participant.decisions import Decisions
 from saga.participant.handler import Act, Handler, Pending
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant

@@ -15,13 +15,14 @@ from saga.contracts.topics import lane_of
 from saga.contracts.upcast import Upcasters
 from saga.errors import DefinitionError, LifecycleError, Overloaded, Refused
 from saga.participant import operator, recording
+from saga.participant.decisions import Decisions
 from saga.participant.declarations import Declarations
 from saga.participant.gates import EnvironmentGates, Gates
 from saga.participant.handler import Act
 from saga.participant.ledger import Ledger
 from saga.participant.note import Notes
 from saga.participant.versions import Versions
-from saga.protocol.decide import Close, Refuse, decide
+from saga.protocol.decide import Close, Refuse
 from saga.protocol.gates import gates, variant
 from saga.store.port import Transaction, Unit, Workflow, as_unit
 
@@ -62,6 +63,7 @@ class Participant(Declarations):
         super().__init__(name, Versions(name, [saga] if isinstance(saga, Saga) else saga), upcasters or Upcasters())
         self.clock, self.gates = clock or SystemClock(), gates or EnvironmentGates()
         self.max_backlog, self.max_parked, self._ids = max_backlog, max_parked, ids
+        self._decisions = Decisions(name)
         self._backlog, self._count_again = 0, 0.0
         if max_event_bytes is not None:
             self.limit(max_event_bytes)
@@ -250,7 +252,8 @@ class Participant(Declarations):
 
     def _end(self, ledger: Ledger, workflow: Workflow) -> None:
         """What a caller's transaction can itself bring about: an end, or a refusal. Handlers run in workers only."""
-        for act in decide(ledger.saga(workflow), self.name, workflow.facts, workflow.fences):
+        acts, _ = self._decisions(ledger.saga(workflow), workflow)
+        for act in acts:
             if isinstance(act, Close | Refuse):
                 ledger.carry_out(workflow, act)
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from saga.contracts.message import Kind, Message
 from saga.contracts.saga import Saga
-from saga.handling.decisions import Decisions
 from saga.handling.intake import Concern, Intake
+from saga.participant.decisions import Decisions
 from saga.participant.ledger import first_met
 from saga.participant.note import RECORD as NOTED
 from saga.participant.note import remember
