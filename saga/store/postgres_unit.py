@@ -138,6 +138,7 @@ class PostgresUnit:
     def save(self, saga: str, changes: Changes) -> None:
         workflows = {w.id: w for w in (*changes.workflows, *changes.closed)}
         closed = {w.id for w in changes.closed} | {w.id for w in changes.workflows if w.closed}
+        stored = [id_ for id_ in closed if (saga, id_) not in self._unknown]
         self._save_workflows(saga, workflows, closed)
         fences = {(id_, f.step): (id_, f) for id_, f in changes.fences if id_ not in closed}
         inbox = {(id_, r.id): (id_, r) for id_, r in changes.inbox if id_ not in closed}
@@ -148,9 +149,9 @@ class PostgresUnit:
             self.pipeline.add("save_received", {"saga": saga, **received_columns(inbox.values())}, form=spread)
         if outbox:
             self.pipeline.add("save_outbox", outbox_columns(outbox.values()), form=spread)
-        if closed:
-            self.pipeline.add("drop_fences", {"saga": saga, "ids": [*closed]})
-            self.pipeline.add("drop_inbox", {"saga": saga, "ids": [*closed]})
+        if stored:
+            self.pipeline.add("drop_fences", {"saga": saga, "ids": stored})
+            self.pipeline.add("drop_inbox", {"saga": saga, "ids": stored})
         self._unannounced.update((row.saga, row.lane) for row in changes.outbox)
         self._end_of_verb()
 

@@ -498,3 +498,15 @@ def test_a_plan_that_was_made_while_a_table_was_empty_takes_its_index(
     for plan in plans:
         assert any("Index" in line for (line,) in plan), plan
         assert not any("Seq Scan" in line for (line,) in plan), plan
+
+
+def test_each_pending_row_is_looked_up_among_those_that_are_known(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SQL, "plan of pending", f"EXPLAIN {SQL['pending']}")
+
+    with store.unit() as unit:
+        plan = unit.pipeline.rows("plan of pending", saga="checkout", lane=0, known=[f"event {n}" for n in range(300)], limit=9)
+
+    assert any("hashed" in line for (line,) in plan), plan
+    assert not any("Join" in line for (line,) in plan), plan

@@ -51,10 +51,10 @@ SELECT count(*) FROM (SELECT FROM saga_outbox WHERE saga = %(saga)s AND publishe
 SELECT lane, count(*), min(created) FROM saga_outbox WHERE saga = %(saga)s AND published IS NULL GROUP BY lane;
 
 -- name: pending
+-- NOT IN is a look into a hash table however many are known; NOT EXISTS becomes a loop over all of them for each row.
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
-FROM saga_outbox AS o
-WHERE saga = %(saga)s AND lane = %(lane)s AND published IS NULL
-  AND NOT EXISTS (SELECT FROM unnest(%(known)b::text[]) AS known (id) WHERE known.id = o.id)
+FROM saga_outbox
+WHERE saga = %(saga)s AND lane = %(lane)s AND published IS NULL AND id NOT IN (SELECT unnest(%(known)b::text[]))
 ORDER BY aggregateid, sequence
 LIMIT %(limit)s;
 
