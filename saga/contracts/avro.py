@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import fastavro
 from fastavro.types import Schema as Parsed
@@ -60,6 +60,14 @@ class Contracts(Protocol):
     def subject(self, name: str) -> str: ...
 
 
+class _Type(NamedTuple):
+    """How a type begins, and its schema; what is guarded in `writing` would only be looked for in vain while reading."""
+
+    prefix: bytes
+    writing: Parsed
+    reading: Parsed
+
+
 class AvroCodec:
     """Encodes and decodes the types of one saga.
 
@@ -80,17 +88,17 @@ class AvroCodec:
     ) -> None:
         self.saga, self.registry, self.max_bytes = saga, registry or saga.registry, max_bytes or MAX_EVENT_BYTES
         self.upcasters = upcasters or Upcasters()
-        self._writers: dict[str, tuple[bytes, Parsed]] = {}
+        self._types: dict[str, _Type] = {}
         self._others: dict[int, Parsed] = {}
 
     def warm(self) -> None:
         """Learn the ids of all types; raises SchemaNotFound for one that is not registered, RegistryUnavailable."""
         for name in self.saga.published:
-            self._writer(name)
+            self._type(name)
 
     def encode(self, name: str, fields: Mapping[str, Any]) -> bytes:
         """Write a record of the type `name` (full name); raises EncodeError or EventTooLarge."""
-        prefix, schema = self._writer(name)
+        prefix, schema, _ = self._type(name)
         buffer = BytesIO(prefix)
         buffer.seek(len(prefix))
         try:
@@ -111,7 +119,7 @@ class AvroCodec:
         """
         if len(payload) > self.max_bytes and name != ACKNOWLEDGED:
             raise DecodeError(f"event {name} is {len(payload)} bytes; at most {self.max_bytes} are decoded")
-        prefix, schema = self._writer(name)
+        prefix, _, schema = self._type(name)
         writer = schema if payload.startswith(prefix) else self._other(name, payload[:5])
         if writer is not schema and isinstance(writer, dict) and self.upcasters.leads(writer["name"], name):
             return self._raised(writer["name"], name, payload, writer)
@@ -139,14 +147,14 @@ class AvroCodec:
     def _raised(self, old: str, new: str, payload: bytes, writer: Parsed) -> dict[str, Any]:
         """The old event, by its own contract where the saga still has it, as the new one, which must fit its own."""
         known = self._known(old)
-        fields = self.upcasters.raised(old, new, self._read(old, payload, writer, writer if known is None else known[1]))
-        if not fastavro.validation.validate(fields, self._writer(new)[1], raise_errors=False, strict=True):
+        fields = self.upcasters.raised(old, new, self._read(old, payload, writer, writer if known is None else known.reading))
+        if not fastavro.validation.validate(fields, self._type(new).writing, raise_errors=False, strict=True):
             raise DecodeError(f"event {old} was raised to {new}, and does not fit that contract; correct its upcaster")
         return fields
 
-    def _known(self, name: str) -> tuple[bytes, Parsed] | None:
+    def _known(self, name: str) -> _Type | None:
         try:
-            return self._writer(name)
+            return self._type(name)
         except (KeyError, SchemaNotFound):
             return None
 
@@ -163,11 +171,11 @@ class AvroCodec:
         except KeyError:  # an old event of which the saga knows the name alone
             return True
 
-    def _writer(self, name: str) -> tuple[bytes, Parsed]:
-        """First bytes and schema of a type."""
-        if (known := self._writers.get(name)) is None:
-            prefix = b"\0" + self.schema_id(name).to_bytes(4, "big")
-            known = self._writers[name] = prefix, fastavro.parse_schema(_guarded(self.saga.contract(name)))
+    def _type(self, name: str) -> _Type:
+        if (known := self._types.get(name)) is None:
+            prefix, schema = b"\0" + self.schema_id(name).to_bytes(4, "big"), self.saga.contract(name)
+            known = _Type(prefix, fastavro.parse_schema(_guarded(schema)), fastavro.parse_schema(schema))
+            self._types[name] = known
         return known
 
     def schema_id(self, name: str) -> int:
@@ -178,12 +186,12 @@ class AvroCodec:
     def _other(self, name: str, prefix: bytes) -> Parsed:
         """The schema of another version of this type, or of one that is raised to it, with which a record was written."""
         for old in self.upcasters.olds:
-            if self.upcasters.leads(old, name) and (known := self._known(old)) is not None and known[0] == prefix:
-                return known[1]
+            if self.upcasters.leads(old, name) and (known := self._known(old)) is not None and known.prefix == prefix:
+                return known.reading
         if self.registry is None or len(prefix) < 5 or prefix[0] != 0:
             raise DecodeError(
                 f"event {name} begins with {prefix.hex() or 'nothing'}; expected 00 and the schema id "
-                f"{self._writer(name)[0][1:].hex()}: producer and consumer read different contracts; "
+                f"{self._type(name).prefix[1:].hex()}: producer and consumer read different contracts; "
                 f"share the folder or the registry"
             )
         id = int.from_bytes(prefix[1:], "big")

@@ -241,6 +241,8 @@ def _moment(moment: datetime) -> str:
 @lru_cache(maxsize=1024)
 def _when(raw: bytes | None) -> datetime:
     moment = datetime.fromisoformat(_text(raw))
+    if moment.tzinfo is UTC:
+        return moment
     if moment.tzinfo is None:
         raise ValueError(f"the moment {moment.isoformat()!r} has no offset from UTC")
     try:

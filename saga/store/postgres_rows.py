@@ -118,7 +118,8 @@ def iso(moment: datetime) -> str:
     """As text: the moments of a batch are few, and an array of texts is dumped much faster than one of moments."""
     if moment.tzinfo is None:
         raise StoreError(f"moment {moment} has no time zone; the engine's clock must answer in UTC")
-    return moment.isoformat()
+    # both write the same, orjson in a third of the time, but it leaves the seconds of an offset out
+    return orjson.dumps(moment)[1:-1].decode() if moment.tzinfo is UTC else moment.isoformat()
 
 
 def _iso(moment: datetime | None) -> str | None:
