@@ -266,7 +266,7 @@ class Unit(Transaction, DeadLetters, Protocol):
         ...
 
     def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
-        """(lane, id) of parked workflows of these lanes with a fence that is `due`, the longest waiting first."""
+        """(lane, id) of parked workflows with a `due` fence, the longest waiting first; each such fence counts for `limit`."""
         ...
 
     def expired(

@@ -47,6 +47,15 @@ except StoreError as error:
     print(type(error).__name__, flush=True)
 store.close()
 """
+MANY_LATE_WORKFLOWS = """
+INSERT INTO saga_workflow (saga, workflow_id, version, lane, status, sequence, deadline, opened)
+SELECT 'checkout', 'w' || n, 1, n % 4, 'in-progress', 1, '2026-02-01T00:00:00Z'::timestamptz + n * '1 s'::interval, now()
+FROM generate_series(1, 2000) AS n
+"""
+MANY_LATE_STEPS = """
+INSERT INTO saga_fence (saga, workflow_id, step, status, pending, refused, attempt, due, expires)
+SELECT saga, workflow_id, 'reserve', 'idle', false, false, 1, deadline, deadline FROM saga_workflow
+"""
 
 
 def opened(database: str, *, migrate: bool = False) -> PostgresStore:
@@ -510,3 +519,27 @@ def test_each_pending_row_is_looked_up_among_those_that_are_known(
 
     assert any("hashed" in line for (line,) in plan), plan
     assert not any("Join" in line for (line,) in plan), plan
+
+
+@pytest.mark.parametrize(("look", "more"), [("due", {}), ("expired", {"deadlines": False}), ("expired", {"deadlines": True})])
+def test_of_thousands_that_are_late_at_once_no_more_are_read_than_can_be_seen_to(
+    store: PostgresStore, database: str, monkeypatch: pytest.MonkeyPatch, look: str, more: dict[str, bool]
+) -> None:
+    with psycopg.connect(database, autocommit=True) as administrator:
+        administrator.execute(MANY_LATE_WORKFLOWS)
+        administrator.execute(MANY_LATE_STEPS)
+        administrator.execute("ANALYZE saga_workflow, saga_fence")
+    monkeypatch.setitem(SQL, f"plan of {look}", f"EXPLAIN (ANALYZE, FORMAT JSON) {SQL[look]}")
+    asked = {"saga": "checkout", "lanes": [0, 1], "now": NOW.isoformat(), "limit": 10, **more}
+
+    with store.unit() as unit:
+        [[[found]]] = unit.pipeline.rows(f"plan of {look}", **asked)
+
+    assert 10 <= max(most_rows(found["Plan"])) < 100
+
+
+def most_rows(node: dict[str, Any]) -> Iterator[int]:
+    """How many rows each part of a plan has passed on or thrown away, one loop after the other."""
+    yield (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    for part in node.get("Plans", ()):
+        yield from most_rows(part)

@@ -28,6 +28,15 @@ SqliteStore(sys.argv[1]).claim("checkout", 0, 1)
 print("held", flush=True)
 sys.stdin.read()
 """
+MANY_LATE_WORKFLOWS = """
+INSERT INTO saga_workflow (saga, workflow_id, version, lane, status, sequence, deadline, opened)
+WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2000)
+SELECT 'checkout', 'w' || n, 1, n % 4, 'in-progress', 1, printf('2026-02-01T%05d', n), '2026-02-01' FROM numbers
+"""
+MANY_LATE_STEPS = """
+INSERT INTO saga_fence (saga, workflow_id, step, status, pending, refused, attempt, due, expires)
+SELECT saga, workflow_id, 'reserve', 'idle', 0, 0, 1, deadline, deadline FROM saga_workflow
+"""
 
 
 class FixedClock:
@@ -287,3 +296,23 @@ def test_a_handlers_row_factory_ends_with_its_transaction(store: SqliteStore) ->
         plain = tx.execute("SELECT 1").fetchone()
 
     assert (named, woken, plain) == ({"one": 1}, True, (1,))
+
+
+@pytest.mark.parametrize(("look", "more"), [("due", []), ("expired", [False]), ("expired", [True])])
+def test_of_thousands_that_are_late_at_once_no_more_are_read_than_can_be_seen_to(
+    caller: sqlite3.Connection, look: str, more: list[bool]
+) -> None:
+    caller.execute(MANY_LATE_WORKFLOWS)
+    caller.execute(MANY_LATE_STEPS)
+    statement = statements("sqlite")[look]
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    caller.set_progress_handler(count, 1)
+    found = caller.execute(statement, ["checkout", "[0, 1]", NOW.isoformat(), 10, *more]).fetchall()
+
+    assert len(found) == 10
+    assert steps < 2000

@@ -40,28 +40,36 @@ SELECT topic, record_offset FROM saga_dead_letter
 WHERE saga = %(saga)s AND record_partition = %(lane)s AND state = 'waiting' AND reason = 'unknown-version';
 
 -- name: due
-SELECT w.lane, w.workflow_id
-FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)
-WHERE f.saga = %(saga)s AND f.due <= %(now)s::timestamptz AND w.lane = ANY(%(lanes)s::integer[])
-GROUP BY w.lane, w.workflow_id ORDER BY min(f.due), w.workflow_id LIMIT %(limit)s;
+-- Here and below the limit is inside too, so that the index of moments is read no further: after an outage all may be due at once.
+SELECT lane, workflow_id
+FROM (
+    SELECT w.lane, w.workflow_id, f.due
+    FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)
+    WHERE f.saga = %(saga)s AND f.due <= %(now)s::timestamptz AND w.lane = ANY(%(lanes)s::integer[])
+    ORDER BY f.due, f.workflow_id LIMIT %(limit)s
+) AS first
+GROUP BY lane, workflow_id ORDER BY min(due), workflow_id;
 
 -- name: expired
 SELECT lane, workflow_id
 FROM (
-    SELECT w.lane, w.workflow_id, f.expires AS moment
+    (SELECT w.lane, w.workflow_id, f.expires AS moment
     FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)
-    WHERE f.saga = %(saga)s AND f.expires <= %(now)s::timestamptz
+    WHERE f.saga = %(saga)s AND f.expires <= %(now)s::timestamptz AND w.lane = ANY(%(lanes)s::integer[])
+    ORDER BY f.expires, f.workflow_id LIMIT %(limit)s)
     UNION ALL
-    SELECT lane, workflow_id, deadline
+    (SELECT lane, workflow_id, deadline
     FROM saga_workflow
     WHERE %(deadlines)s::boolean AND saga = %(saga)s AND deadline <= %(now)s::timestamptz
-      AND closed IS NULL AND error IS NULL
+      AND closed IS NULL AND error IS NULL AND lane = ANY(%(lanes)s::integer[])
+    ORDER BY deadline, workflow_id LIMIT %(limit)s)
     UNION ALL
-    SELECT lane, workflow_id, unwind_by
+    (SELECT lane, workflow_id, unwind_by
     FROM saga_workflow
-    WHERE %(deadlines)s::boolean AND saga = %(saga)s AND unwind_by <= %(now)s::timestamptz AND closed IS NULL
+    WHERE %(deadlines)s::boolean AND saga = %(saga)s AND unwind_by <= %(now)s::timestamptz
+      AND closed IS NULL AND lane = ANY(%(lanes)s::integer[])
+    ORDER BY unwind_by, workflow_id LIMIT %(limit)s)
 ) AS late
-WHERE lane = ANY(%(lanes)s::integer[])
 GROUP BY lane, workflow_id ORDER BY min(moment), workflow_id LIMIT %(limit)s;
 
 -- name: sagas_of_workflow

@@ -31,24 +31,37 @@ SELECT topic, record_offset FROM saga_dead_letter
 WHERE saga = ?1 AND record_partition = ?2 AND state = 'waiting' AND reason = 'unknown-version';
 
 -- name: due
-SELECT w.lane, w.workflow_id
-FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AND w.saga = f.saga
-WHERE f.saga = ?1 AND f.due <= ?3 AND w.lane IN (SELECT value FROM json_each(?2))
-GROUP BY w.lane, w.workflow_id ORDER BY min(f.due), w.workflow_id LIMIT ?4;
+-- Here and below the limit is inside too, so that the index of moments is read no further: after an outage all may be due at once.
+SELECT lane, workflow_id FROM (
+    SELECT w.lane, w.workflow_id, f.due
+    FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AND w.saga = f.saga
+    WHERE f.saga = ?1 AND f.due <= ?3 AND w.lane IN (SELECT value FROM json_each(?2))
+    ORDER BY f.due, f.workflow_id LIMIT ?4
+)
+GROUP BY lane, workflow_id ORDER BY min(due), workflow_id;
 
 -- name: expired
 SELECT lane, workflow_id FROM (
-    SELECT w.lane, w.workflow_id, f.expires AS moment
-    FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AND w.saga = f.saga
-    WHERE f.saga = ?1 AND f.expires <= ?3
+    SELECT * FROM (
+        SELECT w.lane, w.workflow_id, f.expires AS moment
+        FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AND w.saga = f.saga
+        WHERE f.saga = ?1 AND f.expires <= ?3 AND w.lane IN (SELECT value FROM json_each(?2))
+        ORDER BY f.expires, f.workflow_id LIMIT ?4
+    )
     UNION ALL
-    SELECT lane, workflow_id, deadline FROM saga_workflow
-    WHERE ?5 AND saga = ?1 AND deadline <= ?3 AND closed IS NULL AND error IS NULL
+    SELECT * FROM (
+        SELECT lane, workflow_id, deadline FROM saga_workflow
+        WHERE ?5 AND saga = ?1 AND deadline <= ?3 AND closed IS NULL AND error IS NULL
+          AND lane IN (SELECT value FROM json_each(?2))
+        ORDER BY deadline, workflow_id LIMIT ?4
+    )
     UNION ALL
-    SELECT lane, workflow_id, unwind_by FROM saga_workflow
-    WHERE ?5 AND saga = ?1 AND unwind_by <= ?3 AND closed IS NULL
+    SELECT * FROM (
+        SELECT lane, workflow_id, unwind_by FROM saga_workflow
+        WHERE ?5 AND saga = ?1 AND unwind_by <= ?3 AND closed IS NULL AND lane IN (SELECT value FROM json_each(?2))
+        ORDER BY unwind_by, workflow_id LIMIT ?4
+    )
 )
-WHERE lane IN (SELECT value FROM json_each(?2))
 GROUP BY lane, workflow_id ORDER BY min(moment), workflow_id LIMIT ?4;
 
 -- name: sagas_of_workflow
