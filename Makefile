@@ -37,12 +37,13 @@ lint: install ## check the style
 type: install ## check the types
 	$(BIN)/mypy
 
+# slow tests wait for sessions and outages to end for half of their time: hence three of them on two processors
 test: install ## everything: style, types, all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 -m 'not slow'
-	$(BIN)/pytest -n 2 --dist loadfile -m slow
+	$(BIN)/pytest -n 3 --dist loadfile -m slow
 
 test-fast: install ## the tests that start no process and no server, under a minute
 	$(BIN)/pytest -n 2 -m 'not slow'
