@@ -10,8 +10,9 @@ others have, and are copied from these.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 from saga.contracts.event import Event
@@ -51,6 +52,8 @@ class Evolved(NamedTuple):
 class Batch:
     """The work of one transaction; what it learns beside the rows is the caller's to keep once that has committed.
 
+    `ended` are workflows that were copied, of which the database has nothing; all others are in `workflows`.
+
     Without `endings` every fact is applied as it is taken.
     """
 
@@ -74,6 +77,7 @@ class Batch:
         self.letters: list[DeadLetter] = []
         self.workflows: dict[str, Workflow] = {}
         self.touched: set[str] = set()
+        self.ended: list[Workflow] = []
         self.evolved: list[Evolved] = []
 
     def learn(self, known: Mapping[str, Workflow]) -> None:
@@ -84,8 +88,9 @@ class Batch:
         """Apply the facts in the order in which they were read; may be said again and again."""
         self._see(reading.seen)
         for record, message, part in reading.items:
-            if self.endings is None or not self._set_aside(Fact(message, part)):
-                self._take(Fact(message, part), record)
+            fact = Fact(message, part)
+            if self.endings is None or not self._set_aside(fact):
+                self._take(fact, record)
         self.letters += reading.letters
         self.held.upto.update(reading.upto)
         for topic, offset in reading.late.items():
@@ -122,12 +127,18 @@ class Batch:
                 fences=[(w.id, fence) for w in opened for fence in w.fences.values()],
                 inbox=[(w.id, received) for w in opened for received in w.inbox.values()],
                 closed=[workflow for workflow in found if workflow.closed],
+                ended=self.ended,
             ),
         )
         if self.letters:
             unit.bury(self.letters)
         remembered = {id: seen for id, seen in self.seen.items() if id not in self.forgotten}
         shadow.remember(unit, self.lane.number, remembered, [id for id in self.forgotten if id in self.before])
+
+    @property
+    def written(self) -> Iterator[str]:
+        """The workflows of which it writes rows."""
+        return chain(self.touched, (workflow.id for workflow in self.ended))
 
     def _see(self, read: Mapping[str, Seen]) -> None:
         """Note the sequence numbers of workflows that have not ended here with nothing missing."""
@@ -167,12 +178,17 @@ class Batch:
     def _copy(self, id: str, facts: Sequence[Fact], ending: Ending) -> None:
         messages = [fact.message for fact in facts]
         if not ending.is_whole or id in self.seen:
-            for message in messages:
-                self._note(message)
+            self._see_all(id, messages)
         for bound, place, sources in ending.calls:
             self._call(bound, messages[place], {type: messages[source].value for type, source in sources.items()})
-        self.workflows[id] = ending.workflow(messages, self.lane.number)
-        self.touched.add(id)
+        self.ended.append(ending.workflow(messages, self.lane.number))
+
+    def _see_all(self, id: str, messages: Sequence[Message]) -> None:
+        """Note the sequence numbers of a workflow that ends here, unless nothing of it is missing."""
+        for message in messages:
+            self._note(message)
+        if is_whole(self.seen[id]):
+            del self.seen[id]
 
     def _take_all(self, facts: Sequence[Fact]) -> None:
         for fact in facts:

@@ -240,7 +240,7 @@ class Rebuild:
         one.held = batch.held
         one.seen.update(batch.seen)
         if one.met is not None:
-            for id in batch.touched:
+            for id in batch.written:
                 one.met.add(id)
         for workflow in batch.forgotten:
             one.seen.pop(workflow, None)

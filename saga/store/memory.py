@@ -97,13 +97,13 @@ class MemoryUnit(MemoryLetters):
         return list(dict.fromkeys((lane, id_) for _, lane, id_ in sorted(waiting)))[:limit]
 
     def save(self, saga: str, changes: Changes) -> None:
-        for workflow in (*changes.workflows, *changes.closed):
+        for workflow in (*changes.workflows, *changes.closed, *changes.ended):
             self._save(saga, workflow)
         for id_, fence in changes.fences:
             self._add(saga, id_, "fences", fence.step, fence)
         for id_, received in changes.inbox:
             self._add(saga, id_, "inbox", received.id, received)
-        for workflow in (*changes.closed, *(w for w in changes.workflows if w.closed)):
+        for workflow in (*changes.closed, *changes.ended, *(w for w in changes.workflows if w.closed)):
             self._fold(saga, workflow)
         for row in changes.outbox:
             self._put(row)

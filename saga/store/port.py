@@ -196,7 +196,7 @@ class Changes:
     """What one unit of work writes, set-based: rows to insert or replace, and workflows to fold into their closed row.
 
     A workflow in `closed` (and then in no other list but `outbox`) may be new to the store; its `saga_workflow` row is written
-    with the final status of each own step, its fences and inbox rows go.
+    with the final status of each own step, its fences and inbox rows go. Those in `ended` must be new to it.
     """
 
     workflows: list[Workflow] = field(default_factory=list)
@@ -204,6 +204,7 @@ class Changes:
     inbox: list[tuple[str, Received]] = field(default_factory=list)
     outbox: list[OutboxRow] = field(default_factory=list)
     closed: list[Workflow] = field(default_factory=list)
+    ended: list[Workflow] = field(default_factory=list)
 
 
 @dataclass(slots=True)

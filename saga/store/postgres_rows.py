@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -44,12 +44,14 @@ _OUTBOX_COLUMNS = (
 )  # fmt: skip
 
 
-def workflow_columns(workflows: Iterable[Workflow], closed: set[str]) -> Columns:
+def workflow_columns(workflows: Collection[Workflow], closed: set[str]) -> Columns:
     """Arrays for `open_workflow`; those in `closed` are folded."""
+    folded = {id(w.fences): w.fences for w in workflows if w.id in closed}  # many rebuilt ones share theirs
+    steps = {key: steps_text(fences.values()) for key, fences in folded.items()}
     return _columns(_WORKFLOW_COLUMNS, [
         (
             w.id, w.version, w.lane, w.status.value, w.sequence, _iso(w.deadline), iso(w.opened), _iso(w.closed), w.gates,
-            w.error, w.traceparent, w.tracestate, steps_text(w.fences.values()) if w.id in closed else None,
+            w.error, w.traceparent, w.tracestate, steps.get(id(w.fences)),
             exceptions_text(w.exceptions), interventions_text(w.interventions), _iso(w.unwind_by),
         )
         for w in workflows

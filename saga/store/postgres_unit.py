@@ -20,6 +20,7 @@ from saga.errors import LaneFenced, StoreConflict, StoreError
 from saga.store.archive import Listed, Search
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place
 from saga.store.port import Changes, Lane, OutboxRow, Published, Waiting, Workflow
+from saga.store.postgres_copy import copy_ended
 from saga.store.postgres_pipeline import Answer, Pipeline
 from saga.store.postgres_rows import (
     ROWS,
@@ -154,6 +155,8 @@ class PostgresUnit:
             self.pipeline.add("drop_inbox", {"saga": saga, "ids": stored})
         self._unannounced.update((row.saga, row.lane) for row in changes.outbox)
         self._end_of_verb()
+        if changes.ended:
+            copy_ended(self.connection, self._address, saga, changes.ended)
 
     def mark(self, published: Sequence[Published]) -> None:
         if published:

@@ -99,6 +99,7 @@ class SqliteUnit:
         workflows = {w.id: w for w in (*changes.workflows, *changes.closed)}
         closed = {w.id for w in changes.closed} | {w.id for w in changes.workflows if w.closed}
         self._write("save_workflow", [_workflow_row(saga, w, w.id in closed) for w in workflows.values()])
+        self._write("save_workflow", [_workflow_row(saga, w, closed=True) for w in changes.ended])
         self._write("save_fence", [_fence_row(saga, id_, f) for id_, f in changes.fences if id_ not in closed])
         self._write("save_received", [_received_row(saga, id_, r) for id_, r in changes.inbox if id_ not in closed])
         self._write("save_outbox", [_outbox_row(row) for row in changes.outbox])

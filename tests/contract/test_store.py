@@ -330,6 +330,20 @@ def test_a_closed_workflow_keeps_statuses_and_nothing_else(store: ArchivedStore)
     assert load(store, "w2") == {"w2": full_workflow("w2")}
 
 
+def test_what_had_ended_when_it_was_first_heard_of_is_kept_to_the_letter(store: ArchivedStore) -> None:
+    odd = 'a\\b\tc\nd\re{f}\\N "ü"'
+    plain, full = workflow("w1", closed=NOW), replace(full_workflow(odd), closed=LATER, error=odd, tracestate="\\N")
+    ended = [plain, full, workflow("w3", closed=NOW, status=WorkflowStatus.COMPLETED, fences=full.fences)]
+
+    save(store, Changes(workflows=[workflow("w0")], ended=ended))
+    save(store, Changes(ended=[replace(full, id="alone")]))
+
+    statuses = {"reserve": fence(refused=True), "label": fence("label", StepStatus.SKIPPED)}
+    folded = {"w1": plain, odd: replace(full, fences=statuses, inbox={}), "w3": replace(ended[2], fences=statuses)}
+    assert load(store, "w0", *folded) == {"w0": workflow("w0"), **folded}
+    assert load(store, "alone") == {"alone": replace(folded[odd], id="alone")}
+
+
 def test_a_closed_workflow_saved_again_stays_folded(store: ArchivedStore) -> None:
     save(store, Changes(closed=[workflow("w1", closed=NOW, fences={"dispatch": fence("dispatch")})]))
     known = load(store, "w1")["w1"]

@@ -56,9 +56,10 @@ def carry_out(job: Job, shares: Sequence[Sequence[int]], neighbour: Neighbour) -
     total = Total()
     if job.at_most is None:
         neighbour.is_at_work()  # a first look, with which later ones are compared
-    with _interrupts(len(shares) > 1) as stopping:
+    several = len(shares) > 1
+    with _interrupts(several) as stopping:
         alone = Share(0, job, shares[0], stopping, pace.tell, _held(job, neighbour.is_at_work))
-        for said in _together(job, shares, stopping, neighbour) if len(shares) > 1 else alone.carried_out():
+        for said in _together(job, shares, stopping, neighbour) if several else _alone(alone):
             if isinstance(said, Progress):
                 pace.tell(said)
                 continue
@@ -68,6 +69,16 @@ def carry_out(job: Job, shares: Sequence[Sequence[int]], neighbour: Neighbour) -
             total.is_complete = total.is_complete and said.is_complete
             total.marked.update(said.marked)
     return total
+
+
+def _alone(share: Share) -> Iterator[Progress | End]:
+    """In this process, whose collector has its own way again afterwards."""
+    before = gc.get_threshold()
+    gc.set_threshold(OBJECTS, 20, 50)
+    try:
+        yield from share.carried_out()
+    finally:
+        gc.set_threshold(*before)
 
 
 def _held(job: Job, is_due: Callable[[], bool]) -> Pace:
