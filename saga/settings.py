@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from saga.errors import DefinitionError
+from saga.span import Span
 
 PREFIX = "SAGA_"
 TESTING = "SAGA_TEST_"  # addresses of servers for tests: none of a participant's business
@@ -87,9 +88,9 @@ class Settings(BaseSettings):
     max_backlog: int | None = Field(default=None, ge=1)
     max_parked: int | None = Field(default=None, ge=1)
     max_event_bytes: int | None = Field(default=None, ge=1)
-    overdue: timedelta = Field(default=timedelta(seconds=30), gt=timedelta(0))
-    keep_letters: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
-    keep_workflows: timedelta | None = Field(default=None, gt=timedelta(0))
+    overdue: Span = Field(default=timedelta(seconds=30), gt=timedelta(0))
+    keep_letters: Span = Field(default=timedelta(days=30), gt=timedelta(0))
+    keep_workflows: Span | None = Field(default=None, gt=timedelta(0))
     kafka: Mapping[str, Annotated[SecretStr, BeforeValidator(_client_value)]] = {}
     registry: str | None = None
     registry_user: SecretStr | None = None
@@ -168,7 +169,7 @@ def _refuse_unknown(keys: Iterable[str], place: str, fields: Iterable[str]) -> N
         if name in known and not (nested and name != "kafka"):
             continue
         near = get_close_matches(name, known, n=1)
-        meant = f"did you mean {PREFIX}{near[0].upper()}?" if near else f"known are {', '.join(_spelt(known))}"
+        meant = f"did you mean {PREFIX}{near[0].upper()}?" if near else f"known are {', '.join(_spelt(known))}."
         raise DefinitionError(f"found {key} in {place}, which is no setting; {meant} Remove or correct it.")
 
 

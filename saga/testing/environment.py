@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from pydantic import TypeAdapter, ValidationError
-
 from saga.contracts.message import from_headers
 from saga.errors import DefinitionError
 from saga.failpoints import Failpoint, FailpointRaised, armed
 from saga.protocol.facts import FactStatus, WorkflowStatus
+from saga.span import span_of
 from saga.testing.harness import Harness
-
-_SPAN = TypeAdapter(timedelta)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Environment(Harness):
@@ -113,13 +109,8 @@ def seconds(span: str | float | timedelta) -> float:
     if isinstance(span, timedelta):
         return span.total_seconds()
     if isinstance(span, str):
-        number, unit = span[:-1], span[-1:]
         try:
-            if unit in _UNITS:
-                return timedelta(**{_UNITS[unit]: float(number)}).total_seconds()
-            if span.startswith("P"):
-                return _SPAN.validate_python(span).total_seconds()
-        except (ValueError, ValidationError):
-            pass
-        raise DefinitionError(f"found {span!r}; expected seconds, '90s', '5m', '2h', '1d', or ISO 8601 such as 'PT2H'")
+            return span_of(span).total_seconds()
+        except ValueError as error:
+            raise DefinitionError(str(error)) from error
     return span

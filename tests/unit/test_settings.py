@@ -79,8 +79,10 @@ def test_secrets_do_not_show_in_a_print(monkeypatch: pytest.MonkeyPatch) -> None
         ("SAGA_BATCH", "many", "SAGA_BATCH: found 'many'; it should be a valid integer"),
         ("SAGA_LANES", "some", "SAGA_LANES: found 'some'; it should be 'group' or 'all'"),
         ("SAGA_EMBEDDED", "perhaps", "SAGA_EMBEDDED: found 'perhaps'; it should be a valid boolean"),
+        ("SAGA_KEEP_LETTERS", "30", "SAGA_KEEP_LETTERS: found '30'; it should be a span such as 90s, 10m, 2h, 7d or PT2H"),
         ("SAGA_TREADS", "2", "found SAGA_TREADS in the environment, which is no setting; did you mean SAGA_THREADS?"),
         ("SAGA_XYZZY", "2", "which is no setting; known are SAGA_BROKER, SAGA_DATABASE"),
+        ("SAGA_XYZZY", "2", "SAGA_FAILPOINTS. Remove or correct it."),
         ("SAGA_THREADS__MAX", "2", "found SAGA_THREADS__MAX in the environment, which is no setting"),
     ],
 )

@@ -57,7 +57,7 @@ class Selection:
 
     def find(self, store: SqliteStore | PostgresStore, now: datetime) -> list[Chosen]:
         """The longest waiting first; says on stderr where there are more than the limit."""
-        span = arguments.span(self.stuck_for, "--stuck-for", example="PT1H") if self.stuck_for else None
+        span = arguments.span(self.stuck_for, "--stuck-for") if self.stuck_for else None
         wanted = Search(
             saga=self.saga,
             version=self.version,

@@ -23,7 +23,7 @@ def list_workflows(
         bool, typer.Option("--with-exceptions", help="Only those of which a compensation was passed over or stated by hand.")
     ] = False,
     stuck_for: Annotated[
-        str | None, typer.Option("--stuck-for", metavar="SPAN", help="Only open ones in which nothing went on for PT1H, P2D.")
+        str | None, typer.Option("--stuck-for", metavar="SPAN", help="Only open ones in which nothing went on for 1h, 2d.")
     ] = None,
     saga: Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only workflows of this saga.")] = None,
     version: Annotated[int | None, typer.Option("--version", metavar="N", help="Only workflows of this version.")] = None,
@@ -32,7 +32,7 @@ def list_workflows(
     as_json: output.AsJson = False,
 ) -> None:
     """List workflows: the latest first, or with --parked or --stuck-for the longest waiting. Reads only."""
-    span = arguments.span(stuck_for, "--stuck-for", example="PT1H") if stuck_for else None
+    span = arguments.span(stuck_for, "--stuck-for") if stuck_for else None
     settings, now = Settings.load(database=database), SystemClock().now()
     wanted = Search(
         saga=saga,

@@ -25,8 +25,8 @@ Silent = dict[str, Silence]
 
 def unacknowledged(
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="SPAN", help="Only events that were written as long ago: PT1M, PT12H.")
-    ] = "PT1M",
+        str, typer.Option("--older-than", metavar="SPAN", help="Only events that were written as long ago: 1m, 12h.")
+    ] = "1m",
     saga: Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only events of this saga.")] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="No more than this many.")] = 50,
     schemas: Annotated[
@@ -37,7 +37,7 @@ def unacknowledged(
     as_json: output.AsJson = False,
 ) -> None:
     """List events that are not handled, the oldest first, with who is behind, absent, parked or has lost them. Reads only."""
-    span = arguments.span(older_than, "--older-than", example="PT1M")
+    span = arguments.span(older_than, "--older-than")
     settings = Settings.load(database=database, schemas=schemas, broker=broker)
     now, contracts = SystemClock().now(), Saga.load(settings.schemas) if settings.schemas else None
     store = assembly.store(settings)

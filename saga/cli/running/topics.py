@@ -21,13 +21,13 @@ from saga.transport.topics import plan as planned
 
 topics = typer.Typer(cls=Listing, help="The topics of a saga.", no_args_is_help=True, rich_markup_mode=None)
 
-_RETENTION = arguments.SPAN.dump_python(RETENTION, mode="json")
+_RETENTION = f"{RETENTION.days}d"
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The saga's contract folder.")]
 Partitions = Annotated[
     int, typer.Option("--partitions", metavar="N", min=1, help="Partitions of each topic; part of the contract.")
 ]
-Retention = Annotated[str, typer.Option("--retention", metavar="SPAN", help="How far back replay must reach: P7D, PT12H.")]
+Retention = Annotated[str, typer.Option("--retention", metavar="SPAN", help="How far back replay must reach: 7d, 12h.")]
 
 
 @topics.command()
@@ -66,7 +66,7 @@ def apply(
 def _asked(folder: Path, partitions: int, retention: str, servers: str | None) -> tuple[str, Broker, list[TopicPlan]]:
     """The saga's name, its broker, and what is to be done there."""
     span, saga, settings = (
-        arguments.span(retention, "--retention", example="P7D"),
+        arguments.span(retention, "--retention"),
         Saga.load(folder),
         Settings.load(broker=servers),
     )

@@ -1,0 +1,36 @@
+"""Spans of time as people write them: `90s`, `10m`, `2h`, `7d`, or ISO 8601 (`PT2H`).
+
+A number alone is refused, since nobody knows of what it is: 30 days that are read as 30 seconds delete what was to be kept.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+_ISO = TypeAdapter(timedelta)
+_EXPECTED = "a span such as 90s, 10m, 2h, 7d or PT2H"
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def span_of(text: str) -> timedelta:
+    """The span that a text says; raises ValueError."""
+    number, unit = text[:-1], text[-1:]
+    try:
+        return _ISO.validate_python(text) if text.startswith("P") else timedelta(**{_UNITS[unit]: float(number)})
+    except (KeyError, ValueError, OverflowError, ValidationError):
+        raise ValueError(f"found {text!r}; expected {_EXPECTED}") from None
+
+
+def _read(value: Any) -> Any:
+    try:
+        return span_of(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise PydanticCustomError("span", f"Input should be {_EXPECTED}") from error
+
+
+Span = Annotated[timedelta, BeforeValidator(_read)]
+"""A field of settings."""
