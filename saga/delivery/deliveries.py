@@ -81,14 +81,16 @@ class Deliveries:
         self._ends = {place: end for place, end in self._ends.items() if place[0] != lane.number}
         self._ends |= {(lane.number, topic): offset for topic, offset in lane.offsets.items()}
 
-    def add(self, row: OutboxRow, offset: int, now: float) -> bool:
+    def add(self, row: OutboxRow, offset: int, now: float, *, earlier: bool = False) -> bool:
         """The broker has this event; answers False, and takes no notice, if it has it on another topic of that name.
 
-        Offsets of one topic only ever grow, so that is certain where one is lower than what was there before.
+        Offsets of one topic only ever grow, so that is certain where one is lower than what was there before the event was
+        sent. Not so if that was `earlier` than the lane's present beginning here, since others may have gone on meanwhile.
         """
-        if offset < self._ends.get((row.lane, row.topic), 0):
+        end = self._ends.get((row.lane, row.topic), 0)
+        if offset < end and not earlier:
             return False
-        self._ends[row.lane, row.topic] = offset
+        self._ends[row.lane, row.topic] = max(offset, end)
         report = Published(row.saga, row.workflow_id, row.sequence, offset)
         self._known[row.id] = row.lane
         self._ids[report] = row.id

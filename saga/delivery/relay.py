@@ -51,6 +51,7 @@ class Relay:
         self.astray: dict[int, set[str]] = {}
         self._producer: Producer | None = None
         self._in_flight = SingleFile()
+        self._earlier: set[str] = set()
         self._aside: dict[str, Outbound] = {}
         self._aside_again: list[Outbound] = []
         self._arrived: list[str] = []
@@ -63,6 +64,11 @@ class Relay:
     @property
     def idle(self) -> bool:
         return not (self._in_flight or self.deliveries.due or self._aside or self._aside_again)
+
+    def begin(self, lane: Lane) -> None:
+        """The lane is ours, perhaps once more: what is on its way now was sent before others had it."""
+        self.waiting.add(lane.number)
+        self._earlier.update(self._in_flight.of(lane.number))
 
     def settle(self, *, all: bool = False) -> Settlement:
         """What the next transaction is to write of what was delivered; with `all` also what could still wait."""
@@ -131,8 +137,9 @@ class Relay:
             elif (landed := self._in_flight.end(report.token)) is not None:
                 row, behind = landed
                 delivered = True
-                if not self.deliveries.add(row, report.offset, now):
+                if not self.deliveries.add(row, report.offset, now, earlier=row.id in self._earlier):
                     self.astray.setdefault(row.lane, set()).add(row.topic)
+                self._earlier.discard(row.id)
                 if behind is not None:
                     following.append(behind)
             elif self._aside.pop(report.token, None) is not None:
@@ -166,7 +173,7 @@ class Relay:
         """End; what is not delivered stays pending in the store."""
         if self._producer is not None:
             self._producer.purge()
-        self._in_flight.clear()
+        self._forget()
         self._aside.clear()
 
     def _known(self, id: str) -> bool:
@@ -188,13 +195,18 @@ class Relay:
             self._restart(str(error))
             self.waiting.update(row.lane for row in rows)
 
+    def _forget(self) -> None:
+        """What is on its way stays pending in the store."""
+        self._in_flight.clear()
+        self._earlier.clear()
+
     def _restart(self, why: str) -> None:
         log.warning("publishing failed (%s): a new producer will publish the outbox again in %.0f s", why, RESTART_PAUSE)
         assert self._producer is not None
         self._producer.purge()
         self._producer = None
         self.waiting |= self._in_flight.lanes()
-        self._in_flight.clear()
+        self._forget()
         self._aside_again = [*self._aside.values(), *self._aside_again]
         self._aside.clear()
         self._not_before = self.clock.monotonic() + RESTART_PAUSE

@@ -208,7 +208,7 @@ class Loop:
         claimed, self.lanes.claimed = self.lanes.claimed, []
         for lane in claimed:
             log.info("lane %s/%d is ours, epoch %d", lane.saga, lane.number, lane.epoch)
-            self.relay.waiting.add(lane.number)
+            self.relay.begin(lane)
             self.unhandled.begin(lane)
             owned = self.lanes.owned[lane.number]
             self.processor.beware(lane, owned.ends)

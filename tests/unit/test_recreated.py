@@ -13,6 +13,7 @@ from saga.delivery.recreated import begin_anew, changed
 from saga.engine.watch import Watch
 from saga.errors import TopicRecreated
 from saga.protocol.facts import WorkflowStatus
+from saga.store.port import OutboxRow
 from saga.testing.harness import Harness
 from saga.transport.port import Record
 from tests.travel import Script, TripBooked, harness
@@ -113,6 +114,30 @@ def test_a_delivery_below_what_was_read_stops_the_lane_where_no_ids_are_known_an
         assert isinstance(stopped, TopicRecreated)
         kept = fleet.stores["agency"].outstanding(datetime.max.replace(tzinfo=UTC), 99)
         assert [(row.workflow_id, row.offset) for row in kept if row.workflow_id == "w6"] == [("w6", None)]
+
+
+def test_a_delivery_from_before_others_had_the_lane_says_nothing_of_its_topic() -> None:
+    with harness(Script()) as fleet:
+        on_their_way(fleet)
+        loop, first, second = fleet.loops["agency"], *stated(fleet, "w0", "w1")
+        lane = replace(loop.lanes.owned[first.lane].lane, offsets={EVENTS: 1000})
+
+        loop.relay.publish(lane, {"w0": [first]}, {})
+        loop.relay.begin(lane)
+        loop.deliveries.begin(lane)
+        loop.relay.collect(())
+        assert loop.relay.astray == {}
+
+        loop.relay.waiting.clear()
+        loop.relay.publish(lane, {"w1": [second]}, {})
+        loop.relay.collect(())
+        assert loop.relay.astray == {lane.number: {EVENTS}}
+
+
+def stated(fleet: Harness, *ids: str) -> list[OutboxRow]:
+    """What the agency has stated about these workflows first, as rows of one lane."""
+    kept = fleet.stores["agency"].outstanding(datetime.max.replace(tzinfo=UTC), 99)
+    return [next(row for row in kept if row.workflow_id == id)._replace(lane=0) for id in ids]
 
 
 @pytest.mark.parametrize(("said_of", "counts"), [(None, True), ("travel.events#0", True), ("travel.events#1", False)])
