@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from saga.contracts.message import Message, RawHeaders, from_headers, kind_of
-from saga.contracts.topics import lane_of
+from saga.contracts.message import MAX_ID_BYTES, Message, RawHeaders, from_headers, kind_of
+from saga.contracts.topics import astray
 from saga.errors import ContractError
-from saga.handling.intake import Intake
 from saga.replay.restoring import Part, Restoring
 from saga.replay.shadow import Seen
 from saga.store.dead_letter import DeadLetter
@@ -77,22 +76,24 @@ class Reading:
     @classmethod
     def of(cls, restoring: Restoring, lane: Lane, records: Sequence[Record], until: datetime | None, now: datetime) -> Reading:
         """Read their headers, nothing else; what a worker would have made a dead letter becomes one."""
-        found, intake = cls([], {}, [], {record.topic: record.offset + 1 for record in records}, {}), restoring.intake
+        found = cls([], {}, [], {record.topic: record.offset + 1 for record in records}, {})
+        keys = {record.key for record in records if record.key is not None and len(record.key) <= MAX_ID_BYTES}
+        strays = astray(keys, lane.number, restoring.intake.partitions)
         for record in records:
+            topic, partition, offset, key, value, headers = record
             try:
-                raw = dict(record.headers)
-                kind = kind_of(raw)
-                part = restoring.part(kind)
-                if until is not None and _moment(raw) > until:
-                    found.late.setdefault(record.topic, record.offset)
+                message = restoring.envelopes.read(headers, value or b"", topic, partition, offset)
+                if message is None:
+                    found._read_by_name(restoring, lane, record, until, now)
+                    continue
+                part = restoring.part(message.kind)
+                if until is not None and message.time > until:
+                    found.late.setdefault(topic, offset)
                 elif not (part.own or part.heard):
-                    workflow, sequence = (raw["ce_subject"] or b"").decode(), int(raw["ce_sequence"] or b"")
-                    note(found.seen, workflow, kind.source, sequence)
-                elif part.heard and not _is_in_place(intake, record, raw):
+                    note(found.seen, message.workflow_id, message.kind.source, message.sequence)
+                elif part.heard and (key is None or key in strays or key.decode() != message.workflow_id):
                     found._take_in(restoring, lane, record, now)
                 else:
-                    topic, partition, offset, _, value, _ = record
-                    message = from_headers(raw, value or b"", kind=kind, topic=topic, partition=partition, offset=offset)
                     found.items.append(Item(record, message, part))
             except (ContractError, KeyError, ValueError):
                 found._take_in(restoring, lane, record, now)
@@ -102,6 +103,21 @@ class Reading:
     def workflows(self) -> set[str]:
         """All of which something was read."""
         return {item.message.workflow_id for item in self.items} | self.seen.keys()
+
+    def _read_by_name(self, restoring: Restoring, lane: Lane, record: Record, until: datetime | None, now: datetime) -> None:
+        raw = dict(record.headers)
+        kind = kind_of(raw)
+        part = restoring.part(kind)
+        if until is not None and _moment(raw) > until:
+            self.late.setdefault(record.topic, record.offset)
+        elif part.heard:
+            self._take_in(restoring, lane, record, now)
+        elif part.own:
+            topic, partition, offset, _, value, _ = record
+            message = from_headers(raw, value or b"", kind=kind, topic=topic, partition=partition, offset=offset)
+            self.items.append(Item(record, message, part))
+        else:
+            note(self.seen, (raw["ce_subject"] or b"").decode(), kind.source, int(raw["ce_sequence"] or b""))
 
     def _take_in(self, restoring: Restoring, lane: Lane, record: Record, now: datetime) -> None:
         [incoming] = restoring.intake.read(lane, [record], now)
@@ -123,13 +139,6 @@ def note(seen: dict[str, Seen], workflow: str, source: str, sequence: int) -> No
 def is_whole(seen: Seen) -> bool:
     """Whether no number is missing."""
     return not any(bits & (bits + 2) for bits in seen.values())
-
-
-def _is_in_place(intake: Intake, record: Record, raw: RawHeaders) -> bool:
-    """Whether there is nothing about the record at which `intake` would have to look."""
-    if record.key is None or record.key != raw["ce_subject"] or len(raw) != len(record.headers):
-        return False
-    return lane_of(record.key.decode(), intake.partitions) == record.partition
 
 
 def _moment(raw: RawHeaders) -> datetime:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from saga.contracts.message import idempotency_key
+from saga.contracts.topics import lane_of
 from saga.errors import DefinitionError, LaneStopped, SagaError
 from saga.failpoints import Failpoint, FailpointRaised, armed
 from saga.participant.participant import Participant
@@ -293,6 +294,32 @@ def test_what_cannot_be_taken_in_becomes_a_dead_letter_again() -> None:
             places = [[one.place for one in unit.letters(LetterSearch(), 10)] for unit in (ours, theirs)]
         assert places[0] == places[1]
         assert len(places[0]) == 2
+
+
+def test_what_others_wrote_with_headers_in_an_order_of_their_own_is_read_all_the_same() -> None:
+    with lived() as fleet:
+        for log in fleet.broker.logs.values():
+            log[:] = [record._replace(headers=[*record.headers][::-1]) for record in log]
+
+        for name in fleet.stores:
+            assert unlike(fleet.stores[name], rebuilt(fleet, name)) == []
+
+
+def test_a_record_in_a_lane_that_is_not_its_workflows_becomes_a_dead_letter_again() -> None:
+    with harness(Script(), partitions=2) as fleet:
+        fleet.start(TripBooked(trip=TRIP), workflow_id=TRIP)
+        fleet.settle()
+        home = lane_of(TRIP, 2)
+        log, other = (fleet.broker.logs[Partition("travel.events", number)] for number in (home, 1 - home))
+        other.append(log[0]._replace(partition=1 - home, offset=len(other)))
+        fleet.settle()
+
+        again = rebuilt(fleet, "hotels")
+
+        assert unlike(fleet.stores["hotels"], again) == []
+        with again.unit() as ours, fleet.stores["hotels"].unit() as theirs:
+            letters = [[(one.place, one.reason) for one in unit.letters(LetterSearch(), 10)] for unit in (ours, theirs)]
+        assert letters[0] == letters[1] != []
 
 
 def test_facts_after_a_moment_are_left_out_and_no_worker_goes_on_with_that() -> None:

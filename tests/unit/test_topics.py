@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from saga.contracts.topics import group, lane_of, saga_topics
+from saga.contracts.topics import astray, group, lane_of, saga_topics
 from saga.errors import DefinitionError
 from saga.transport.topics import plan
 
@@ -24,6 +26,15 @@ def test_topics_and_groups_are_named_after_the_saga() -> None:
 )
 def test_lanes_agree_with_the_examples_in_kafkas_own_tests(key: str, hashed: int) -> None:
     assert lane_of(key, 1_000_003) == (hashed & 0x7FFFFFFF) % 1_000_003
+
+
+@given(st.sets(st.text(max_size=50)), st.integers(1, 1000))
+def test_the_lanes_of_many_keys_are_those_of_each(keys: set[str], partitions: int) -> None:
+    lane = lane_of(min(keys, default=""), partitions)
+
+    found = astray([key.encode() for key in keys], lane, partitions)
+
+    assert found == {key.encode() for key in keys if lane_of(key, partitions) != lane}
 
 
 def test_missing_topics_are_created_as_history() -> None:
