@@ -9,13 +9,18 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import orjson
 import typer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
 Item = TypeVar("Item")
-MANY = 20
+MANY, UNBOUNDED = 20, 10_000
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -111,18 +116,54 @@ def duration(span: timedelta) -> str:
 
 
 def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
-    from rich.box import SIMPLE_HEAD
+    """What is too wide for the terminal is told row by row, so that no word is broken."""
     from rich.console import Console
+
+    console, grid = Console(), _grid(headers, rows, title)
+    unbroken = console.measure(grid, options=console.options.update(max_width=UNBOUNDED)).minimum
+    if unbroken <= console.width:
+        console.print(grid)
+    else:
+        _one_by_one(console, headers, rows, title)
+
+
+def _grid(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> Table:
+    """The columns in which something stands."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
+
+    filled = [number for number in range(len(headers)) if number == 0 or any(row[number] for row in rows)]
+    grid = Table(
+        title=title or None, title_justify="left", title_style="bold",
+        box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True,
+    )  # fmt: skip
+    for number in filled:
+        # an offset that is cut off helps nobody, and an id is to be copied
+        grid.add_column(headers[number], overflow="fold", no_wrap=headers[number] == "workflow")
+    for row in rows:
+        grid.add_row(*(_styled(row[number]) for number in filled))
+    return grid
+
+
+def _one_by_one(console: Console, headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    """Each row as its first cell, and below it what else is known, with its name."""
+    from rich.padding import Padding
     from rich.text import Text
 
-    grid = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        # an offset that is cut off helps nobody, and an id is to be copied
-        grid.add_column(header, overflow="fold", no_wrap=header == "workflow")
+    if title:
+        console.print(Text(title, style="bold"))
     for row in rows:
-        grid.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console().print(grid)
+        console.print(_styled(row[0]), style="bold", soft_wrap=True)
+        told = [
+            Text.assemble((f"{name} ", "dim"), _styled(cell)) for name, cell in zip(headers[1:], row[1:], strict=True) if cell
+        ]
+        console.print(Padding(Text("  ").join(told), (0, 0, 0, 2)))
+
+
+def _styled(cell: str) -> Text:
+    from rich.text import Text
+
+    return Text(cell, style=_STYLES.get(cell, ""))
 
 
 def _plain(value: Any) -> Any:

@@ -91,8 +91,9 @@ class Saga(Definition):
         path = Path(folder)
         files = sorted(path.glob("*.avsc")) if path.is_dir() else []
         if not files:
+            found = "no .avsc file in it" if path.is_dir() else "a file" if path.exists() else "no such folder"
             raise DefinitionError(
-                f"no saga at {str(folder)!r}: found {'an empty folder' if path.is_dir() else 'no such folder'}, "
+                f"no saga at {str(folder)!r}: found {found}, "
                 f"expected a folder of .avsc files, one of them with the attribute 'saga'. Check the path."
             )
         return cls._assemble({str(file): _parse(file.read_bytes(), str(file)) for file in files}, None)

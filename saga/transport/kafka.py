@@ -110,13 +110,14 @@ class KafkaBroker:
         return self._read(self._spans(starts))
 
     def _count(self, client: Consumer, topic: str) -> int | None:
-        with translated(f"cannot look topic {topic} up"):
+        doing = f"cannot look topic {topic} up at {self.settings.servers}"
+        with translated(doing):
             found = client.list_topics(topic, timeout=self.settings.timeout).topics[topic]
         if found.error is None:
             return len(found.partitions)
         if found.error.code() in UNKNOWN_TOPIC:
             return None
-        raise broker_error(found.error, f"cannot look topic {topic} up")
+        raise broker_error(found.error, doing)
 
     def _spans(self, starts: Mapping[Partition, int | None]) -> dict[Partition, range]:
         """The offsets to be read of each partition that has any."""

@@ -187,6 +187,28 @@ def test_a_terminal_gets_a_table_that_takes_text_as_it_is(
     assert "─" in told
 
 
+STATES = ["place", "reserve", "authorise", "dispatch"]
+TOLD = ["0346609c-e115-5b73-809e-846fdfb93df9", *["compensated"] * 3, ""]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (70, [TOLD[0], "  place compensated  reserve compensated  authorise compensated"]),
+        (100, ["workflow                              place        reserve      authorise", "─" * 75, "  ".join(TOLD[:4])]),
+    ],
+)
+def test_no_word_of_a_table_is_broken_and_columns_in_which_nothing_stands_are_left_out(
+    columns: int, said: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    output.table(["workflow", *STATES], [TOLD])
+
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == said
+
+
 def test_colours_are_left_out_where_nobody_wants_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

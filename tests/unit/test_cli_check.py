@@ -76,12 +76,16 @@ def test_a_folder_that_makes_no_saga_is_refused(saga: Commands, tmp_path: Path) 
     assert "event 'Stolen', for which there is no .avsc" in said.out
 
 
-@pytest.mark.parametrize("place", ["nowhere", "."])
-def test_no_contracts_are_wrong_use(saga: Commands, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "found"), [("nowhere", "no such folder"), (".", "no .avsc file in it"), ("notes.txt", "a file")]
+)
+def test_no_contracts_are_wrong_use(saga: Commands, place: str, found: str) -> None:
+    (saga.folder / "notes.txt").touch()
+
     said = saga("check", place)
 
     assert said.code == 2
-    assert f"error: no saga at '{place}'" in said.err
+    assert f"error: no saga at '{place}': found {found}, expected a folder" in said.err
 
 
 def test_a_diagram_is_ready_for_markdown(saga: Commands) -> None:

@@ -45,6 +45,25 @@ def test_some_are_chosen_by_id_or_as_a_sample_and_the_state_reads_from_the_file(
     assert told.json["statuses"] == {"compensated": 1}
 
 
+@pytest.mark.parametrize(
+    ("options", "settings", "said"),
+    [
+        ([], {}, "which saga? a registry knows many; add --saga NAME"),
+        (["--from", "one.avro"], {}, "the registry http://127.0.0.1:1 does not answer"),
+        ([], {"SAGA_SCHEMAS": "contracts"}, "the topics of saga 'travel' hold nothing about workflow 'nobody'"),
+    ],
+    ids=["neither", "a recording", "a folder"],
+)
+def test_what_names_the_saga_of_a_trace_beside_a_registry(
+    fleet: Harness, contracts: Commands, options: list[str], settings: dict[str, str], said: str
+) -> None:
+    contracts("record", "travel", "--schemas", "contracts", "-o", "one.avro", "--workflow", "poor")
+
+    told = contracts("trace", "nobody", *options, SAGA_REGISTRY="http://127.0.0.1:1", **settings)
+
+    assert said in told.err
+
+
 def test_what_is_not_whole_is_not_recorded_unasked(fleet: Harness, contracts: Commands) -> None:
     for log in fleet.broker.logs.values():
         log[:] = [record for record in log if dict(record.headers).get("ce_type") != b"travel.TripBooked"]

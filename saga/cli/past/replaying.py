@@ -42,17 +42,17 @@ def contracts(
 ) -> Contracts:
     """The versions of the saga: from the folders given, else from the registry, else from the folder of the settings.
 
-    Without a `name`, the saga of the folder.
+    Without a `name`, the saga of the folder, also where there is a registry.
     """
     registry = assembly.registry(settings)
-    if folders or (registry is None and settings.schemas):
+    if folders or (settings.schemas and (registry is None or name is None)):
         found = [Saga.load(folder) for folder in folders or filter(None, [settings.schemas])]
         if foreign := sorted({saga.name for saga in found} - {name or found[0].name}):
             raise DefinitionError(
                 f"found the contracts of saga {', '.join(foreign)}; expected {name!r}. Correct the name, or --schemas."
             )
     elif registry is not None and name is None:
-        raise DefinitionError("which saga? a registry knows many; add --saga NAME")
+        raise DefinitionError("which saga? a registry knows many; add --saga NAME or --schemas DIR")
     elif registry is not None and name is not None:
         found = [Saga.from_registry(registry, name, version=version) for version in versions or [1]]
     else:

@@ -17,6 +17,7 @@ from saga.replay.contracts import Contracts
 from saga.replay.following import Following
 from saga.replay.gathering import histories
 from saga.replay.history import History
+from saga.replay.recording import RecordingSource
 from saga.replay.source import TopicSource
 from saga.replay.timeline import Awaited, Moment, Timeline, timeline
 from saga.settings import Settings
@@ -32,7 +33,8 @@ _STYLES = {
 def trace(
     workflow_id: Annotated[str, typer.Argument(metavar="ID", help="The workflow's id, which is the Kafka key.")],
     saga: Annotated[
-        str | None, typer.Option("--saga", metavar="NAME", help="Whose topics; by default the saga of the contract folder.")
+        str | None,
+        typer.Option("--saga", metavar="NAME", help="Whose topics; by default the saga of the contract folder, or of FILE."),
     ] = None,
     schemas: replaying.Schemas = None,
     registry: replaying.RegistryUrl = None,
@@ -47,7 +49,8 @@ def trace(
 ) -> None:
     """Tell one workflow over all services, out of the saga's topics. Reads only, and joins no group."""
     settings = Settings.load(registry=registry, broker=broker)
-    contracts = replaying.contracts(settings, saga, schemas, version)
+    recorded = RecordingSource(file).saga if file is not None else None
+    contracts = replaying.contracts(settings, saga or recorded, schemas, version)
     source = replaying.source(settings, contracts.name, file)
     if follow:
         if not isinstance(source, TopicSource) or as_mermaid:
