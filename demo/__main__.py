@@ -140,16 +140,18 @@ def _show(drawn_up: Report, as_json: bool) -> None:
 def _keep(fleet: Fleet) -> None:
     """Say how to play with the fleet, and wait for Ctrl-C."""
     [(sku,)] = fleet.books.rows("stock", MOST_PLENTIFUL)
-    order = ORDER % sku
+    order, mine = ORDER % sku, uuid5(ORDERS, "mine-1")
     environment = fleet.environment("orders")
     saga = f"SAGA_DATABASE={_shown(environment['SAGA_DATABASE'])} {COMMAND}"
     topics = " ".join(f"{name}={_shown(environment[name])}" for name in TOPICS if environment.get(name))
     stderr.print(
-        f"\nThe fleet is up at {fleet.url}; Ctrl-C stops it. Databases and logs are in {fleet.home}.\n\n"
+        f"\nThe fleet is up at {fleet.url}; Ctrl-C stops it. Databases and logs are in {fleet.home}.\n"
+        f"Try, in this order:\n\n"
         f"  curl -s {fleet.url}/orders -H 'Content-Type: application/json' -d '{order}'\n"
         f"  curl -s {fleet.url}/orders/mine-1\n"
         f"  curl -s http://127.0.0.1:{fleet.gateway_port}/ledger | head -c 1000\n"
-        f"  {saga} show {uuid5(ORDERS, 'mine-1')}\n"
+        f"  {saga} show {mine}\n"
+        f"  {topics} {COMMAND} trace {mine} --schemas schemas/checkout\n"
         f"  {topics} {COMMAND} state checkout --schemas schemas/checkout -o checkout.avro\n",
         highlight=False,
         markup=False,

@@ -30,7 +30,7 @@ def processes(place: Place) -> Iterator[Table]:
     table = Table(
         "One participant in several processes",
         "place -> accept: consumed, one business statement, answered, published and marked; a saga of four partitions. "
-        "Time from the first event sent to the last answer on its topic. *It waits*: the handler does, as if for somebody's "
+        "Time from the first event sent to the last answer on its topic. *Handler waits*: as if for somebody's "
         "answer.",
         ("store, handler", "processes", "events/s", "of one process"),
         "one process by its own Python; more of them by the cores, which Kafka, PostgreSQL and the sender share, but where the "
@@ -40,14 +40,15 @@ def processes(place: Place) -> Iterator[Table]:
     )
     rates = {
         **_on_postgres(place, table, "PostgreSQL", "ledger", EVENTS),
-        **_on_postgres(place, table, "it waits 2 ms", "ledger-waiting", WAITING_EVENTS),
+        **_on_postgres(place, table, "handler waits 2 ms", "ledger-waiting", WAITING_EVENTS),
     }
     try:
-        rates["SQLite, 1"] = rate = _on_sqlite(place)
+        rates["SQLite x 1"] = rate = _on_sqlite(place)
         table.add("SQLite", "1", number(rate), "1.00")
     except Exception as error:
         table.fail("SQLite", error)
-    plot.bars(PLOTS / "processes.svg", "One participant in several processes", "events per second", rates, ours=[*rates])
+    title = "One participant in so many processes"
+    plot.bars(PLOTS / "processes.svg", title, "events per second", rates, ours=[*rates])
     yield table
 
 
@@ -83,7 +84,7 @@ def _on_postgres(place: Place, table: Table, title: str, kind: str, events: int)
     for many in (1, 2, 4):
         try:
             with Fleet(place, kind, place.label("processes"), [("ledger",)] * many) as fleet:
-                rates[f"{title}, {many}"] = rate = count / on_postgres(fleet, count)
+                rates[f"{title} x {many}"] = rate = count / on_postgres(fleet, count)
             table.add(title, str(many), number(rate), f"{rate / next(iter(rates.values())):.2f}")
         except Exception as error:
             table.fail(f"{title}, {many} processes", error)

@@ -54,7 +54,7 @@ def list_lanes(
         rows = [{**_data(lane, adrift[lane.saga, lane.number]), "recreated": changed(lane, ids)} for lane in found]
         output.json({"database": assembly.database_name(settings), "lanes": rows})
     elif found:
-        headers = ["lane", "epoch", "batch", "left clean", "offsets", "skipped", "trouble"]
+        headers = ["lane", "epoch", "batch", "last owner", "offsets", "skipped", "trouble"]
         output.table(headers, [_row(lane, adrift[lane.saga, lane.number], changed(lane, ids)) for lane in found])
     else:
         output.progress(f"no lane has been owned in {assembly.database_name(settings)}; run a worker of this participant")
@@ -209,12 +209,12 @@ def _row(lane: Lane, adrift: Mapping[str, tuple[int, int]], recreated: Sequence[
     for topic, (offset, first) in adrift.items():
         if topic not in recreated:
             trouble.append(f"{topic}@{offset} is gone, the first is {first}: saga lanes skip")
-    clean = "yes" if lane.clean else "no, or it is owned"
+    owner = "ended in order" if lane.clean else "at work, or died"
     return [
         f"{lane.saga}/{lane.number}",
         str(lane.epoch),
         str(lane.batch),
-        clean,
+        owner,
         offsets,
         str(skipped or ""),
         "; ".join(trouble),
