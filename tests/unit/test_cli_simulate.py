@@ -91,3 +91,10 @@ def test_what_cannot_be_simulated_is_refused(simulate: Commands, options: tuple[
 
     assert said.code == 2
     assert why in said.err
+
+
+def test_a_fleet_in_which_somebody_is_missing_is_refused(simulate: Commands) -> None:
+    said = simulate("simulate", *FLEET[:2], "--prepare", "trips:tables")
+
+    assert said.code == 2
+    assert "found the participants agency, hotels; expected each of saga 'travel' once" in said.err

@@ -151,7 +151,7 @@ def test_lanes_are_listed_with_what_keeps_them(saga: Commands, broker: MemoryBro
     said = saga("lanes", "list", **HERE)
     (lane,) = saga("lanes", "list", "--json", **HERE).json["lanes"]
 
-    assert said.out.splitlines()[1].split()[:5] == ["checkout/0", "1", "1", "yes", "events"]
+    assert said.out.splitlines()[1].split()[:7] == ["checkout/0", "1", "1", "ended", "in", "order", "events"]
     assert "checkout.events@2 is gone, the first is 3: saga lanes skip" in said.out
     assert lane["adrift"] == {"checkout.events": {"offset": 2, "first": 3}}
 

@@ -15,6 +15,7 @@ from saga.contracts.event import Event
 from saga.contracts.message import from_headers
 from saga.contracts.plain import from_plain
 from saga.documents.example import example
+from saga.errors import DefinitionError
 from saga.participant.participant import Participant
 from saga.testing.simulation.act import Schedule
 from saga.testing.simulation.drawing import Drawing, Kind
@@ -54,6 +55,14 @@ class Simulation:
     begin: Begin | None = None
     prepare: Prepare | None = None
     look: Look | None = None
+
+    def __post_init__(self) -> None:
+        saga, found = self.participants[0].saga, sorted(one.name for one in self.participants)
+        if found != sorted(saga.participants):
+            raise DefinitionError(
+                f"found the participants {', '.join(found)}; expected each of saga {saga.name!r} once, since no workflow ends "
+                f"without all of them: {', '.join(sorted(saga.participants))}"
+            )
 
     @property
     def drawing(self) -> Drawing:
