@@ -52,9 +52,10 @@ class Ending:
 
     def workflow(self, messages: Sequence[Message], lane: int) -> Workflow:
         """The closed workflow of these messages, whose course this is."""
-        opened, closed = min([message.time for message in messages]), messages[self.closing].time
-        known = {"status": self.status, "sequence": self.sequence, "closed": closed, "fences": self.fences}
-        return first_met(messages[self.opening], lane, opened, **known)
+        workflow = first_met(messages[self.opening], lane, min([message.time for message in messages]))
+        workflow.status, workflow.sequence, workflow.fences = self.status, self.sequence, self.fences
+        workflow.closed = messages[self.closing].time
+        return workflow
 
 
 class Endings:
@@ -73,7 +74,7 @@ class Endings:
             if len(self.known) >= REMEMBERED:
                 self.known.clear()
             ending = self.known[course] = self._find(facts) if _is_plain(facts) else None
-        return ending if ending is None or _is_told_once(facts) else None
+        return ending if ending is not None and _is_told_once(facts) else None
 
 
 def _is_plain(facts: Sequence[Fact]) -> bool:
