@@ -48,9 +48,20 @@ class RealBooks(Books):
         if owner not in self.urls:
             return super().rows(owner, sql)
         try:
-            return self._connection(owner).execute(sql.encode()).fetchall()
+            return self._ask(owner, sql)
         except psycopg.OperationalError as error:
             raise FleetError(f"PostgreSQL at {_place(self.urls[owner])} cannot be asked: {error}") from error
+
+    def _ask(self, owner: str, sql: str) -> list[tuple[Any, ...]]:
+        """Over a new connection where the one that is at hand turns out to be lost: servers are killed under it."""
+        connection = self._connection(owner)
+        try:
+            return connection.execute(sql.encode()).fetchall()
+        except psycopg.OperationalError:
+            if not connection.closed:
+                raise
+        del self._connections[owner]
+        return self._connection(owner).execute(sql.encode()).fetchall()
 
     def store(self, service: str) -> PostgresStore:
         return PostgresStore(self.urls[service])

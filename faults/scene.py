@@ -188,9 +188,13 @@ class Scene:
     def died(self, name: str) -> bool:
         return self.fleet.processes[name].poll() is not None
 
+    def stop_load(self) -> None:
+        """Send no more."""
+        self._enough.set()
+
     def finish_load(self) -> None:
         """Send no more, and wait until all that was sent has been taken in."""
-        self._enough.set()
+        self.stop_load()
         if self.loading is not None:
             self.loading.result()
 
@@ -260,7 +264,7 @@ def staged(
                 try:
                     yield scene
                 finally:
-                    scene.finish_load()
+                    scene.stop_load()  # what went wrong in the block is to be told, not that its load found nobody
         finally:
             workload.fleet.stop()
 

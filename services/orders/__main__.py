@@ -29,6 +29,7 @@ def main() -> None:
     """Serve until SIGTERM or Ctrl-C; the end of either half is the end of the other, so that a supervisor notices."""
     listen, settings = OrdersSettings(), Settings.load()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would report every look at the registry
     with closing(assembly.patiently(lambda: assembly.store(settings))) as store:
         worker = assembly.worker(orders, settings, store)
         application = api(store, asgi(worker))

@@ -127,6 +127,24 @@ def test_a_bug_is_logged_with_its_traceback_and_ends_in_one_line(
     assert "ZeroDivisionError: no such luck" in logged[-1]["traceback"]
 
 
+@pytest.mark.parametrize(("level", "told"), [("info", False), ("debug", True)])
+def test_requests_to_the_registry_are_logged_to_whoever_wants_everything(
+    saga: Commands, monkeypatch: pytest.MonkeyPatch, level: str, told: bool
+) -> None:
+    class Chatting(MemoryBroker):
+        def partitions(self, topics: object) -> dict[str, int | None]:
+            logging.getLogger("httpx2").info("HTTP Request: GET /subjects")
+            raise DefinitionError("that was all")
+
+    monkeypatch.setattr(logging.getLogger("httpx2"), "level", logging.NOTSET)
+    monkeypatch.setattr(assembly, "broker", lambda settings: Chatting())
+
+    said = saga("run", "travel_service:bank", "--upgrade", "--database", "sqlite:///bank.db", SAGA_LOG_LEVEL=level)
+
+    assert "that was all" in said.err
+    assert ("HTTP Request" in said.err) is told
+
+
 def test_a_database_that_is_away_at_the_start_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     clock, tries = ManualClock(), iter([StoreError("refused"), StoreError("refused"), StoreError("starting up")])
 

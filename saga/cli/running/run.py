@@ -23,6 +23,8 @@ from saga.settings import Settings
 
 log = logging.getLogger("saga.run")
 
+CHATTY = ("httpx", "httpx2")  # the client of the registry reports every request, and the registry is asked every 5 s
+
 _M_ARENA_MAX = -8  # malloc.h
 
 
@@ -99,6 +101,9 @@ def _log_to_stderr(level: str, form: LogFormat) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if form is LogFormat.JSON else _TextLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if level != "debug":
+        for library in CHATTY:
+            logging.getLogger(library).setLevel(logging.WARNING)
 
 
 class _TextLines(logging.Formatter):
