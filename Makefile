@@ -37,12 +37,13 @@ lint: install ## check the style
 type: install ## check the types
 	$(BIN)/mypy
 
+# slow tests wait for sessions and outages to end for half of their time: hence three of them on two processors
 test: install ## everything: style, types, all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 -m 'not slow'
-	$(BIN)/pytest -n 2 --dist loadfile -m slow
+	$(BIN)/pytest -n 3 --dist loadfile -m slow
 
 test-fast: install ## the tests that start no process and no server, under a minute
 	$(BIN)/pytest -n 2 -m 'not slow'
@@ -66,8 +67,8 @@ bench: $(BIN)/.bench ## everything measured, peers too, into benchmarks/RESULTS.
 bench-gate: install ## fail when the engine has fallen behind the loop by hand by more than benchmarks/floor.json allows
 	$(BIN)/python -m benchmarks.gate
 
-faults: install ## break real servers and services under load, judge what comes of it: make faults [ONLY=F-12] [WORKLOAD=bank] [RUNS=3] [JOBS=2]
-	$(BIN)/python -m faults $(if $(ONLY),--only $(ONLY)) $(if $(WORKLOAD),--workload $(WORKLOAD)) $(if $(RUNS),--runs $(RUNS)) $(if $(JOBS),--jobs $(JOBS))
+faults: install ## break real servers and services under load, judge what comes of it: make faults [ONLY=F-12] [WORKLOAD=bank] [RUNS=3] [JOBS=2] [PAGE=beside]
+	$(BIN)/python -m faults $(if $(ONLY),--only $(ONLY)) $(if $(WORKLOAD),--workload $(WORKLOAD)) $(if $(RUNS),--runs $(RUNS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(PAGE),--page $(PAGE))
 
 soak: install ## random faults for a while, judged at the end: make soak [MINUTES=5] [SEED=n] [WORKLOAD=bank]
 	$(BIN)/python -m faults --soak $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(WORKLOAD),--workload $(WORKLOAD))

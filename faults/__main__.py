@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,10 @@ import typer
 from demo.books import ROOT
 from demo.feed import FeedError
 from demo.fleet import FleetError
-from faults import soak
+from faults import measured, soak
 from faults.fault import Fault
-from faults.report import Tried, document
+from faults.measured import Run, Setting
+from faults.report import document, machine
 from faults.run import FAULTS, WORKLOADS, play
 from faults.scene import RATE, FaultFailed, Outcome, serving
 from faults.workload import Workload
@@ -28,6 +30,14 @@ from servers.errors import ServerFailed, ServerMissing
 HOME = ROOT / ".demo"
 DOCUMENT = ROOT / "docs" / "reliability.md"
 SHOWN = 5
+
+
+class Page(StrEnum):
+    """How what is found comes into the page: in place of earlier runs of the same fault, or beside them."""
+
+    INSTEAD = "instead"
+    BESIDE = "beside"
+
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -40,8 +50,12 @@ def run(
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="So many at a time, each with servers of its own.")] = 1,
     minutes: Annotated[float | None, typer.Option("--soak", metavar="MINUTES", help="Random faults for so long.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of a soak, to have the same faults again.")] = None,
+    page: Annotated[
+        Page | None, typer.Option("--page", help="Into docs/reliability.md, instead of what it has or beside.")
+    ] = None,
+    busy: Annotated[bool, typer.Option("--busy", help="Say there that the machine has other work to do.")] = False,
 ) -> None:
-    """Play faults on real servers; exits 1 if anything is violated. That of all writes docs/reliability.md, as it goes."""
+    """Play faults on real servers; exits 1 if anything is violated. Runs of all are written into docs/reliability.md anyway."""
     _refuse_unknown("fault", only, [fault.id for fault in FAULTS])
     _refuse_unknown("workload", workload, [*WORKLOADS])
     kinds = [kind for name, kind in WORKLOADS.items() if not workload or name in workload]
@@ -51,15 +65,25 @@ def run(
         if minutes is not None:
             _soaks(kinds, minutes, random.SystemRandom().randrange(10**6) if seed is None else seed)
             return
-        tried = {kind.name: {fault: Tried([]) for fault in faults if fault.touched.among(kind)} for kind in kinds}
-        for kind, fault, one in _try_all(faults, kinds, runs, jobs):
-            tried[kind.name][fault] = one
-            if not only and not workload:  # as it goes: a run that is interrupted has found something too
-                DOCUMENT.write_text(document(tried, datetime.now(UTC), RATE, jobs))
+        setting = Setting(f"{datetime.now(UTC):%Y-%m-%d}", machine(), jobs, busy)
+        page = page or (None if only or workload else Page.INSTEAD)
+        found: list[Run] = []
+        for one in _try_all(faults, kinds, runs, jobs, setting):
+            found += one
+            if page is not None:  # as it goes: a run that is interrupted has found something too
+                _keep(one, page)
     except (ServerMissing, ServerFailed) as error:
         _fail(str(error), 1)
-    if not all(one.holds or one.lacking for faults in tried.values() for one in faults.values()):
+    if not all(run.holds for run in found):
         raise typer.Exit(1)
+
+
+def _keep(found: list[Run], page: Page) -> None:
+    """Found are runs of one fault in one workload."""
+    anew = {(run.fault, run.workload) for run in found} if page is Page.INSTEAD else set()
+    kept = [*(run for run in measured.read() if (run.fault, run.workload) not in anew), *found]
+    measured.write(kept)
+    DOCUMENT.write_text(document(kept, RATE))
 
 
 def _refuse_unknown(what: str, asked: list[str] | None, known: list[str]) -> None:
@@ -67,42 +91,38 @@ def _refuse_unknown(what: str, asked: list[str] | None, known: list[str]) -> Non
         _fail(f"there is no {what} {', '.join(unknown)}; there are {', '.join(known)}", 2)
 
 
-def _try_all(
-    faults: list[Fault], kinds: list[type[Workload]], runs: int, jobs: int
-) -> Iterator[tuple[type[Workload], Fault, Tried]]:
+def _try_all(faults: list[Fault], kinds: list[type[Workload]], runs: int, jobs: int, setting: Setting) -> Iterator[list[Run]]:
     """What came of each, in the order in which it came; faults that befall nobody in a workload are left out."""
     with ThreadPoolExecutor(jobs) as pool:
-        asked = {
-            pool.submit(_try, fault, kind, runs): (kind, fault)
-            for fault in faults
-            for kind in kinds
-            if fault.touched.among(kind)
-        }
+        asked = [
+            pool.submit(_try, fault, kind, runs, setting) for fault in faults for kind in kinds if fault.touched.among(kind)
+        ]
         for one in as_completed(asked):
-            yield *asked[one], one.result()
+            yield one.result()
 
 
-def _try(fault: Fault, kind: type[Workload], runs: int) -> Tried:
-    """Each run has servers of its own: what one of them did to its servers is not the next one's business."""
+def _try(fault: Fault, kind: type[Workload], runs: int, setting: Setting) -> list[Run]:
+    """None where this machine lacks the means."""
+    about = f"{fault.id:<5} {kind.name:<8}"
     if why := fault.lacking():
-        _tell(f"{fault.id:<5} {kind.name:<8} NOT INJECTED HERE  {fault.text}: {why}")
-        return Tried([], lacking=why)
-    outcomes: list[Outcome] = []
-    failed: list[str] = []
-    for _ in range(runs):
-        home = Path(tempfile.mkdtemp(prefix=f"{fault.id}-{kind.name}-", dir=HOME))
-        try:
-            with serving(_tell) as servers:
-                outcome = play(fault, kind, servers, home)
-        except ServerMissing:
-            raise
-        except Exception as error:  # one run that breaks must not cost what the others have found
-            failed.append(str(error))
-            _tell(f"{fault.id:<5} {kind.name:<8} FAILED  {fault.text}: {error}")
-            continue
-        outcomes.append(outcome)
-        _told(f"{fault.id:<5} {kind.name:<8}", fault.text, outcome, home)
-    return Tried(outcomes, failed)
+        _tell(f"{about} NOT INJECTED HERE  {fault.text}: {why}")
+        return []
+    return [Run.of(fault.id, kind.name, setting, _once(fault, kind, about)) for _ in range(runs)]
+
+
+def _once(fault: Fault, kind: type[Workload], about: str) -> Outcome | str:
+    """A run has servers of its own: what one of them did to its servers is not the next one's business."""
+    home = Path(tempfile.mkdtemp(prefix=f"{fault.id}-{kind.name}-", dir=HOME))
+    try:
+        with serving(_tell) as servers:
+            outcome = play(fault, kind, servers, home)
+    except ServerMissing:
+        raise
+    except Exception as error:  # one run that breaks must not cost what the others have found
+        _tell(f"{about} FAILED  {fault.text}: {error}")
+        return str(error)
+    _told(about, fault.text, outcome, home)
+    return outcome
 
 
 def _soaks(kinds: list[type[Workload]], minutes: float, seed: int) -> None:

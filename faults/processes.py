@@ -44,8 +44,8 @@ def _rolling(scene: Scene) -> datetime:
 
 def _come_and_go(scene: Scene) -> datetime:
     """A second member joins, is killed, joins again and leaves in order."""
-    scene.fleet.start(scene.second)
-    scene.rest(5)
+    scene.share()
+    scene.rest(2)
     scene.signal(scene.second, signal.SIGKILL)
     scene.fleet.wait_dead(scene.second)
     scene.fleet.start(scene.second)
@@ -58,8 +58,8 @@ def _come_and_go(scene: Scene) -> datetime:
 
 def _zombie(scene: Scene) -> datetime:
     """One of two is stopped until the other has taken over, and goes on in the middle of what it did."""
-    scene.fleet.start(scene.second)
-    scene.rest(5)
+    scene.share()
+    scene.rest(2)
     scene.signal(scene.victim, signal.SIGSTOP)
     scene.rest(STOPPED)
     scene.signal(scene.victim, signal.SIGCONT)

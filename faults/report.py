@@ -1,4 +1,4 @@
-"""The document of a run of all faults: `docs/reliability.md`, generated, with the machine on which it was measured."""
+"""The document of all runs of all faults: `docs/reliability.md`, generated, with the machines on which they were played."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import version
 from math import ceil
+from string import ascii_lowercase
 
 from faults import beyond
 from faults.fault import Fault
-from faults.scene import Outcome
+from faults.measured import Run, Setting
+from faults.run import FAULTS, WORKLOADS
+from faults.workload import Workload
 from servers import kafka, postgres, registry
 
 _PARTS = re.compile(r"\d+|\D+")
@@ -37,38 +38,18 @@ that are planted in real services (`tests/crash/test_planted_bugs_real.py`) and 
 
 *Violations* counts breaches of either. *Recovery* is measured from the kill, or from the end of an outage, by the times that
 facts carry: until the first lane of the services concerned went on, and until all of their lanes had. *Again* is the largest
-number of records that came more than once, of all facts of a run. {jobs}
+number of records that came more than once, of all facts of a run. Of a single run, p50 and p99 are what that one took.
+*Measured* says when and where:
 """
 
 
-@dataclass(frozen=True)
-class Tried:
-    """All runs of one fault; `failed` has what went wrong with those that came to no end.
-
-    `lacking` is why there is none, where this machine lacks the means.
-    """
-
-    outcomes: Sequence[Outcome]
-    failed: Sequence[str] = ()
-    lacking: str | None = None
-
-    @property
-    def violations(self) -> int:
-        return sum(len(outcome.against) for outcome in self.outcomes)
-
-    @property
-    def holds(self) -> bool:
-        """What was not tried does not hold, and breaks nothing either: the page says why."""
-        return bool(self.outcomes) and not self.failed and not self.violations
-
-
-def document(tried: Mapping[str, Mapping[Fault, Tried]], when: datetime, rate: float, jobs: int = 1) -> str:
-    """The whole page; `tried` has the faults of each workload, `jobs` is how many were played at a time."""
-    played = f"{jobs} runs went on at a time, each with servers of its own, which lengthens recovery." if jobs > 1 else ""
+def document(runs: Sequence[Run], rate: float) -> str:
+    """The whole page: every fault, with what all its runs have found."""
+    letters = dict(zip(sorted({run.setting for run in runs}), ascii_lowercase, strict=False))
     parts = [
-        INTRODUCTION.format(rate=rate, jobs=played),
-        machine(when),
-        *(part for name, faults in tried.items() for part in (f"## {name.capitalize()}", _played(faults))),
+        INTRODUCTION.format(rate=rate),
+        "\n".join(_setting(letter, setting, runs) for setting, letter in letters.items()),
+        *(part for kind in WORKLOADS.values() for part in (f"## {kind.name.capitalize()}", _played(kind, runs, letters))),
         "## Shown by tests of their own",
         _table(["fault", "what it is", "test"], [[id, text, f"`{test}`"] for id, text, test in beyond.SHOWN]),
         "## Not injected",
@@ -79,16 +60,26 @@ def document(tried: Mapping[str, Mapping[Fault, Tried]], when: datetime, rate: f
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
-def _played(faults: Mapping[Fault, Tried]) -> str:
+def _setting(letter: str, setting: Setting, runs: Sequence[Run]) -> str:
+    count = sum(run.setting == setting for run in runs)
+    beside = [f"{setting.jobs} at a time, each with servers of its own"] if setting.jobs > 1 else []
+    beside += ["beside other work on the machine"] if setting.busy else []
+    longer = f" {' and '.join(beside)}, which lengthens recovery;" if beside else ""
+    return f"- **{letter}**: {count} run{'s' if count > 1 else ''} on {setting.day},{longer} {setting.machine}."
+
+
+def _played(kind: type[Workload], runs: Sequence[Run], letters: Mapping[Setting, str]) -> str:
     columns = ["fault", "what is done", "runs", "workflows", "violations", "first lane p50 / p99, s", "all lanes p50 / p99, s"]
     ordered = sorted(
-        faults.items(), key=lambda item: [int(part) if part.isdigit() else part for part in _PARTS.findall(item[0].id)]
+        (fault for fault in FAULTS if fault.touched.among(kind)),
+        key=lambda fault: [int(part) if part.isdigit() else part for part in _PARTS.findall(fault.id)],
     )
-    return _table([*columns, "again"], [_row(fault, one) for fault, one in ordered])
+    own = {fault: [run for run in runs if (run.fault, run.workload) == (fault.id, kind.name)] for fault in ordered}
+    return _table([*columns, "again", "measured"], [_row(fault, found, letters) for fault, found in own.items()])
 
 
-def machine(when: datetime) -> str:
-    """Where and with what it was measured."""
+def machine() -> str:
+    """Where and with what is measured."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     parts = {
         "saga-choreography": version("saga-choreography"),
@@ -101,27 +92,25 @@ def machine(when: datetime) -> str:
     }
     named = ", ".join(f"{name} {number}" for name, number in parts.items())
     where = f"{os.cpu_count()} cores, {memory:.0f} GiB of memory, {platform.system()}"
-    return f"Measured on {when:%Y-%m-%d} with {named}; {where}, all servers and services on the one machine."
+    return f"{named}; {where}, all servers and services on the one machine"
 
 
-def _row(fault: Fault, one: Tried) -> list[str]:
-    if not one.outcomes and not one.failed and not one.lacking:
-        return [fault.id, fault.text, "not tried in this run", *"-----"]
-    if one.lacking:
-        return [fault.id, fault.text, f"not injected here: {one.lacking}", *"-----"]
-    recoveries = [outcome.recovery for outcome in one.outcomes if outcome.recovery]
-    again = max((outcome.judgement.repeated for outcome in one.outcomes), default=0)
-    facts = max((outcome.judgement.facts for outcome in one.outcomes), default=0)
-    failed = f", {len(one.failed)} came to no end" if one.failed else ""
+def _row(fault: Fault, runs: Sequence[Run], letters: Mapping[Setting, str]) -> list[str]:
+    if not runs:
+        why = fault.lacking()
+        return [fault.id, fault.text, f"not injected here: {why}" if why else "not measured", *"------"]
+    ended = [run for run in runs if run.failed is None]
+    failed = f", {len(runs) - len(ended)} came to no end" if len(ended) < len(runs) else ""
     return [
         fault.id,
         fault.text,
-        f"{len(one.outcomes)}{failed}",
-        str(sum(outcome.judgement.workflows for outcome in one.outcomes)),
-        str(one.violations),
-        _spread([recovery.first for recovery in recoveries]),
-        _spread([recovery.every for recovery in recoveries]),
-        f"{again} of {facts}",
+        f"{len(ended)}{failed}",
+        str(sum(run.workflows for run in ended)),
+        str(sum(run.violations for run in ended)),
+        _spread([run.first for run in ended if run.first is not None]),
+        _spread([run.every for run in ended if run.every is not None]),
+        f"{max((run.again for run in ended), default=0)} of {max((run.facts for run in ended), default=0)}",
+        ", ".join(sorted({letters[run.setting] for run in runs})),
     ]
 
 

@@ -176,6 +176,12 @@ class Scene:
         self.fleet.wait_dead(name)
         self.fleet.start(name)
 
+    def share(self) -> None:
+        """Start a second process of the victim and wait until lanes have gone over to it."""
+        before = self.fleet.epochs(self.victim)
+        self.fleet.start(self.second)
+        self.until(lambda: self.fleet.epochs(self.victim) > before, "two processes to share the lanes")
+
     def end(self, name: str) -> None:
         """SIGTERM, and a new process once it has drained."""
         self.signal(name, signal.SIGTERM)

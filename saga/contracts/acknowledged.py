@@ -6,9 +6,10 @@ that was parked is held back, and once it is acknowledged no older record takes 
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
 RECORD = "saga.Acknowledged"
@@ -63,16 +64,11 @@ class Spans:
     def add(self, begin: int, end: int) -> None:
         if begin >= end:
             return
-        if self.spans and self.spans[-1][0] <= begin <= self.spans[-1][1]:
-            self.spans[-1] = self.spans[-1][0], max(end, self.spans[-1][1])
-            return
-        apart = []
-        for first, last in self.spans:
-            if last < begin or end < first:
-                apart.append((first, last))
-            else:
-                begin, end = min(begin, first), max(end, last)
-        self.spans = sorted([*apart, (begin, end)])
+        first = bisect_left(self.spans, begin, key=itemgetter(1))
+        behind = bisect_right(self.spans, end, lo=first, key=itemgetter(0))
+        if first < behind:
+            begin, end = min(begin, self.spans[first][0]), max(end, self.spans[behind - 1][1])
+        self.spans[first:behind] = [(begin, end)]
 
     @property
     def end(self) -> int:
@@ -115,7 +111,13 @@ class Taken:
     def take(self, begin: int, end: int, parked: Collection[int] = ()) -> None:
         for span in without(begin, end, parked):
             self.spans.add(*span)
-        self.parked = {offset for offset in self.parked.union(parked) if offset not in self.spans}
+            self._unpark(range(*span))
+        self.parked.update(offset for offset in parked if offset not in self.spans)
+
+    def _unpark(self, taken: range) -> None:
+        """Looks at whichever is less, since thousands may be parked, and a span may be of millions."""
+        few = len(taken) < len(self.parked)
+        self.parked.difference_update(taken if few else [offset for offset in self.parked if offset in taken])
 
 
 class Acknowledgments:

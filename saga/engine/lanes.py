@@ -8,13 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from saga.clock import Clock
-from saga.contracts.message import from_headers
 from saga.contracts.topics import fact_topics, group, saga_topics
 from saga.delivery.recreated import Ids, changed, learn, refusal
 from saga.engine.health import Part, State
+from saga.engine.hindsight import Hindsight
 from saga.errors import (
     BrokerError,
-    DecodeError,
     DefinitionError,
     LaneFenced,
     LaneStopped,
@@ -24,7 +23,6 @@ from saga.errors import (
     StoreError,
     TopicRecreated,
 )
-from saga.participant.statement import is_stated
 from saga.store.port import Lane, Store
 from saga.transport.port import Broker, Partition, Record
 
@@ -33,7 +31,6 @@ log = logging.getLogger("saga.lanes")
 SPLIT_PATIENCE = 30.0
 CLAIM_PAUSE = 1.0
 FENCED_PAUSE = 6.0  # longer than a heartbeat, by which whoever was fenced rightly hears that its partitions are gone
-_CHUNK = 500
 
 
 @dataclass(slots=True)
@@ -71,8 +68,9 @@ class Lanes:
     """The lanes of one participant that one consumer was given; hears of rebalances.
 
     A lane is claimed when the partition of its number is there for every topic of the saga, and given up when one goes.
-    `leaving` is called before lanes are released in an orderly way. `again` holds the lanes that are whole here and not owned,
-    with the time (monotonic) at which to claim them: what keeps them may pass, and the group would not assign them anew.
+    `leaving` is called before lanes are released in an orderly way, `reading` while a long look at one goes on. `again` holds
+    those that are whole here and not owned, with the time (monotonic) at which to claim them: what keeps them may pass, and the
+    group would not assign them anew.
     `refused` says what keeps them; `full` why no facts are taken in, if so.
     """
 
@@ -87,10 +85,11 @@ class Lanes:
         clock: Clock,
         registered: bool = False,
         leaving: Callable[[Sequence[Lane]], None],
+        reading: Callable[[str], None],
     ) -> None:
         self.saga, self.participant, self.count = saga, participant, partitions
         self.store, self.broker, self.clock, self.leaving = store, broker, clock, leaving
-        self.registered = registered
+        self.registered, self._hindsight = registered, Hindsight(saga, participant, store, broker, reading)
         self.topics, self.facts = saga_topics(saga), fact_topics(saga)
         self.owned: dict[int, Owned] = {}
         self.claimed: list[Lane] = []
@@ -216,8 +215,8 @@ class Lanes:
             ids = self._ids()
             lane = self.store.claim(self.saga, number, self.count, self.participant, self.registered)
             learn(lane, ids)
-            ends: dict[str, int] = {}
-            stopped = self.recreated(lane, ids) or self._refusal(lane, ends)
+            recreated = self.recreated(lane, ids)
+            stopped, ends = (recreated, {}) if recreated is not None else self._look(lane)
         except (StoreError, BrokerError) as error:
             if isinstance(error, StoreBusy) or (isinstance(error, BrokerError) and not error.retriable):
                 raise
@@ -244,14 +243,12 @@ class Lanes:
             self._asked, self._ask_again = self.broker.ids(self.topics), self.clock.monotonic() + CLAIM_PAUSE
         return self._asked
 
-    def _refusal(self, lane: Lane, ends: dict[str, int]) -> LaneStopped | None:
-        """Why the lane must not go on, if so; tells the `ends` of its topics if it looked at what is behind the fence."""
+    def _look(self, lane: Lane) -> tuple[LaneStopped | None, Mapping[str, int]]:
+        """Why the lane must not go on, if so; where its topics end, if what lies behind its fence was looked at."""
         try:
-            if not lane.clean or self._is_behind_the_group(lane):
-                self._refuse_a_store_behind(lane, ends)
+            return None, self._hindsight.look(lane) if not lane.clean or self._is_behind_the_group(lane) else {}
         except (StoreBehind, OffsetOutOfRange) as error:
-            return LaneStopped(self.saga, lane.number, str(error))
-        return None
+            return LaneStopped(self.saga, lane.number, str(error)), {}
 
     def _is_behind_the_group(self, lane: Lane) -> bool:
         """Whether the store cannot be the one that was left clean: a backup may have been taken after a clean end, too."""
@@ -259,40 +256,6 @@ class Lanes:
             return True
         told = self.broker.committed(group(self.saga, self.participant), self.sources(lane.number))
         return any(offset > lane.offsets.get(partition.topic, 0) for partition, offset in told.items())
-
-    def _refuse_a_store_behind(self, lane: Lane, ends: dict[str, int]) -> None:
-        """Read on from the fence: an own fact that the store does not know means that it was restored or lost."""
-        starts = {twin: lane.offsets.get(twin.topic) for twin in self.sources(lane.number)}
-        own: dict[str, tuple[int, Record]] = {}
-        for record in self.broker.read(starts):
-            ends[record.topic] = record.offset + 1
-            try:
-                message = from_headers(dict(record.headers), b"")
-            except DecodeError:
-                continue  # a dead letter, once the lane gets there
-            if message.kind.source == self.participant:
-                if not is_stated(message):
-                    log.warning("%s/%d@%d speaks in our name, with an id that we do not give", *record[:3])
-                    continue
-                if message.sequence > own.get(message.workflow_id, (0, record))[0]:
-                    own[message.workflow_id] = message.sequence, record
-                if len(own) == _CHUNK:
-                    self._compare(own)
-                    own = {}
-        self._compare(own)
-
-    def _compare(self, own: Mapping[str, tuple[int, Record]]) -> None:
-        with self.store.unit() as unit:
-            known = unit.load(self.saga, list(own))
-        for workflow_id, (sequence, record) in own.items():
-            found = known[workflow_id].sequence if workflow_id in known else 0
-            if sequence > found:
-                raise StoreBehind(
-                    f"{record.topic}/{record.partition}@{record.offset} holds fact {sequence} of {self.participant!r} about "
-                    f"workflow {workflow_id}, but this database knows {found}: it was restored from a backup, or is not "
-                    f"the one that {self.participant!r} used. Nothing was run again. Put the right database back, "
-                    f"or make it anew from the topics: saga rebuild"
-                )
 
     def _start(self, partition: Partition) -> int | None:
         owned = self.owned.get(partition.number)

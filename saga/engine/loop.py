@@ -89,7 +89,7 @@ class Loop:
         )  # fmt: skip
         saga, name = participant.saga.name, participant.name
         self.lanes = Lanes(
-            saga, name, partitions, store=store, broker=broker, clock=self.clock, leaving=self._leave,
+            saga, name, partitions, store=store, broker=broker, clock=self.clock, leaving=self._leave, reading=self.pulse.beat,
             registered=participant.codec.registry is not None,
         )  # fmt: skip
         self.unhandled = Unhandled(store, broker, self.clock, self.acks, self.deliveries, overdue=overdue)

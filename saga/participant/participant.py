@@ -27,7 +27,6 @@ from saga.protocol.gates import gates, variant
 from saga.store.port import Transaction, Unit, Workflow, as_unit
 
 if TYPE_CHECKING:
-    from saga.contracts.avro import AvroCodec
     from saga.contracts.registry import Registry
 
 log = logging.getLogger("saga.operator")
@@ -119,7 +118,7 @@ class Participant(Declarations):
         if payloads:
             self._refuse_overload(ledger.unit)
             partitions = self._partitions(ledger.unit)
-            self._refuse_computed_ids(ledger.unit, codec)
+            self._refuse_computed_ids(ledger.unit)
             for id, payload in payloads.items():
                 gates = self._open_gates(saga, id)
                 workflow = ledger.open(id, saga, lane_of(id, partitions), gates=gates, traceparent=traceparent)
@@ -164,6 +163,7 @@ class Participant(Declarations):
         workflow = ledger.load([workflow_id]).get(workflow_id)
         if workflow is not None and (workflow.closed or step in workflow.fences):
             return False
+        self._refuse_computed_ids(ledger.unit)
         payload = self.versions.codec(saga.version).encode(name, fields)
         if workflow is None:
             variant(saga, frozenset(gates))  # refuses those that the saga does not have
@@ -282,14 +282,16 @@ class Participant(Declarations):
             raise Refused(f"cannot {wish} workflow {workflow_id}: participant {self.name!r} knows none of this id")
         if workflow.closed:
             raise Refused(f"cannot {wish} workflow {workflow_id}: it ended {workflow.status} at {workflow.closed:%F %T}")
+        self._refuse_computed_ids(ledger.unit)
         return workflow
 
-    def _refuse_computed_ids(self, unit: Unit, codec: AvroCodec) -> None:
-        if codec.registry is None and unit.registered(self.saga.name):
+    def _refuse_computed_ids(self, unit: Unit) -> None:
+        """Whatever states a fact asks: it would be parked as unreadable, by others and much later."""
+        if self.codec.registry is None and unit.registered(self.saga.name):
             raise DefinitionError(
                 f"found no registry in this process, while the worker of {self.name!r} takes the ids of schemas from one; with "
-                f"others than that nobody could read what is started here. Before the first start say "
-                f"participant.use(assembly.registry(settings)), with the same SAGA_REGISTRY as the worker"
+                f"others than that nobody could read what is stated here. Set the same SAGA_REGISTRY as the worker; code of "
+                f"your own also says, before it states anything, participant.use(assembly.registry(settings))"
             )
 
     def _partitions(self, unit: Unit) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock, Thread
+from time import monotonic
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -21,6 +22,7 @@ from saga.transport.port import Assignments, Partition, Record, out_of_range
 _SURFACING = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._FATAL})
 
 _FAREWELL = 5.0
+_LOOK = 0.1
 
 
 class KafkaConsumer:
@@ -53,6 +55,7 @@ class KafkaConsumer:
 
     def _open(self) -> Consumer:
         client = opened(Consumer, {**self._config, "error_cb": self._on_error, "on_commit": self._on_commit})
+        self._is_joining = not self._alone
         if not self._alone:
             topics = list(dict.fromkeys(partition.topic for partition in self._all))
             client.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
@@ -122,9 +125,19 @@ class KafkaConsumer:
         self._closed = True
         known, self._failure = self._failure, None
         self._hand_back(sorted(self._owned, key=lambda p: (p.topic, p.number)))
+        self._finish_joining()
         self._take_leave()
         if self._failure:
             raise self._failure from known
+
+    def _finish_joining(self) -> None:
+        """Be let into a classic group before leaving it, since it hears no farewell behind a question to join.
+
+        That is answered once those who are missed are given up; we would then be missed for another session.
+        """
+        give_up = monotonic() + int(self._config.get("session.timeout.ms", 0)) / 1000
+        while self._is_joining and not self._has_ended and monotonic() < give_up:
+            self._client.poll(_LOOK)
 
     def _take_leave(self) -> None:
         """Leave the group within `_FAREWELL` seconds, or without a word: without a broker librdkafka waits for a minute."""
@@ -132,7 +145,7 @@ class KafkaConsumer:
         leaving.start()
         leaving.join(_FAREWELL)
         if leaving.is_alive():
-            log.warning("no broker answers: the group was left without a word, and will notice by the session's timeout")
+            log.warning("no answer: the group was left without a word, and will notice by the session's timeout")
 
     def _end(self, partition: Partition) -> int:
         where = f"{partition.topic}/{partition.number}"
@@ -198,7 +211,8 @@ class KafkaConsumer:
 
     def _on_assign(self, client: Consumer, parts: list[TopicPartition]) -> None:
         # The members' protocol needs an answer even when the callback failed; nothing of it is ever delivered then.
-        starts = self._begin(_partitions(parts)) or parts
+        self._is_joining = False
+        starts = ([] if self._closed else self._begin(_partitions(parts))) or parts
         if self._incremental:
             client.incremental_assign(starts)
         else:
@@ -218,9 +232,11 @@ class KafkaConsumer:
         return [kafka_partition(p, OFFSET_BEGINNING if start is None else start) for p, start in found]
 
     def _on_revoke(self, _client: Consumer, parts: list[TopicPartition]) -> None:
+        self._is_joining = True
         self._hand_back(_partitions(parts))
 
     def _on_lost(self, _client: Consumer, parts: list[TopicPartition]) -> None:
+        self._is_joining = True
         lost = [p for p in _partitions(parts) if p in self._owned]
         self._forget(lost)
         self._tell(self._assignments.lost, lost)

@@ -29,6 +29,10 @@ _READ: Mapping[str, str] = {
     "auto.offset.reset": "error",
     "allow.auto.create.topics": "false",
 }
+# While a member of a classic group is missed, all its lanes stand still as soon as anybody joins. Epochs make an early end of a
+# session harmless, so it is as short as brokers allow by default; all members hear of a newcomer within a heartbeat.
+_CLASSIC: Mapping[str, str] = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}
+_HEARTBEATS = 3
 _WRITE: Mapping[str, str] = {
     "enable.idempotence": "true",
     "acks": "all",
@@ -128,16 +132,20 @@ class KafkaSettings:
             )
         for key, value in self.client.items():
             _refuse_broken_guarantee(key, str(value))
+        if self.group_protocol == "classic":
+            _refuse_restless(*(str(self.client.get(key, value)) for key, value in _CLASSIC.items()))
 
     def consumer(self, group: str, partitions: int = 1) -> Config:
         """A member of `group`, or with `lanes="all"` one that only commits offsets under its name.
 
         What it holds ahead is bounded over all `partitions` of its topics together, in messages and in bytes.
         """
-        assignor = "group.remote.assignor" if self.group_protocol == "consumer" else "partition.assignment.strategy"
+        classic = self.group_protocol == "classic"
+        assignor = "partition.assignment.strategy" if classic else "group.remote.assignor"
         ours = {"group.id": group, "group.protocol": self.group_protocol, assignor: "range"}
         ahead = {"queued.min.messages": str(max(_LEAST_QUEUED, _QUEUED // max(1, partitions)))}
-        return self._config({**_READ, **_READ_BOUNDS, **ahead}, _PRODUCER_ONLY) | ours
+        session = _CLASSIC if classic else {}  # of the new protocol the broker's settings hold
+        return self._config({**_READ, **_READ_BOUNDS, **ahead, **session}, _PRODUCER_ONLY) | ours
 
     def reader(self) -> Config:
         """A consumer that joins no group and is told where a partition ends; also asks for metadata without creating topics."""
@@ -166,4 +174,13 @@ def _refuse_broken_guarantee(key: str, value: str) -> None:
         raise DefinitionError(
             f"the Kafka client setting message.max.bytes={value} is refused: the codec lets through events that would then "
             f"never be published; expected at least {MIN_RECORD_BYTES}"
+        )
+
+
+def _refuse_restless(session: str, heartbeat: str) -> None:
+    """A member whose session may end between two heartbeats is thrown out again and again, and its lanes never settle."""
+    if not (session.isdigit() and heartbeat.isdigit() and 0 < _HEARTBEATS * int(heartbeat) <= int(session)):
+        raise DefinitionError(
+            f"found session.timeout.ms={session} and heartbeat.interval.ms={heartbeat}; expected {_HEARTBEATS} heartbeats or "
+            f"more in a session, in milliseconds: lanes of a member that is thrown out for one late heartbeat never settle"
         )

@@ -48,18 +48,19 @@ function look() {
 }
 
 const browser = await chromium.launch({ executablePath: program, args: ["--no-sandbox"] });
+const tab = await browser.newPage();
+const told = [];
+const asked = [];
+tab.on("console", (message) => told.push(message.text()));
+tab.on("pageerror", (error) => told.push(String(error)));
+tab.on("request", (request) => /^(file|data):/.test(request.url()) || asked.push(request.url()));
 const found = [];
-for (const [screen, viewport] of Object.entries(screens)) {
-  for (const colorScheme of ["light", "dark"]) {
-    const context = await browser.newContext({ viewport, colorScheme });
-    const tab = await context.newPage();
-    const told = [];
-    const asked = [];
-    tab.on("console", (message) => told.push(message.text()));
-    tab.on("pageerror", (error) => told.push(String(error)));
-    tab.on("request", (request) => /^(file|data):/.test(request.url()) || asked.push(request.url()));
-    for (const page of pages) {
-      await tab.goto(`file://${folder}/${page}`);
+for (const page of pages) {
+  await tab.goto(`file://${folder}/${page}`);
+  for (const [screen, viewport] of Object.entries(screens)) {
+    await tab.setViewportSize(viewport);
+    for (const colorScheme of ["light", "dark"]) {
+      await tab.emulateMedia({ colorScheme });
       const { color, backgroundColor } = await tab.evaluate(() => ({ ...getComputedStyle(document.body) }));
       found.push({ page, screen, colorScheme, ground: backgroundColor, color, ...(await tab.evaluate(look)), told: told.splice(0), asked: asked.splice(0) });
       if (process.env.SHOTS) {
@@ -67,7 +68,6 @@ for (const [screen, viewport] of Object.entries(screens)) {
         await tab.screenshot({ path: `${process.env.SHOTS}/${name}`, fullPage: true });
       }
     }
-    await context.close();
   }
 }
 await browser.close();

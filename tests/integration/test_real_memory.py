@@ -25,7 +25,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EVENTS = int(os.environ.get("SAGA_TEST_EVENTS", "1000000"))
-HANDLED = 30_000
+HANDLED = 10_000
 COUNT = "SELECT count(*) FROM effects"
 MEGABYTE = 1024
 MOST = 200 * MEGABYTE  # in kB, as the kernel counts

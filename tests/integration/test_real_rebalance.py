@@ -16,14 +16,13 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-SHORT = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}
 INSIDE = f"{Failpoint.UNIT_INSIDE}:delay=0.05"
 """Units of work dawdle in their transaction, so that a revocation comes in the midst of one."""
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_a_lane_has_one_owner_whoever_comes_and_goes(kafka: str, database: str, tmp_path: Path, protocol: str) -> None:
-    told = {"protocol": protocol, "batch": 20, "client": SHORT if protocol == "classic" else {}}
+    told = {"protocol": protocol, "batch": 20}
     with staged(f"rebalance-{protocol}", kafka, database, tmp_path) as stage:
         load_ends, aborted = threading.Event(), list[str]()
 

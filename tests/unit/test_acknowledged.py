@@ -50,6 +50,24 @@ def test_in_any_order_and_repeated_the_same_records_say_the_same(seed: int) -> N
     assert taken.parked == {7}
 
 
+def test_taking_a_record_does_not_look_through_all_that_is_parked(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, looked_up = Acknowledgments(), list[int]()
+    told.take(ack(0, 5000, *((offset, PARKED) for offset in range(5000))))
+    known = Spans.__contains__
+
+    def contains(spans: Spans, offset: int) -> bool:
+        looked_up.append(offset)
+        return known(spans, offset)
+
+    monkeypatch.setattr(Spans, "__contains__", contains)
+
+    told.take(ack(7, 8))
+    told.take(ack(5000, 5002, (5001, PARKED)))
+
+    assert told.of("bank", EVENTS).parked == {*range(5000), 5001} - {7}
+    assert looked_up == [5001]
+
+
 def test_an_event_is_missing_to_those_of_its_audience_that_have_not_acknowledged_it() -> None:
     told = Acknowledgments()
     told.take(ack(0, 9, (4, PARKED)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -12,17 +11,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from faults import beyond, disk
+from faults import beyond, disk, measured
 from faults.disk import Trouble
+from faults.fault import Fault
+from faults.measured import Run, Setting
 from faults.proxy import Mode, Proxy
-from faults.report import Tried, document
+from faults.report import document
 from faults.run import FAULTS
-from faults.scene import Outcome, Recovery
+from faults.scene import RATE, Outcome, Recovery
 from saga.testing.checker.invariant import Invariant, Violation
 from saga.testing.checker.judgement import Judgement, Verdict
 from servers import LocalServer
@@ -115,31 +115,59 @@ def _until_dead(connection: socket.socket) -> None:
         raise ConnectionResetError("it was closed")
 
 
-def _outcome(recovery: Recovery, *violations: Violation) -> Outcome:
+QUIET, LATER = Setting("2030-01-02", "Kafka 4, 2 cores"), Setting("2030-01-03", "Kafka 4, 2 cores", jobs=3, busy=True)
+
+
+def _run(fault: Fault, setting: Setting, recovery: Recovery, *violations: Violation) -> Run:
     verdicts = [Verdict(Invariant.ORDER, "10 facts", len(violations))]
-    return Outcome(4, recovery, Judgement(verdicts, list(violations), 4, 20, 3), [])
+    outcome = Outcome(4, recovery, Judgement(verdicts, list(violations), 4, 20, 3), [])
+    return Run.of(fault.id, "bank", setting, outcome)
+
+
+def _several() -> list[Run]:
+    first, second, third = FAULTS[:3]
+    worse = Violation(Invariant.ORDER, "w1", "#2 before #1", "the order of commits")
+    return [
+        _run(first, QUIET, Recovery(0.5, 1.0)),
+        _run(first, LATER, Recovery(1.5, 4.0)),
+        _run(second, QUIET, Recovery(2.0, 2.0), worse),
+        Run.of(third.id, "bank", QUIET, "it hangs"),
+    ]
 
 
 def test_the_page_tells_runs_violations_and_recovery_of_each_fault() -> None:
-    first, second, third, fourth, fifth = FAULTS[:5]
-    worse = Violation(Invariant.ORDER, "w1", "#2 before #1", "the order of commits")
-    tried = {
-        first: Tried([_outcome(Recovery(0.5, 1.0)), _outcome(Recovery(1.5, 4.0))]),
-        second: Tried([_outcome(Recovery(2.0, 2.0), worse)]),
-        third: Tried([], ["it hangs"]),
-        fourth: Tried([], lacking="no compiler"),
-        fifth: Tried([]),
-    }
+    first, second, third, fourth = FAULTS[:4]
+    runs = _several()
 
-    page = document({"bank": tried}, datetime(2030, 1, 2, tzinfo=UTC), 5.0)
+    page = document(runs, 5.0)
 
-    assert f"| {first.id} | {first.text} | 2 | 8 | 0 | 0.5 / 1.5 | 1.0 / 4.0 | 3 of 20 |" in page
-    assert f"| {second.id} | {second.text} | 1 | 4 | 1 | 2.0 / 2.0 | 2.0 / 2.0 | 3 of 20 |" in page
-    assert f"| {third.id} | {third.text} | 0, 1 came to no end | 0 | 0 | - | - | 0 of 0 |" in page
-    assert "Measured on 2030-01-02 with" in page
-    assert f"| {fourth.id} | {fourth.text} | not injected here: no compiler |" in page
-    assert f"| {fifth.id} | {fifth.text} | not tried in this run |" in page
-    assert [one.holds for one in tried.values()] == [True, False, False, False, False]
+    assert f"| {first.id} | {first.text} | 2 | 8 | 0 | 0.5 / 1.5 | 1.0 / 4.0 | 3 of 20 | a, b |" in page
+    assert f"| {second.id} | {second.text} | 1 | 4 | 1 | 2.0 / 2.0 | 2.0 / 2.0 | 3 of 20 | a |" in page
+    assert f"| {third.id} | {third.text} | 0, 1 came to no end | 0 | 0 | - | - | 0 of 0 | a |" in page
+    assert f"| {fourth.id} | {fourth.text} | not measured |" in page
+    assert "- **a**: 3 runs on 2030-01-02, Kafka 4, 2 cores." in page
+    assert "- **b**: 1 run on 2030-01-03, 3 at a time, each with servers of its own and beside other work" in page
+    assert [run.holds for run in runs] == [True, True, False, False]
+
+
+def test_a_fault_that_cannot_be_injected_here_and_has_no_runs_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    disks = next(fault for fault in FAULTS if fault.id == "F-20")
+
+    assert f"| F-20 | {disks.text} | not injected here: no C compiler (cc) is on this machine |" in document([], 5.0)
+
+
+def test_runs_are_kept_as_they_were_found(tmp_path: Path) -> None:
+    measured.write(_several(), tmp_path / "runs.jsonl")
+
+    assert sorted(measured.read(tmp_path / "runs.jsonl"), key=repr) == sorted(_several(), key=repr)
+
+
+def test_the_page_that_is_there_tells_of_the_runs_that_are_kept() -> None:
+    runs = measured.read()
+
+    assert (ROOT / "docs" / "reliability.md").read_text() == document(runs, RATE)
+    assert {run.fault for run in runs} <= {fault.id for fault in FAULTS}
 
 
 def test_a_disk_of_a_server_is_as_it_is_told_and_well_again_afterwards(tmp_path: Path) -> None:
@@ -185,13 +213,3 @@ def test_what_is_said_to_be_shown_by_a_test_names_one_that_exists(test: str) -> 
     names = {node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, ast.FunctionDef)}
 
     assert not name or name in names
-
-
-def test_the_page_that_is_there_has_rows_of_faults_that_are_there() -> None:
-    page = (ROOT / "docs" / "reliability.md").read_text()
-    texts = {f"{fault.id} | {fault.text}" for fault in FAULTS}
-
-    rows = re.findall(r"^\| (F-\w+ \| [^|]+?) \| (?:\d|not )", page, re.MULTILINE)
-
-    assert len(rows) >= 5
-    assert set(rows) <= texts

@@ -1,4 +1,7 @@
-"""A Kafka client that ends for good is replaced, and its partitions are begun anew from the fences; a hopeless one is told."""
+"""A Kafka client that ends for good is replaced, and its partitions are begun anew from the fences; a hopeless one is told.
+
+A member of a classic group leaves when it was let in, or after a session in vain.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,14 @@ class Ending:
 
 
 class Client:
-    """What the consumer asks of librdkafka: it is given its partition in the first poll, and `dies` in the second."""
+    """What the consumer asks of librdkafka: it is given its partition in the first poll, and `dies` in the second.
+
+    `closed` is None until then, then after how many polls.
+    """
 
     def __init__(self, dies: bool, *, forlorn: bool = False) -> None:
-        self.dies, self.forlorn, self.polls, self.closed = dies, forlorn, 0, False
+        self.dies, self.forlorn, self.polls = dies, forlorn, 0
+        self.closed: int | None = None
         self.assigned: list[TopicPartition] = []
 
     def subscribe(self, topics: Sequence[str], *, on_assign: Callable[..., None], **_: object) -> None:
@@ -56,13 +63,19 @@ class Client:
     assign = incremental_assign
 
     def close(self) -> None:
-        self.closed = True
+        self.closed = self.polls
 
 
-def consumer(monkeypatch: pytest.MonkeyPatch, lanes: Lanes, *clients: Client) -> KafkaConsumer:
+NEW = KafkaSettings("nowhere:9092")
+CLASSIC = KafkaSettings(
+    "nowhere:9092", group_protocol="classic", client={"session.timeout.ms": "30", "heartbeat.interval.ms": "10"}
+)
+
+
+def consumer(monkeypatch: pytest.MonkeyPatch, lanes: Lanes, *clients: Client, settings: KafkaSettings = NEW) -> KafkaConsumer:
     coming = iter(clients)
     monkeypatch.setattr(kafka_consumer, "opened", lambda kind, config: next(coming))
-    return KafkaConsumer(KafkaSettings("nowhere:9092"), "travel.hotels", {LANE.topic: 1}, lanes)
+    return KafkaConsumer(settings, "travel.hotels", {LANE.topic: 1}, lanes)
 
 
 def test_a_client_that_ends_for_good_is_replaced_and_its_partitions_are_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +89,7 @@ def test_a_client_that_ends_for_good_is_replaced_and_its_partitions_are_begun_an
 
     assert told.value.retriable
     assert lanes.told == [("assigned", [LANE]), ("lost", [LANE]), ("assigned", [LANE])]
-    assert first.closed
+    assert first.closed is not None
     assert [partition.offset for partition in second.assigned] == [7]
 
 
@@ -87,3 +100,44 @@ def test_a_client_that_ends_before_it_was_given_anything_is_told_and_not_tried_a
         reading.poll(10, 0)
 
     assert not told.value.retriable
+
+
+def test_a_member_of_a_classic_group_leaves_once_it_was_let_in_and_begins_nothing_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lanes, joining = Lanes(), Client(dies=False)
+    reading = consumer(monkeypatch, lanes, joining, settings=CLASSIC)
+
+    reading.close()
+
+    assert (joining.closed, lanes.told) == (1, [])
+
+
+def test_a_member_that_is_not_let_in_within_a_session_leaves_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    joining = Client(dies=False, forlorn=True)
+    reading = consumer(monkeypatch, Lanes(), joining, settings=CLASSIC)
+
+    reading.close()
+
+    assert joining.closed is not None
+    assert joining.polls > 0
+
+
+@pytest.mark.parametrize("settings", [NEW, CLASSIC], ids=["consumer", "classic"])
+def test_a_member_that_was_let_in_leaves_at_once(monkeypatch: pytest.MonkeyPatch, settings: KafkaSettings) -> None:
+    settled = Client(dies=False)
+    reading = consumer(monkeypatch, Lanes({LANE: 7}), settled, settings=settings)
+    reading.poll(10, 0)
+
+    reading.close()
+
+    assert settled.closed == 1
+
+
+def test_a_member_of_a_new_group_leaves_while_it_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    joining = Client(dies=False)
+    reading = consumer(monkeypatch, Lanes(), joining)
+
+    reading.close()
+
+    assert joining.closed == 0

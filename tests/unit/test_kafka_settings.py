@@ -47,6 +47,35 @@ def test_settings_that_mean_nothing_are_refused() -> None:
         KafkaSettings("kafka:9092", group_protocol="share")  # type: ignore[arg-type]
 
 
+def test_a_member_of_a_classic_group_is_missed_for_as_short_as_brokers_allow() -> None:
+    told = KafkaSettings("kafka:9092", group_protocol="classic").consumer("g")
+    new = KafkaSettings("kafka:9092").consumer("g")
+
+    assert (told["session.timeout.ms"], told["heartbeat.interval.ms"]) == ("6000", "1000")
+    assert not {"session.timeout.ms", "heartbeat.interval.ms"} & new.keys()
+
+
+@pytest.mark.parametrize(("session", "heartbeat"), [("30000", "1000"), ("45000", "15000")])
+def test_another_session_may_be_chosen(session: str, heartbeat: str) -> None:
+    client = {"session.timeout.ms": session, "heartbeat.interval.ms": heartbeat}
+
+    told = KafkaSettings("kafka:9092", group_protocol="classic", client=client).consumer("g")
+
+    assert client.items() <= told.items()
+
+
+@pytest.mark.parametrize(
+    ("session", "heartbeat"),
+    [("6000", "2001"), ("6000", "6000"), ("2999", None), (None, "3000"), ("6 s", "1000"), ("6000", "0")],
+)
+def test_a_session_that_one_late_heartbeat_would_end_is_refused(session: str | None, heartbeat: str | None) -> None:
+    client = {"session.timeout.ms": session, "heartbeat.interval.ms": heartbeat}
+    chosen = {key: value for key, value in client.items() if value is not None}
+
+    with pytest.raises(DefinitionError, match="expected 3 heartbeats or more in a session"):
+        KafkaSettings("kafka:9092", group_protocol="classic", client=chosen)
+
+
 def test_passwords_are_not_shown() -> None:
     assert "hunter2" not in repr(KafkaSettings("kafka:9092", client={"sasl.password": "hunter2"}))
 

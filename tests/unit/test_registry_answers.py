@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from saga import DefinitionError, Saga, assembly
+from saga import DefinitionError, Participant, Saga, Transaction, assembly
 from saga.contracts.avro import AvroCodec
 from saga.contracts.registry import Registry
 from saga.errors import DecodeError, RegistryUnavailable, SchemaNotFound
 from saga.settings import Settings
 from saga.testing.harness import Harness
 from tests.sources import ROOT
-from tests.travel import Script, TripBooked
+from tests.travel import Script, TripBooked, TripConfirmed
 from tests.travel import fleet as participants
 
 CHECKOUT = Saga.load(ROOT / "schemas" / "checkout")
@@ -133,6 +133,37 @@ def test_who_starts_workflows_without_the_registry_of_the_worker_is_refused_at_t
             forgetful.start(TripBooked(trip="rome"), tx, workflow_id="rome")
 
         assert store.find("rome") == []
+
+
+def _adopt(participant: Participant, tx: Transaction) -> None:
+    participant.adopt("legacy", "book", "TripBooked", {"trip": "rome"}, tx)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        lambda participant, tx: participant.abort("rome", tx, reason="the customer has called"),
+        lambda participant, tx: participant.skip("rome", "confirm", tx, reason="never mind"),
+        lambda participant, tx: participant.retry("rome", tx),
+        lambda participant, tx: participant.resolve("rome", "confirm", TripConfirmed(trip="rome"), tx),
+        _adopt,
+    ],
+    ids=["abort", "skip", "retry", "resolve", "adopt"],
+)
+def test_whoever_states_anything_else_without_it_is_refused_as_well(
+    fake: Fake, state: Callable[[Participant, Transaction], None]
+) -> None:
+    [worker, *_], [forgetful, *_] = participants(Script()), participants(Script())
+    worker.use(Registry(fake.url))
+    with Harness(worker) as fleet:
+        store = fleet.stores["agency"]
+        with store.transaction() as tx:
+            worker.start(TripBooked(trip="rome"), tx, workflow_id="rome")
+
+        with store.transaction() as tx, pytest.raises(DefinitionError, match="Set the same SAGA_REGISTRY as the worker"):
+            state(forgetful, tx)
+
+        assert store.find("legacy") == []
 
 
 def test_without_a_registry_on_either_side_nothing_is_refused() -> None:

@@ -1,0 +1,74 @@
+"""Whether a store knows all that its participant has stated: one that was restored or mixed up would have it done again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from saga.contracts.message import Message, from_headers
+from saga.contracts.topics import fact_topics
+from saga.errors import DecodeError, StoreBehind
+from saga.participant.statement import is_stated
+from saga.store.port import Lane, Store
+from saga.transport.port import Broker, Partition, Record
+
+log = logging.getLogger("saga.lanes")
+
+_AT_ONCE = 500  # workflows that are looked up together
+_TOLD_EVERY = 10_000
+
+
+class Hindsight:
+    """Reads on from a lane's fence; `reading` is told how far it has come, since a backlog may take minutes."""
+
+    def __init__(self, saga: str, participant: str, store: Store, broker: Broker, reading: Callable[[str], None]) -> None:
+        self.saga, self.participant, self.store, self.broker, self.reading = saga, participant, store, broker, reading
+        self._name = participant.encode()
+
+    def look(self, lane: Lane) -> Mapping[str, int]:
+        """Where the lane's topics end; raises StoreBehind for an own fact that the store does not know, OffsetOutOfRange."""
+        ends: dict[str, int] = {}
+        own: dict[str, tuple[int, Record]] = {}
+        starts = {Partition(topic, lane.number): lane.offsets.get(topic) for topic in fact_topics(self.saga)}
+        for number, record in enumerate(self.broker.read(starts), start=1):
+            ends[record.topic] = record.offset + 1
+            if number % _TOLD_EVERY == 0:
+                self.reading(
+                    f"looks whether its store is the right one: {number} records behind the fence of lane {lane.number}"
+                )
+            if (message := self._own(record)) is None:
+                continue
+            if message.sequence > own.get(message.workflow_id, (0, record))[0]:
+                own[message.workflow_id] = message.sequence, record
+            if len(own) == _AT_ONCE:
+                self._compare(own)
+                own = {}
+        self._compare(own)
+        return ends
+
+    def _own(self, record: Record) -> Message | None:
+        """The message, if this participant has stated it; of all others no more is read than who did."""
+        raw = dict(record.headers)
+        if raw.get("ce_source") != self._name:
+            return None
+        try:
+            message = from_headers(raw, b"")
+        except DecodeError:
+            return None  # a dead letter, once the lane gets there
+        if not is_stated(message):
+            log.warning("%s/%d@%d speaks in our name, with an id that we do not give", *record[:3])
+            return None
+        return message
+
+    def _compare(self, own: Mapping[str, tuple[int, Record]]) -> None:
+        with self.store.unit() as unit:
+            known = unit.load(self.saga, list(own))
+        for workflow_id, (sequence, record) in own.items():
+            found = known[workflow_id].sequence if workflow_id in known else 0
+            if sequence > found:
+                raise StoreBehind(
+                    f"{record.topic}/{record.partition}@{record.offset} holds fact {sequence} of {self.participant!r} about "
+                    f"workflow {workflow_id}, but this database knows {found}: it was restored from a backup, or is not "
+                    f"the one that {self.participant!r} used. Nothing was run again. Put the right database back, "
+                    f"or make it anew from the topics: saga rebuild"
+                )
