@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from saga.clock import Clock
-from saga.errors import DefinitionError
+from saga.errors import CommitUnknown, DefinitionError
 from saga.protocol.definition import Definition
 from saga.store.port import Lane, Store
 
@@ -33,12 +33,21 @@ class Pruning:
         """Delete one batch, if it is time; the next is due at once where there may be more. Raises LaneFenced, StoreError."""
         if self.keep is None or self.clock.monotonic() < self._again.get(lane.number, 0.0):
             return
-        with self.store.unit() as unit:
-            gone = unit.prune(lane, self.clock.now() - self.keep, AT_ONCE)
+        gone = self._prune(lane, self.clock.now() - self.keep)
         if gone < AT_ONCE:
             self._again[lane.number] = self.clock.monotonic() + EVERY
         if gone:
             log.info("lane %s/%d: %d workflows pruned, closed until %s", lane.saga, lane.number, gone, lane.pruned)
+
+    def _prune(self, lane: Lane, before: datetime) -> int:
+        try:
+            with self.store.unit() as unit:
+                count, until = unit.prune(lane, before, AT_ONCE)
+        except CommitUnknown:
+            lane.forget(until)  # they may be gone
+            raise
+        lane.forget(until)
+        return count
 
 
 def refuse_to_forget(keep: timedelta, sagas: Iterable[Definition], kept: Mapping[str, timedelta | None]) -> None:

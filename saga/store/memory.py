@@ -156,10 +156,11 @@ class MemoryUnit(MemoryLetters):
     def count(self, lane: Lane) -> None:
         self.tables.lanes[lane.saga, lane.number] = replace(self.tables.held(lane), trials=dict(lane.trials))
 
-    def prune(self, lane: Lane, before: datetime, limit: int) -> int:
-        held, gone = self.tables.held(lane), self.tables.prune(lane, before, limit)
-        self.tables.lanes[lane.saga, lane.number] = replace(held, pruned=lane.pruned)
-        return gone
+    def prune(self, lane: Lane, before: datetime, limit: int) -> tuple[int, datetime | None]:
+        held, (count, until) = replace(self.tables.held(lane)), self.tables.prune(lane, before, limit)
+        held.forget(until)
+        self.tables.lanes[lane.saga, lane.number] = held
+        return count, until
 
     def technical(self, error: Exception) -> StoreError | None:
         return None

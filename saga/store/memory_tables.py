@@ -43,14 +43,13 @@ class MemoryTables:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
         return held
 
-    def prune(self, lane: Lane, before: datetime, limit: int) -> int:
+    def prune(self, lane: Lane, before: datetime, limit: int) -> tuple[int, datetime | None]:
         """As the port says; they are there until the transaction ends."""
         mine = [w for (saga, _), w in self.workflows.items() if saga == lane.saga and w.lane == lane.number]
         old = sorted((w.closed, w.id) for w in mine if w.closed and w.closed < before and not self.rows(lane.saga, w.id))
-        for closed, workflow_id in old[:limit]:
-            self.gone[lane.saga, workflow_id] = True
-            lane.pruned = max(closed, lane.pruned or closed)
-        return len(old[:limit])
+        going = old[:limit]
+        self.gone.update({(lane.saga, workflow_id): True for _, workflow_id in going})
+        return len(going), going[-1][0] if going else None
 
     def rows(self, saga: str, workflow_id: str) -> list[OutboxRow]:
         return sorted(self.outbox.get((saga, workflow_id), {}).values(), key=lambda row: row.sequence)

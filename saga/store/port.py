@@ -214,8 +214,7 @@ class Lane:
     `offsets`: topic to the next offset to be read, everything before it is in the store; `batch` is the number of the last
     committed unit of work; `clean` tells whether the previous owner ended in an orderly way. `acks` is what the owner keeps of
     acknowledgments, JSON to the store; `gaps` are the spans of each topic that were never taken in. `trials` says what was
-    begun, and how often, while a process might die of it. `pruned` is when the last of those workflows was closed that were
-    deleted: a workflow that began before and is not here may have run.
+    begun, and how often, while a process might die of it. `pruned`: a workflow that began before and is not here may have run.
     """
 
     saga: str
@@ -229,13 +228,16 @@ class Lane:
     trials: dict[str, int] = field(default_factory=dict)
     pruned: datetime | None = None
 
+    def forget(self, until: datetime | None) -> None:
+        """Workflows that were closed until then are gone: `pruned` moves, and never back."""
+        self.pruned = max(filter(None, (self.pruned, until)), default=None)
+
 
 @runtime_checkable
 class Unit(Transaction, DeadLetters, Protocol):
     """An open transaction as the engine sees it.
 
-    Its end raises CommitUnknown, StoreConflict or StatementFailed where a driver can tell; any StoreError else means that
-    nothing was committed.
+    Its end raises CommitUnknown, StoreConflict or StatementFailed where a driver can tell; any other StoreError left nothing.
     """
 
     def partitions(self, saga: str) -> int | None:
@@ -302,10 +304,10 @@ class Unit(Transaction, DeadLetters, Protocol):
         """(topic, offset) of the facts of this lane that are not handled: recorded ones, and those of an unknown version."""
         ...
 
-    def prune(self, lane: Lane, before: datetime, limit: int) -> int:
-        """Delete workflows of the lane that were closed before this moment and have nothing in the outbox; answers how many.
+    def prune(self, lane: Lane, before: datetime, limit: int) -> tuple[int, datetime | None]:
+        """Delete workflows of the lane that were closed before this moment and have nothing in the outbox, the oldest first.
 
-        Moves the lane's `pruned`, here and in its row. Raises LaneFenced.
+        Answers how many, and when the last of them was closed: `pruned` of the lane's row moves there. Raises LaneFenced.
         """
         ...
 

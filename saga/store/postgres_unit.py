@@ -183,15 +183,13 @@ class PostgresUnit:
     def parked(self, saga: str, lane: int) -> list[tuple[str, int]]:
         return self.pipeline.rows("parked", saga=saga, lane=lane)
 
-    def prune(self, lane: Lane, before: datetime, limit: int) -> int:
-        """As the port says, only that a fenced owner may hear of it as late as at the end."""
-        place = {"saga": lane.saga, "lane": lane.number}
-        [[gone, latest]] = self.pipeline.rows("prune", **place, before=iso(before), limit=limit)
-        if latest is not None:
-            lane.pruned = max(latest.astimezone(UTC), lane.pruned or latest)
-        moment = iso(lane.pruned) if lane.pruned else None
-        self.pipeline.add("pruned", {**place, "epoch": lane.epoch, "pruned": moment}, excuse=_fenced(lane))
-        return int(gone)
+    def prune(self, lane: Lane, before: datetime, limit: int) -> tuple[int, datetime | None]:
+        place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch}
+        found = self.pipeline.rows("prune", **place, before=iso(before), limit=limit)
+        if not found:
+            raise LaneFenced(lane.saga, lane.number, lane.epoch)
+        [(count, until)] = found
+        return int(count), until.astimezone(UTC) if until else None
 
     def technical(self, error: Exception) -> StoreError | None:
         return error if isinstance(error, StoreError) else technical(self._address, error)

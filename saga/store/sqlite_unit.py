@@ -144,15 +144,13 @@ class SqliteUnit:
         if self.query("count", lane.saga, lane.number, lane.epoch, trials).rowcount == 0:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
 
-    def prune(self, lane: Lane, before: datetime, limit: int) -> int:
+    def prune(self, lane: Lane, before: datetime, limit: int) -> tuple[int, datetime | None]:
         gone = self.query("prunable", lane.saga, lane.number, iso(before), limit).fetchall()
         self.query("prune", lane.saga, orjson.dumps([id_ for id_, _ in gone]).decode())
-        for _, closed in gone[-1:]:
-            latest = datetime.fromisoformat(closed)
-            lane.pruned = max(latest, lane.pruned or latest)
-        if self.query("pruned", lane.saga, lane.number, lane.epoch, _iso(lane.pruned)).rowcount == 0:
+        until = gone[-1][1] if gone else None
+        if self.query("pruned", lane.saga, lane.number, lane.epoch, until).rowcount == 0:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
-        return len(gone)
+        return len(gone), datetime.fromisoformat(until) if until else None
 
     def technical(self, error: Exception) -> StoreError | None:
         if not isinstance(error, sqlite3.Error):

@@ -31,7 +31,9 @@ def save(store: ArchivedStore, *workflows: Workflow, saga: str = "checkout", out
 
 def prune(store: ArchivedStore, lane: Lane, limit: int = 10) -> int:
     with store.unit() as unit:
-        return unit.prune(lane, NOW - 30 * DAY, limit)
+        count, until = unit.prune(lane, NOW - 30 * DAY, limit)
+    lane.forget(until)
+    return count
 
 
 def left(store: ArchivedStore, saga: str = "checkout") -> list[str]:
@@ -111,4 +113,5 @@ def test_what_is_rolled_back_is_there(store: ArchivedStore) -> None:
         1 / 0  # noqa: B018
 
     assert left(store) == ["a"]
+    assert lane.pruned is None
     assert store.claim("checkout", 0, 4).pruned is None

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
 from saga import DefinitionError
 from saga.engine.pruning import AT_ONCE, MARGIN, Pruning, refuse_to_forget
 from saga.engine.worker import Worker
-from saga.errors import BrokerError
+from saga.errors import BrokerError, StoreError
 from saga.protocol.facts import WorkflowStatus
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
 from saga.store.memory import MemoryStore
-from saga.store.port import Changes, Workflow
+from saga.store.port import Changes, Store, Workflow
 from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
+from saga.testing.simulation.act import StoreFault
+from saga.testing.simulation.faulty import FaultyStore
 from saga.transport.memory import MemoryBroker, MemoryConsumer
 from tests.travel import Script, TripBooked, come_again, effects, harness, saga
 from tests.travel import fleet as participants
@@ -200,6 +204,25 @@ def test_many_go_in_batches_of_which_each_is_whole() -> None:
         left.append(len(store.page("travel", "", 1000)))
 
     assert left == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "moves"), [(StoreFault.UNKNOWN_COMMITTED, True), (StoreFault.UNKNOWN_UNDONE, True), (StoreFault.LOST, False)]
+)
+def test_the_lane_goes_by_what_may_be_gone_and_by_nothing_that_is_there(fault: StoreFault, moves: bool) -> None:
+    clock = ManualClock()
+    store = FaultyStore(MemoryStore(clock), Counter())
+    with store.unit() as unit:
+        unit.save("travel", Changes(closed=[old(1, clock)]))
+    lane, pruning = store.claim("travel", 0, 1), Pruning(cast(Store, store), clock, KEEP)
+    store.next = fault
+
+    with pytest.raises(StoreError):
+        pruning.prune(lane)
+
+    assert lane.pruned == (old(1, clock).closed if moves else None)
+    pruning.prune(lane)
+    assert lane.pruned == store.claim("travel", 0, 1).pruned == old(1, clock).closed
 
 
 @pytest.mark.parametrize(

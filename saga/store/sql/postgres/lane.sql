@@ -45,14 +45,6 @@ WITH mine AS (
 )
 SELECT 1 / count(*) FROM mine;
 
--- name: pruned
--- Divides by zero as `advance` does.
-WITH mine AS (
-    UPDATE saga_lane SET pruned = %(pruned)s::timestamptz WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s
-    RETURNING epoch
-)
-SELECT 1 / count(*) FROM mine;
-
 -- name: advance
 -- Divides by zero where the epoch is not ours, so that the COMMIT sent along with it is never carried out.
 WITH mine AS (

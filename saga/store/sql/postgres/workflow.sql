@@ -174,6 +174,7 @@ DELETE FROM saga_fence WHERE saga = %(saga)s AND workflow_id = ANY(%(ids)b::text
 DELETE FROM saga_inbox WHERE saga = %(saga)s AND workflow_id = ANY(%(ids)b::text[]);
 
 -- name: prune
+-- No row where the epoch is not ours: then nothing of it is to be committed.
 WITH gone AS (
     DELETE FROM saga_workflow
     WHERE saga = %(saga)s AND workflow_id IN (
@@ -183,8 +184,12 @@ WITH gone AS (
         ORDER BY w.closed LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
     )
     RETURNING closed
+), latest AS (
+    SELECT count(*) AS gone, max(closed) AS closed FROM gone
 )
-SELECT count(*), max(closed) FROM gone;
+UPDATE saga_lane SET pruned = greatest(pruned, latest.closed) FROM latest
+WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s
+RETURNING latest.gone, latest.closed;
 
 -- name: count_parked
 SELECT count(*)

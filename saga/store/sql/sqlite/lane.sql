@@ -27,7 +27,7 @@ UPDATE saga_lane SET clean = 1, trials = '{}' WHERE saga = ?1 AND lane = ?2 AND 
 UPDATE saga_lane SET batch = ?4, offsets = ?5, acks = ?6, gaps = ?7 WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
 
 -- name: pruned
-UPDATE saga_lane SET pruned = ?4 WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
+UPDATE saga_lane SET pruned = coalesce(max(pruned, ?4), pruned, ?4) WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
 
 -- name: count
 UPDATE saga_lane SET trials = ?4 WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
