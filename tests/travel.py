@@ -339,9 +339,14 @@ def effects(running: Harness) -> list[tuple[str, str, str]]:
 
 def come_again(running: Harness) -> None:
     """Everything that was ever stated is on its topic once more, behind all that is there, and is read."""
+    repeat(running)
+    running.settle()
+
+
+def repeat(running: Harness) -> None:
+    """Everything that was ever stated is on its topic once more, behind all that is there."""
     for log in running.facts():
         log += [record._replace(offset=len(log) + number) for number, record in enumerate([*log])]
-    running.settle()
 
 
 def simulation(*, external: bool = False, on_stuck: str = "wait", vectorised: bool = False, **options: Any) -> Simulation:

@@ -23,6 +23,7 @@ from saga.errors import (
     StoreError,
     TopicRecreated,
 )
+from saga.participant.versions import Versions
 from saga.store.port import Lane, Store
 from saga.transport.port import Broker, Partition, Record
 
@@ -76,7 +77,7 @@ class Lanes:
 
     def __init__(
         self,
-        saga: str,
+        versions: Versions,
         participant: str,
         partitions: int,
         *,
@@ -87,10 +88,10 @@ class Lanes:
         leaving: Callable[[Sequence[Lane]], None],
         reading: Callable[[str], None],
     ) -> None:
-        self.saga, self.participant, self.count = saga, participant, partitions
+        self.saga, self.participant, self.count = versions.name, participant, partitions
         self.store, self.broker, self.clock, self.leaving = store, broker, clock, leaving
-        self.registered, self._hindsight = registered, Hindsight(saga, participant, store, broker, reading)
-        self.topics, self.facts = saga_topics(saga), fact_topics(saga)
+        self.registered, self._hindsight = registered, Hindsight(versions, participant, store, broker, reading)
+        self.topics, self.facts = saga_topics(self.saga), fact_topics(self.saga)
         self.owned: dict[int, Owned] = {}
         self.claimed: list[Lane] = []
         self.rewound: dict[Partition, int | None] = {}

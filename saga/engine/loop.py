@@ -87,10 +87,9 @@ class Loop:
             participant, store, self.relay, self.acks, self.clock, self.breakers, partitions,
             batch=batch, chance=chance, tracer=tracer or Untraced(),
         )  # fmt: skip
-        saga, name = participant.saga.name, participant.name
         self.lanes = Lanes(
-            saga, name, partitions, store=store, broker=broker, clock=self.clock, leaving=self._leave, reading=self.pulse.beat,
-            registered=participant.codec.registry is not None,
+            participant.versions, participant.name, partitions, store=store, broker=broker, clock=self.clock,
+            leaving=self._leave, reading=self.pulse.beat, registered=participant.codec.registry is not None,
         )  # fmt: skip
         self.unhandled = Unhandled(store, broker, self.clock, self.acks, self.deliveries, overdue=overdue)
         self.topics = Topics(self.lanes, self.acks, self.relay, self.watch)

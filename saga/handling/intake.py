@@ -181,13 +181,17 @@ def forgotten(lane: Lane, incoming: Incoming, saga: Definition, now: datetime) -
     """
     message = incoming.message
     assert message is not None
-    if lane.pruned is None or incoming.again:
+    if incoming.again or not (why := may_be_pruned(lane, message, saga)):
         return None
-    began = message.deadline - saga.deadline if message.deadline and saga.deadline else message.time
-    if began > lane.pruned + SKEW:
-        return None
-    why = f"its workflow began at {began:%Y-%m-%dT%H:%M:%SZ}, is not here, and may have been pruned"
     return _letter(lane, incoming.record, Unusable(Reason.PRUNED, why, message), now)
+
+
+def may_be_pruned(lane: Lane, message: Message, saga: Definition) -> str | None:
+    """Why a workflow that is not here may have been here, if so."""
+    began = message.deadline - saga.deadline if message.deadline and saga.deadline else message.time
+    if lane.pruned is None or began > lane.pruned + SKEW:
+        return None
+    return f"its workflow began at {began:%Y-%m-%dT%H:%M:%SZ}, is not here, and may have been pruned"
 
 
 def _letter(lane: Lane, record: Record, found: Unusable, now: datetime) -> DeadLetter:

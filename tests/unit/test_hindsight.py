@@ -12,7 +12,7 @@ from saga.store.memory import MemoryStore
 from saga.store.port import Lane
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Partition, Record
-from tests.travel import Script, TripBooked, harness
+from tests.travel import Script, TripBooked, fleet, harness
 
 EVENTS = Partition(events_topic("travel"), 0)
 
@@ -32,7 +32,7 @@ def looked(records: list[Record], fence: int = 0) -> tuple[dict[str, int], list[
     broker = MemoryBroker(saga_topics("travel"), partitions=1)
     broker.logs[EVENTS] += [record._replace(offset=offset) for offset, record in enumerate(records)]
     lane = Lane("travel", 0, epoch=1, batch=0, offsets={EVENTS.topic: fence})
-    ends = Hindsight("travel", "agency", MemoryStore(), broker, told.append).look(lane)
+    ends = Hindsight(fleet(Script())[0].versions, "agency", MemoryStore(), broker, told.append).look(lane)
     return dict(ends), told
 
 

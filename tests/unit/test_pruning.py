@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from saga.testing.harness import Harness
 from saga.testing.simulation.act import StoreFault
 from saga.testing.simulation.faulty import FaultyStore
 from saga.transport.memory import MemoryBroker, MemoryConsumer
-from tests.travel import Script, TripBooked, come_again, effects, harness, saga
+from tests.travel import Script, TripBooked, come_again, effects, harness, repeat, saga
 from tests.travel import fleet as participants
 
 DAY = timedelta(days=1)
@@ -129,6 +130,35 @@ def test_the_next_owner_of_a_lane_does_nothing_twice_either() -> None:
 
         assert effects(fleet) == before
         assert fleet.stopped() == {}
+
+
+def test_own_facts_of_what_was_pruned_are_no_sign_of_a_store_that_was_lost(caplog: pytest.LogCaptureFixture) -> None:
+    with pruned() as fleet:
+        before = effects(fleet)
+        repeat(fleet)
+
+        for name in fleet.stores:
+            fleet.crash(name)
+        fleet.settle()
+
+        assert fleet.stopped() == {}
+        assert effects(fleet) == before
+        assert "is passed over: its workflow began at" in caplog.text
+        assert "restored from a backup" not in caplog.text
+
+
+def test_own_facts_of_a_workflow_that_began_later_are_such_a_sign() -> None:
+    with pruned() as fleet:
+        backup = copy.deepcopy(fleet.stores["bank"]._tables)
+        fleet.start(TripBooked(trip="bonn"), workflow_id="bonn")
+        fleet.settle()
+
+        fleet.stores["bank"]._tables = backup
+        fleet.crash("bank")
+        fleet.settle()
+
+        [error] = fleet.stopped()["bank"]
+        assert "restored from a backup" in str(error)
 
 
 def test_what_a_person_has_requeued_is_taken_in() -> None:
