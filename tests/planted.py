@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from saga.handling.timers import Late
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
 from saga.protocol.definition import Definition
+from saga.store.memory_tables import MemoryTables
 from saga.store.port import Lane, OutboxRow, Workflow
 
 Patch = pytest.MonkeyPatch
@@ -34,11 +36,11 @@ def inbox_before_handler(patch: Patch, between: Callable[[], None] = lambda: Non
         return []
 
     def commit_twice(self: Processor, lane: Lane, items: Sequence[Item], **how: bool) -> list[Intent]:
-        intents = commit(self, lane, items, **how)
+        intents = commit(self, lane, items)  # before the second begins, the first must have ended
         ids = dict.fromkeys(item.message.workflow_id for item in items if isinstance(item, Incoming) and item.message)
         if ids:
             between()
-        return intents + commit(self, lane, [Late(id) for id in ids])
+        return intents + commit(self, lane, [Late(id) for id in ids], **how)
 
     patch.setattr(Handling, "_take", take)
     patch.setattr(Processor, "_commit", commit_twice)
@@ -97,10 +99,27 @@ def offsets_before_the_database(patch: Patch) -> None:
     """The lane's fence is moved, and then the work is done."""
     unit = Units._unit
 
-    def ahead(self: Units, lane: Lane, items: Sequence[Item]) -> list[Intent]:
+    def ahead(self: Units, lane: Lane, items: Sequence[Item], **how: bool) -> list[Intent]:
         with self.store.unit() as early:
             offsets, gaps = after(lane, items)
             early.advance(replace(lane, offsets=offsets, gaps=gaps))
-        return unit(self, lane, items)
+        return unit(self, lane, items, **how)
 
     patch.setattr(Units, "_unit", ahead)
+
+
+def open_workflows_pruned(patch: Patch) -> None:
+    """What began long ago is deleted, whether it has ended or not."""
+
+    def prune(self: MemoryTables, lane: Lane, before: datetime, limit: int) -> tuple[int, datetime | None]:
+        mine = [w for (saga, _), w in self.workflows.items() if saga == lane.saga and w.lane == lane.number]
+        old = [w for w in mine if w.opened < before and not self.rows(lane.saga, w.id)][:limit]
+        self.gone.update({(lane.saga, w.id): True for w in old})
+        return len(old), max((w.closed for w in old if w.closed), default=None)
+
+    patch.setattr(MemoryTables, "prune", prune)
+
+
+def pruned_and_not_remembered(patch: Patch) -> None:
+    """A lane does not know that workflows of its past are gone."""
+    patch.setattr(Lane, "forget", lambda self, until: None)

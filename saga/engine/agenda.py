@@ -79,12 +79,16 @@ class Agenda:
             return
         if full is not None:
             self._regulate(full, consumer)
-        for number in lanes:
-            self._do(number, self.pruning.prune)
+        self.prune()
         for number in {letter.lane for letter in recalled}:
             self._do(number, self.processor.take_back)
         self._for_each_lane(due, self.processor.retry)
         self._for_each_lane([(lane, id) for lane, id in expired if lane in late], self.processor.expire)
+
+    def prune(self) -> None:
+        """Delete what ended long ago, of lanes of which it is time."""
+        for number in self._at_work():
+            self._do(number, self.pruning.prune)
 
     def _at_work(self) -> list[int]:
         return [number for number, owned in self.lanes.owned.items() if not owned.at_rest]

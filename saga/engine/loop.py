@@ -75,6 +75,7 @@ class Loop:
         overdue: timedelta = OVERDUE,
         due_every: float = DUE_EVERY,
         keep_workflows: timedelta | None = None,
+        may_prune: Callable[[], bool] = lambda: True,
     ) -> None:
         self.participant, self.store, self.broker, self.stopping, self.batch = participant, store, broker, stopping, batch
         self.clock, self.idle_wait = clock or participant.clock, idle_wait
@@ -96,7 +97,8 @@ class Loop:
         self._consumer: Consumer | None = None
         self._told: dict[Partition, int] = {}
         self.agenda = Agenda(
-            participant, store, self.clock, self.lanes, self.processor, Pruning(store, self.clock, keep_workflows),
+            participant, store, self.clock, self.lanes, self.processor,
+            Pruning(store, self.clock, keep_workflows, may_prune),
             guard=self._guard, batch=batch, every=due_every,
         )  # fmt: skip
         self._publish_again = self._noted_at = self._acknowledge_again = self._tell_again = 0.0

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from saga.contracts.topics import saga_topics
 from saga.delivery.recreated import Ids
 from saga.engine.health import Part, State
+from saga.engine.retention import Retention
 from saga.errors import BrokerError, LifecycleError, RegistryUnavailable, SagaError
 from saga.participant.participant import Participant
 from saga.store.port import Store, Waiting
@@ -61,7 +62,7 @@ class Watch:
 
     `away` says what did not answer, `stock` what the store said last, `ids` which topics they are that the broker has. Of
     partitions that are not fetched, as `unread` names them, `ends` says where they end. Dead letters that were given up longer
-    than `keep_letters` ago are deleted; without it none are.
+    than `keep_letters` ago are deleted; without it none are. `retention` is looked at too.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Watch:
         *,
         keep_letters: timedelta | None = None,
         unread: Callable[[], Sequence[Partition]] = tuple,
+        retention: Retention | None = None,
     ) -> None:
         self.participant, self.clock = participant, participant.clock
         self.store, self.broker, self.registry = store, broker, registry
@@ -80,7 +82,7 @@ class Watch:
         self.seen: dict[str, datetime] = {}
         self.stock = Stock()
         self.ids: Ids = {}
-        self.keep_letters, self.unread = keep_letters, unread
+        self.keep_letters, self.unread, self.retention = keep_letters, unread, retention
         self.ends: dict[Partition, int] = {}
         self._asking_store = Lock()
 
@@ -155,6 +157,8 @@ class Watch:
         self.ids = self.broker.ids([*topics])
         unread = self.unread()
         self.ends = {where: span.stop for where, span in self.broker.spans(unread).items()} if unread else {}
+        if self.retention is not None:
+            self.retention.look()
 
     def _ask_registry(self) -> None:
         assert self.registry is not None

@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from saga.contracts.topics import fact_topics, saga_topics
+from saga.contracts.topics import saga_topics
 from saga.delivery.unhandled import OVERDUE
 from saga.engine.health import Health, Part, State
 from saga.engine.loop import Loop
 from saga.engine.progress import lag_unread
-from saga.engine.pruning import refuse_to_forget
 from saga.engine.pulse import Pulse
+from saga.engine.retention import Retention
 from saga.engine.watch import Stock, Watch
 from saga.errors import BrokerError, DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable
 from saga.handling.breaker import Circuit
@@ -47,8 +47,8 @@ class Standing:
 
     `breakers` are those of its dependencies, by name. `resting` lanes begin again by themselves; `lag` is how many records of a
     lane are not taken in, and `stock` what waits in the store, both as they were seen last.
-    `lost` counts the events that were passed over in silence and sent again, `unhandled_since` is when the oldest published
-    event was written that somebody has still to acknowledge.
+    `lost` counts the events that were passed over in silence and sent again, `pruned` the workflows that were deleted long
+    after their end; `unhandled_since` is when the oldest published event was written that somebody has still to acknowledge.
     """
 
     lanes: tuple[int, ...]
@@ -59,6 +59,7 @@ class Standing:
     lag: dict[int, int] = field(default_factory=dict)
     stock: Stock = field(default_factory=Stock)
     lost: int = 0
+    pruned: int = 0
     unhandled_since: datetime | None = None
 
 
@@ -94,14 +95,17 @@ class Worker:
             raise DefinitionError(f"found threads={threads} and batch={batch}; expected at least 1 of each")
         self.participant, self.store, self.broker = participant, store, broker
         self.threads, self.batch, self.chance, self.overdue = threads, batch, chance, overdue
-        self.tracer, self.keep_workflows = tracer, keep_workflows
+        self.tracer = tracer
         self._breakers = Breakers(participant.dependencies.values(), participant.clock)
         self._stopping = threading.Event()
         self._loops: list[Loop] = []
         self._running = False
         self.failure: BaseException | None = None
         self.parts: list[Callable[[], Iterable[Part]]] = []
-        self._watch = Watch(participant, store, broker, registry, keep_letters=keep_letters, unread=self._unread)
+        self._retention = Retention(participant, broker, keep_workflows)
+        self._watch = Watch(
+            participant, store, broker, registry, keep_letters=keep_letters, unread=self._unread, retention=self._retention
+        )
         self._pulses: list[Pulse] = []
 
     def run(self) -> None:
@@ -155,6 +159,7 @@ class Worker:
             lag={number: behind for number, behind in lag.items() if number in owned},
             stock=self._watch.stock,
             lost=sum(loop.unhandled.lost for loop in self._loops),
+            pruned=sum(loop.agenda.pruning.gone for loop in self._loops),
             unhandled_since=min(since, default=None),
         )
 
@@ -206,7 +211,7 @@ class Worker:
         try:
             self._wait_for_schemas(pulse)
             if (partitions := self._wait_for_topics(pulse)) is not None:
-                self._refuse_to_forget()
+                self._retention.require()
                 loop = self._loop(partitions, pulse)
                 self._loops.append(loop)
                 loop.run()
@@ -231,21 +236,9 @@ class Worker:
             pulse=pulse,
             watch=self._watch,
             overdue=self.overdue,
-            keep_workflows=self.keep_workflows,
+            keep_workflows=self._retention.keep,
+            may_prune=lambda: self._retention.allows,
         )
-
-    def _refuse_to_forget(self) -> None:
-        """Nothing is deleted of which a record may come again, so the topics are asked before anything begins."""
-        if self.keep_workflows is None:
-            return
-        try:
-            kept = self.broker.kept(fact_topics(self.participant.saga.name))
-        except BrokerError as error:
-            raise DefinitionError(
-                f"SAGA_KEEP_WORKFLOWS: found {self.keep_workflows}, but how long topics keep records cannot be asked: {error}. "
-                f"Allow this client to describe their configuration, or unset it."
-            ) from error
-        refuse_to_forget(self.keep_workflows, self.participant.versions, kept)
 
     def _wait_for_schemas(self, pulse: Pulse) -> None:
         """Have the ids of all schemas before the first record; a registry that is away is waited for."""

@@ -66,6 +66,13 @@ FIGURES: tuple[Figure, ...] = (
     ),
     Figure("saga.facts", "{fact}", "Facts taken in, by what became of them", _facts, counter=True),
     Figure("saga.workflows.parked", "{workflow}", "Workflows parked here", lambda r: [(r.standing.stock.parked, {})]),
+    Figure(
+        "saga.workflows.pruned",
+        "{workflow}",
+        "Workflows deleted long after their end",
+        lambda r: [(r.standing.pruned, {})],
+        counter=True,
+    ),
     Figure("saga.outbox.unpublished", "{event}", "Events to be published", lambda r: [(r.standing.stock.unpublished, {})]),
     Figure(
         "saga.outbox.oldest_age", "s", "Age of the oldest event to be published", lambda r: _age(r.standing.stock.oldest, r)

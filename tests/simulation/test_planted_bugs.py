@@ -15,7 +15,9 @@ from tests.planted import (
     events_pass_a_failed_one,
     inbox_before_handler,
     offsets_before_the_database,
+    open_workflows_pruned,
     pivot_ignored,
+    pruned_and_not_remembered,
     sequence_outside_the_lock,
 )
 from tests.travel import simulation
@@ -28,6 +30,8 @@ BUGS = [
     sequence_outside_the_lock,
     events_pass_a_failed_one,
     offsets_before_the_database,
+    open_workflows_pruned,
+    pruned_and_not_remembered,
 ]
 
 

@@ -14,7 +14,8 @@ from typing import cast
 import pytest
 
 from saga import DefinitionError
-from saga.engine.pruning import AT_ONCE, MARGIN, Pruning, refuse_to_forget
+from saga.engine.pruning import AT_ONCE, Pruning
+from saga.engine.retention import ASK_EVERY, MARGIN, TRUST, Retention, refuse_to_forget
 from saga.engine.worker import Worker
 from saga.errors import BrokerError, StoreError
 from saga.protocol.facts import WorkflowStatus
@@ -279,6 +280,65 @@ def test_workflows_that_run_for_long_or_have_no_deadline_are_not_to_be_forgotten
 
     with pytest.raises(DefinitionError, match=f"the deadline of saga travel v1 is {found}; expected one"):
         refuse_to_forget(KEEP, [saga(), replace(saga(), deadline=deadline)], {})
+
+
+class Told(MemoryBroker):
+    """A broker whose topics keep records for as long as it is told; not at all if it is to be away."""
+
+    span: timedelta | None = KEEP - MARGIN
+    asked = 0
+
+    def kept(self, topics: Sequence[str]) -> dict[str, timedelta | None]:
+        self.asked += 1
+        if self.span is None:
+            raise BrokerError("nobody answers", retriable=True)
+        return dict.fromkeys(topics, self.span)
+
+
+@pytest.mark.parametrize("later", [KEEP, None], ids=["kept for longer", "not told"])
+def test_what_topics_keep_for_longer_from_now_on_is_forgotten_no_more_until_they_do_not(later: timedelta | None) -> None:
+    [agency, *_] = participants(Script(), clock=(clock := ManualClock()))
+    broker = Told(["travel.events", "travel.compensations", "travel.acks"], partitions=1)
+    retention = Retention(agency, broker, KEEP)
+    retention.require()
+
+    broker.span = later
+    retention.look()
+    before, asked = retention.allows, broker.asked
+    clock.advance(ASK_EVERY.total_seconds())
+    retention.look()
+    meanwhile = retention.allows
+    broker.span = KEEP - MARGIN
+    clock.advance(ASK_EVERY.total_seconds())
+    retention.look()
+
+    assert (asked, broker.asked) == (1, 3)
+    assert (before, meanwhile, retention.allows) == (True, False, True)
+
+
+def test_what_a_broker_said_long_ago_is_not_relied_on() -> None:
+    [agency, *_] = participants(Script(), clock=(clock := ManualClock()))
+    retention = Retention(agency, Told(["travel.events", "travel.compensations", "travel.acks"], partitions=1), KEEP)
+    retention.require()
+
+    clock.advance(TRUST.total_seconds())
+
+    assert not retention.allows
+
+
+def test_while_that_is_not_allowed_nothing_is_deleted() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock)
+    with store.unit() as unit:
+        unit.save("travel", Changes(closed=[old(1, clock)]))
+    lane, allowed = store.claim("travel", 0, 1), [False, True]
+    pruning = Pruning(store, clock, KEEP, lambda: allowed.pop(0))
+
+    pruning.prune(lane)
+    before = pruning.gone
+    pruning.prune(lane)
+
+    assert (before, pruning.gone) == (0, 1)
 
 
 class Silent(MemoryBroker):

@@ -228,9 +228,19 @@ class Operate:
         return f"an operator has everything tried again that is parked at {self.participant}"
 
 
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """A process of the participant deletes what ended long enough ago."""
+
+    participant: str
+
+    def __str__(self) -> str:
+        return f"{self.participant} forgets workflows that ended long ago"
+
+
 Act = (
     Start | Turn | Wait | Raise | Break | Fail | Crash | CrashAt | Stall | Join | Leave | Duplicate | Hold | Refuse | Cut | Heal
-    | Disturb | Abort | Operate
+    | Disturb | Abort | Operate | Prune
 )  # fmt: skip
 
 Schedule = tuple[Act, ...]

@@ -27,6 +27,7 @@ from saga.testing.simulation.act import (
     Join,
     Leave,
     Operate,
+    Prune,
     Raise,
     Refuse,
     Schedule,
@@ -52,6 +53,7 @@ class Kind(StrEnum):
     CUT = "cut"  # participants lose the broker for a while
     DATABASE = "database"  # transactions end in conflict, failure, or nobody knows how
     ABORT = "abort"  # workflows are asked to unwind
+    PRUNE = "prune"  # a month passes, and participants forget what had ended before
     SLOW = "slow"  # participants that hardly ever turn
 
     @classmethod
@@ -65,6 +67,7 @@ class Kind(StrEnum):
 # where another process can work meanwhile: no transaction is open there
 _BETWEEN = (None, Failpoint.UNIT_COMMITTED, Failpoint.RELAY_ACKNOWLEDGED, Failpoint.OFFSETS_UNCOMMITTED)
 _SLOWEST, _FASTEST = 0.15, 1.0
+_MONTH = 31 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,12 @@ def _abort(dice: random.Random, name: str, started: int) -> list[Act]:
     return [Abort(name, dice.randrange(started))] if started and dice.random() < 0.4 else []
 
 
+def _prune(dice: random.Random, name: str, started: int) -> list[Act]:
+    passing: list[Act] = [Wait(_MONTH)] if dice.random() < 0.3 else []
+    disturbed: list[Act] = [Disturb(name, dice.choice(list(StoreFault)))] if dice.random() < 0.3 else []
+    return [*passing, *disturbed, Prune(name)]
+
+
 _Draw = Callable[[random.Random, str, int], list[Act]]
 _TROUBLES: dict[Kind, _Draw] = {
     Kind.CRASH: _crash,
@@ -152,5 +161,6 @@ _TROUBLES: dict[Kind, _Draw] = {
     Kind.CUT: _cut,
     Kind.DATABASE: _disturb,
     Kind.ABORT: _abort,
+    Kind.PRUNE: _prune,
     Kind.RAISE: lambda dice, name, started: [Operate(name)] if dice.random() < 0.3 else [],
 }

@@ -18,6 +18,8 @@ from saga.testing.simulation.faulty import DEPARTED, FENCED
 from saga.testing.simulation.world import NOT_DELIVERED, PARKED, REFUSED, TAKEN_OVER, World, died_at
 
 TWICE = "a fact came twice"
+PRUNED = "a workflow is pruned"
+TOO_LATE = "a record comes of a workflow that may have been pruned"
 
 
 class Rare(NamedTuple):
@@ -39,6 +41,8 @@ def met(world: World) -> Counter[str]:
         for status in world.steps(workflow).values():
             seen[_step_ended(status)] += 1
     seen[TWICE] += sum(loop.processor.intake.counts.duplicates for loop in world.loops.values())
+    seen[PRUNED] += sum(map(len, world.pruned.values()))
+    seen[TOO_LATE] += sum(map(len, world.too_late().values()))
     return +seen
 
 
@@ -70,6 +74,7 @@ _BY_KIND: Mapping[Kind, tuple[str, ...]] = {
     Kind.RAISE: (PARKED,),
     Kind.STALL: (TAKEN_OVER, FENCED),
     Kind.DUPLICATE: (TWICE,),
+    Kind.PRUNE: (PRUNED, TOO_LATE),
     Kind.DELIVERY: (NOT_DELIVERED,),
     Kind.DATABASE: tuple(StoreFault),
     Kind.ABORT: (_stated(FactStatus.ABORT), _stated(FactStatus.REFUSED), _step_ended(StepStatus.SKIPPED), REFUSED),

@@ -15,13 +15,14 @@ from saga.contracts.event import Event
 from saga.contracts.message import from_headers
 from saga.contracts.plain import from_plain
 from saga.documents.example import example
+from saga.engine.retention import MARGIN
 from saga.errors import DefinitionError
 from saga.participant.participant import Participant
 from saga.testing.simulation.act import Schedule
 from saga.testing.simulation.drawing import Drawing, Kind
 from saga.testing.simulation.rare import met
 from saga.testing.simulation.verdict import Violation, judge
-from saga.testing.simulation.world import Begin, Prepare, World
+from saga.testing.simulation.world import KEEP, Begin, Prepare, World
 
 Look = Callable[[World], Iterable[str]]
 """What else must hold when the fleet has come to rest: each text is something that does not."""
@@ -67,9 +68,11 @@ class Simulation:
     @property
     def drawing(self) -> Drawing:
         """What schedules are drawn of."""
-        # who dies of a record three times needs a person, and so does whoever is asked three times in vain
-        kinds = self.kinds - {Kind.CRASH, Kind.STALL} if self.liveness else self.kinds
+        # who dies of a record three times needs a person, and so does whoever is asked three times in vain, or forgot too much
+        kinds = self.kinds - {Kind.CRASH, Kind.STALL, Kind.PRUNE} if self.liveness else self.kinds
         saga = self.participants[0].saga
+        if any(one.deadline is None or one.deadline + MARGIN > KEEP for one in self.participants[0].versions):
+            kinds -= {Kind.PRUNE}  # a worker would refuse to forget
         return Drawing(saga, self.participants, self.workflows, self.acts, kinds, liveness=self.liveness)
 
     def run(self, seed: int, schedule: Schedule | None = None, *, traced: bool = False) -> Run:
@@ -85,6 +88,7 @@ class Simulation:
             world.calm()
             if trace is not None:
                 trace.note("no more trouble: everything comes to rest")
+            world.recall()
             found += judge(world)
             if self.look is not None:
                 found += [Violation("the user's own check", "", text) for text in self.look(world)]

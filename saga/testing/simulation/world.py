@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 from saga.contracts.event import Event
@@ -14,8 +15,9 @@ from saga.engine.loop import Loop
 from saga.errors import Refused
 from saga.failpoints import Failpoint, FailpointRaised, armed, interrupted
 from saga.participant.participant import Participant
+from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
 from saga.store.memory import MemoryStore
-from saga.store.port import Store, Transaction
+from saga.store.port import Store, Transaction, Workflow
 from saga.testing.harness import Harness
 from saga.testing.simulation.act import (
     Abort,
@@ -32,6 +34,7 @@ from saga.testing.simulation.act import (
     Join,
     Leave,
     Operate,
+    Prune,
     Raise,
     Refuse,
     Stall,
@@ -54,13 +57,30 @@ REFUSED = "an abort was refused at once"
 PARKED = "a workflow is parked"
 NOT_DELIVERED = "a record was not delivered, and later ones were"
 
+KEEP = timedelta(days=30)
+"""For so long workflows are kept that have ended."""
 PATIENCE = 20
 """Rounds of five minutes and an operator's work, after which everything must have ended."""
 _HEIRS_TURNS = 3
+_LETTERS = 1_000
+
+
+class Workflows(dict[tuple[str, str], Workflow]):
+    """Those that a store knows, and as they were, those that were deleted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone: dict[tuple[str, str], Workflow] = {}
+
+    def __delitem__(self, key: tuple[str, str]) -> None:
+        self.gone[key] = self[key]
+        super().__delitem__(key)
 
 
 class World(Harness):
-    """The fleet of one run. `seen` counts rare states, `died` says what ended a process that nobody had killed."""
+    """The fleet of one run. `seen` counts rare states, `died` says what ended a process that nobody had killed, `pruned` are
+    the workflows that were deleted, by participant.
+    """
 
     def __init__(
         self, participants: Sequence[Participant], begin: Begin, prepare: Prepare | None, *, seed: int, partitions: int = 2
@@ -80,6 +100,7 @@ class World(Harness):
             chance=dice.random,
             hold=(seed % 3) * 1.0,
             mark_after=(seed % 2) * 0.5,
+            keep_workflows=KEEP,
         )
         self.broker.fault = self._refuses
         for name in self.participants:
@@ -89,7 +110,13 @@ class World(Harness):
                     prepare(name, tx)
 
     def new_store(self) -> MemoryStore:
-        return MemoryStore(self.clock, kind=DepartingUnit)
+        store = MemoryStore(self.clock, kind=DepartingUnit)
+        store._tables.workflows = Workflows()
+        return store
+
+    @property
+    def pruned(self) -> dict[str, dict[tuple[str, str], Workflow]]:
+        return {name: cast(Workflows, store._tables.workflows).gone for name, store in self.stores.items()}
 
     def store(self, participant: str) -> Store:
         if participant not in self.faulty:
@@ -140,6 +167,8 @@ class World(Harness):
                 self._abort(name, number)
             case Operate(name):
                 self.operate(name)
+            case Prune(name):
+                self._guarded(name, self.loops[name].agenda.prune)
         self._look()
 
     def calm(self, *, attended: bool = True, beside: Container[str] = ()) -> None:
@@ -171,8 +200,26 @@ class World(Harness):
                 return False
         return True
 
+    def recall(self) -> None:
+        """Put back what was deleted, to be judged as it was then, unless it is there again."""
+        for name, store in self.stores.items():
+            for key, workflow in self.pruned[name].items():
+                store._tables.workflows.setdefault(key, workflow)
+
+    def too_late(self) -> dict[str, list[DeadLetter]]:
+        """What each participant has put aside since its workflow may have been pruned, and nobody has taken up again."""
+        wanted = LetterSearch(reason=Reason.PRUNED, state=LetterState.WAITING)
+        found = {}
+        for name, store in self.stores.items():
+            with store.unit() as unit:
+                found[name] = unit.letters(wanted, _LETTERS)
+        return found
+
     def operate(self, name: str) -> None:
-        """Have all that is parked in this store tried again."""
+        """Have all that is parked in this store tried again, and what was put aside though its workflow was never here."""
+        new = [one.place for one in self.too_late()[name] if (self.saga.name, one.workflow_id) not in self.pruned[name]]
+        with self.stores[name].unit() as unit:
+            unit.settle(new, LetterState.REQUEUED, self.clock.now(), by="simulation", note="it never ran")
         for workflow_id in self.workflows.values():
             known = self.workflow(name, workflow_id)
             if known is not None and known.is_parked:
