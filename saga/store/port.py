@@ -211,10 +211,9 @@ class Changes:
 class Lane:
     """Partition `number` of all topics of a saga, as its owner holds it.
 
-    `offsets`: topic to the next offset to be read, everything before it is in the store; `batch` is the number of the last
-    committed unit of work; `clean` tells whether the previous owner ended in an orderly way. `acks` is what the owner keeps of
-    acknowledgments, JSON to the store; `gaps` are the spans of each topic that were never taken in. `trials` says what was
-    begun, and how often, while a process might die of it. `pruned`: a workflow that began before and is not here may have run.
+    `offsets`: topic to the next offset to be read; `batch` is the number of the last committed unit of work; `clean` tells
+    whether the previous owner ended in order. `acks` is what the owner keeps of acknowledgments, JSON to the store; `gaps` are
+    the spans of each topic that were never taken in. `trials` says what was begun, and how often, as a process might die of it.
     """
 
     saga: str
@@ -229,7 +228,7 @@ class Lane:
     pruned: datetime | None = None
 
     def forget(self, until: datetime | None) -> None:
-        """Workflows that were closed until then are gone: `pruned` moves, and never back."""
+        """Closed ones are gone until then; `pruned` never moves back. Who began before it and is not here may have run."""
         self.pruned = max(filter(None, (self.pruned, until)), default=None)
 
 
