@@ -37,13 +37,14 @@ lint: install ## check the style
 type: install ## check the types
 	$(BIN)/mypy
 
-# slow tests wait for sessions and outages to end for half of their time: hence three of them on two processors
+# slow tests wait for sessions and outages to end for half of their time: hence three of them on two processors, and twice
+# the time for each, since the first of each waits for its servers too
 test: install ## everything: style, types, all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 -m 'not slow'
-	$(BIN)/pytest -n 3 --dist loadfile -m slow
+	$(BIN)/pytest -n 3 --timeout 240 --dist loadfile -m slow
 
 test-fast: install ## the tests that start no process and no server, under a minute
 	$(BIN)/pytest -n 2 -m 'not slow'
