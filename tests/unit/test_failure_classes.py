@@ -14,7 +14,7 @@ from saga import ContractError, DefinitionError, Failure, Participant, Retry, Te
 from saga.errors import DecodeError, RegistryUnavailable, StoreError
 from saga.participant.failure import Classify, failure_of, infrastructure
 from saga.protocol.facts import StepStatus, WorkflowStatus
-from saga.store.memory import MemoryUnit
+from saga.store.memory_unit import MemoryUnit
 from saga.testing.harness import Harness
 from tests.travel import Away, Script, TripBooked, effects, harness, saga
 

@@ -13,7 +13,8 @@ from saga import Participant, Transaction
 from saga.contracts.topics import saga_topics
 from saga.engine.loop import Loop
 from saga.errors import CommitUnknown, LaneFenced, StatementFailed, StoreConflict, StoreError
-from saga.store.memory import MemoryStore, MemoryUnit
+from saga.store.memory import MemoryStore
+from saga.store.memory_unit import MemoryUnit
 from saga.store.port import Store
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker, MemoryConsumer

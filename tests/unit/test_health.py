@@ -19,7 +19,8 @@ from saga.errors import BrokerError, DefinitionError, LaneStopped, StoreError
 from saga.observe.health import asgi, served
 from saga.participant.participant import Participant
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
-from saga.store.memory import MemoryStore, MemoryUnit
+from saga.store.memory import MemoryStore
+from saga.store.memory_unit import MemoryUnit
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker, MemoryConsumer
 from saga.transport.port import Outbound, Partition

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from saga.errors import CommitUnknown, LaneFenced, StatementFailed, StoreConflict, StoreError
-from saga.store.memory import MemoryStore, MemoryUnit
+from saga.store.memory import MemoryStore
+from saga.store.memory_unit import MemoryUnit
 from saga.testing.simulation.act import StoreFault
 
 FENCED = "a former owner was fenced"
