@@ -6,7 +6,7 @@ Source: CloudEvents specification 1.0.2 and its Kafka protocol binding; W3C Trac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha1
@@ -21,10 +21,6 @@ from saga.protocol.facts import Fact, FactStatus, stated
 Headers = list[tuple[str, str]]
 """What is written; UTF-8 on the wire."""
 CONTENT_TYPE = "application/avro"
-_FIRST = ("ce_id", "ce_subject", "ce_time", "ce_sequence")
-_TYPE = len(_FIRST) + 1  # where ce_type stands, behind ce_specversion
-_OTHERS = frozenset({"ce_causationid", "ce_deadline", "ce_exceptions", "traceparent", "tracestate"})
-_REMEMBERED = 1024
 MAX_ID_BYTES = 512
 """Of an event's or a workflow's id: databases index them."""
 
@@ -117,7 +113,6 @@ def written_gates(names: Iterable[str]) -> str:
     return orjson.dumps(ordered).decode() if (ordered := sorted(names)) else ""
 
 
-RawHeader = tuple[str, bytes | None]
 RawHeaders = Mapping[str, bytes | None]
 
 
@@ -186,57 +181,6 @@ def from_headers(
         raise unreadable(raw, error, topic=topic, partition=partition, offset=offset) from error
 
 
-class Envelopes:
-    """Reads records by the places of their headers, which are alike in all records of a kind but for a few values."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes | None, tuple[Kind, list[RawHeader], int]] = {}
-
-    def read(self, headers: Sequence[RawHeader], value: bytes, topic: str, partition: int, offset: int) -> Message | None:
-        """As `from_headers`; None for what does not stand as `to_headers` writes it, and for what makes no sense."""
-        try:
-            kind, alike, end = self._known.get(headers[_TYPE][1]) or self._learned(headers)
-            if headers[4:end] != alike or (len(headers) > end and headers[end][0] == "ce_gates"):
-                kind, alike, end = self._learned(headers)
-            (id, id_), (subject, subject_), (time, time_), (sequence, sequence_) = headers[:4]
-            if (id, subject, time, sequence) != _FIRST:
-                return None
-            others = dict(headers[end:])
-            if others and (len(others) != len(headers) - end or not others.keys() <= _OTHERS):
-                return None
-            deadline = others.get("ce_deadline")
-            return Message(
-                kind,
-                _id(id_),
-                _id(subject_),
-                _when(time_),
-                _number(sequence_, 63),
-                _optional(others.get("ce_causationid")),
-                _when(deadline) if deadline else None,
-                _optional(others.get("traceparent")),
-                _optional(others.get("tracestate")),
-                _names(others.get("ce_exceptions")),
-                value,
-                topic,
-                partition,
-                offset,
-            )
-        except (LookupError, ValueError):
-            return None
-
-    def _learned(self, headers: Sequence[RawHeader]) -> tuple[Kind, list[RawHeader], int]:
-        """Remember what the kind of these looks like; raises LookupError or ValueError where it is not written like that."""
-        kind = kind_of(dict(headers))
-        alike: list[RawHeader] = [(name, text.encode()) for name, text in _kind_headers(kind)]
-        end = len(_FIRST) + len(alike)
-        if headers[len(_FIRST) : end] != alike:
-            raise ValueError("headers of another order")
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[headers[_TYPE][1]] = kind, alike, end
-        return kind, alike, end
-
-
 def unreadable(raw: RawHeaders, error: Exception, *, topic: str, partition: int, offset: int) -> DecodeError:
     """What is wrong with a record's headers, told to people."""
     where = f"record {topic}/{partition}@{offset}"
@@ -273,7 +217,6 @@ def _kind(
 
 @lru_cache(maxsize=4096)
 def _kind_headers(kind: Kind) -> Headers:
-    """What the headers of all messages of this kind have in common, as they are written."""
     texts = {
         "ce_specversion": "1.0",
         "ce_type": kind.type,

@@ -80,20 +80,22 @@ class Reading:
         keys = {record.key for record in records if record.key is not None and len(record.key) <= MAX_ID_BYTES}
         strays = astray(keys, lane.number, restoring.intake.partitions)
         for record in records:
-            topic, partition, offset, key, value, headers = record
             try:
-                message = restoring.envelopes.read(headers, value or b"", topic, partition, offset)
-                if message is None:
-                    found._read_by_name(restoring, lane, record, until, now)
-                    continue
-                part = restoring.part(message.kind)
-                if until is not None and message.time > until:
-                    found.late.setdefault(topic, offset)
+                raw = dict(record.headers)
+                kind = kind_of(raw)
+                part = restoring.part(kind)
+                if until is not None and _moment(raw) > until:
+                    found.late.setdefault(record.topic, record.offset)
                 elif not (part.own or part.heard):
-                    note(found.seen, message.workflow_id, message.kind.source, message.sequence)
-                elif part.heard and (key is None or key in strays or key.decode() != message.workflow_id):
+                    workflow, sequence = (raw["ce_subject"] or b"").decode(), int(raw["ce_sequence"] or b"")
+                    note(found.seen, workflow, kind.source, sequence)
+                elif part.heard and (
+                    record.key != raw["ce_subject"] or record.key in strays or len(raw) != len(record.headers)
+                ):
                     found._take_in(restoring, lane, record, now)
                 else:
+                    topic, partition, offset, _, value, _ = record
+                    message = from_headers(raw, value or b"", kind=kind, topic=topic, partition=partition, offset=offset)
                     found.items.append(Item(record, message, part))
             except (ContractError, KeyError, ValueError):
                 found._take_in(restoring, lane, record, now)
@@ -103,21 +105,6 @@ class Reading:
     def workflows(self) -> set[str]:
         """All of which something was read."""
         return {item.message.workflow_id for item in self.items} | self.seen.keys()
-
-    def _read_by_name(self, restoring: Restoring, lane: Lane, record: Record, until: datetime | None, now: datetime) -> None:
-        raw = dict(record.headers)
-        kind = kind_of(raw)
-        part = restoring.part(kind)
-        if until is not None and _moment(raw) > until:
-            self.late.setdefault(record.topic, record.offset)
-        elif part.heard:
-            self._take_in(restoring, lane, record, now)
-        elif part.own:
-            topic, partition, offset, _, value, _ = record
-            message = from_headers(raw, value or b"", kind=kind, topic=topic, partition=partition, offset=offset)
-            self.items.append(Item(record, message, part))
-        else:
-            note(self.seen, (raw["ce_subject"] or b"").decode(), kind.source, int(raw["ce_sequence"] or b""))
 
     def _take_in(self, restoring: Restoring, lane: Lane, record: Record, now: datetime) -> None:
         [incoming] = restoring.intake.read(lane, [record], now)

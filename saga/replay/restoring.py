@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
 
-from saga.contracts.message import Envelopes, Kind, Message
+from saga.contracts.message import Kind, Message
 from saga.contracts.saga import Saga
 from saga.handling.intake import Concern, Intake
 from saga.participant.decisions import Decisions
@@ -55,7 +55,7 @@ class Restoring:
 
     def __init__(self, versions: Versions, participant: str, intake: Intake) -> None:
         self.versions, self.participant, self.intake = versions, participant, intake
-        self.decisions, self.envelopes = Decisions(participant), Envelopes()
+        self.decisions = Decisions(participant)
         self.part, self._numbers = lru_cache(maxsize=4096)(self._part), count()
 
     def _part(self, kind: Kind) -> Part:

@@ -11,10 +11,8 @@ from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, to_binary
 from cloudevents.core.formats.base import Format
 from cloudevents.core.v1.event import CloudEvent
-from hypothesis import given
-from hypothesis import strategies as st
 
-from saga.contracts.message import Envelopes, Kind, Message, event_id, from_headers, idempotency_key, to_headers
+from saga.contracts.message import Kind, Message, event_id, from_headers, idempotency_key, to_headers
 from saga.errors import DecodeError
 from saga.protocol.facts import Fact, FactStatus
 
@@ -61,33 +59,6 @@ def headers(message: Message = MESSAGE) -> dict[str, bytes]:
 @pytest.mark.parametrize("message", [MESSAGE, ABORT], ids=["with everything", "an abort of the whole workflow"])
 def test_a_message_survives_its_headers(message: Message) -> None:
     assert from_headers(headers(message), message.value) == message
-
-
-BARE = MESSAGE._replace(cause=None, deadline=None, traceparent=None, tracestate=None, exceptions=frozenset())
-GATED = BARE._replace(kind=MESSAGE.kind._replace(gates='["express"]'), sequence=2**40)
-OFTEN = [MESSAGE, BARE, ABORT, MESSAGE._replace(kind=MESSAGE.kind._replace(attempt=1)), BARE._replace(cause="c-9"), GATED]
-
-
-def test_messages_read_by_the_places_of_their_headers_are_the_same() -> None:
-    envelopes, place = Envelopes(), ("checkout.events", 2, 7)
-
-    for message in OFTEN * 2:
-        expected = message._replace(topic="checkout.events", partition=2, offset=7)
-        assert envelopes.read([*headers(message).items()], message.value, *place) == expected
-
-
-@given(st.permutations([*headers().items()]), st.integers(0, 20), st.none() | st.binary(max_size=40))
-def test_what_stands_otherwise_or_makes_no_sense_is_left_to_be_read_by_name(
-    mixed: list[tuple[str, bytes | None]], place: int, value: bytes | None
-) -> None:
-    envelopes, written = Envelopes(), [*headers().items()]
-    envelopes.read(written, b"", "", 0, 0)
-    changed = [(name, value if number == place else known) for number, (name, known) in enumerate(written)]
-
-    for found in (mixed, mixed[:place], written + mixed[:1], [*written, ("more", value)], changed):
-        read = envelopes.read(found, b"", "", 0, 0)
-        assert read is None or read == from_headers(dict(found), b"", topic="", partition=0, offset=0)
-        assert read is None or len(dict(found)) == len(found)
 
 
 def test_what_is_absent_has_no_header() -> None:
