@@ -64,8 +64,7 @@ class Address:
             return psycopg.connect(**{**_DEFAULTS, **self.parameters}, autocommit=True, prepare_threshold=None)
         except psycopg.OperationalError as error:
             raise StoreError(
-                f"{self} cannot be reached: {_sentence(error)}. Check that PostgreSQL runs there and lets this user in; "
-                f"the transaction will be tried again"
+                f"{self} cannot be reached: {_sentence(error)}. Check that PostgreSQL runs there and lets this user in"
             ) from error
 
 
