@@ -28,5 +28,5 @@ DRILL = Drill(
     cause=cause,
     alarm=("stock", "saga.unhandled.oldest_age"),
     acts={"bring-back": bring_back},
-    sooner={"PT5M": "PT1S"},
+    sooner={"than 5m": "than 1s"},
 )

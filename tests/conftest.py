@@ -41,6 +41,12 @@ def database(postgres: str) -> Iterator[str]:
         yield url
 
 
+def pytest_configure() -> None:
+    """Settings of whoever runs the tests are none of theirs, nor of the processes that they start."""
+    for name in [name for name in os.environ if name.startswith("SAGA_") and not name.startswith("SAGA_TEST_")]:
+        del os.environ[name]
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fetch what the chosen tests will need before the first of them begins, so that no test's timeout pays for a download."""
     wanted = {name for item in session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
