@@ -247,7 +247,9 @@ class Lanes:
     def _look(self, lane: Lane) -> tuple[LaneStopped | None, Mapping[str, int]]:
         """Why the lane must not go on, if so; where its topics end, if what lies behind its fence was looked at."""
         try:
-            return None, self._hindsight.look(lane) if not lane.clean or self._is_behind_the_group(lane) else {}
+            if lane.clean and not self._is_behind_the_group(lane):
+                return None, {}
+            return None, self._hindsight.look(lane)
         except (StoreBehind, OffsetOutOfRange) as error:
             return LaneStopped(self.saga, lane.number, str(error)), {}
 

@@ -211,9 +211,9 @@ class Changes:
 class Lane:
     """Partition `number` of all topics of a saga, as its owner holds it.
 
-    `offsets`: topic to the next offset to be read; `batch` is the number of the last committed unit of work; `clean` tells
-    whether the previous owner ended in order. `acks` is what the owner keeps of acknowledgments, JSON to the store; `gaps` are
-    the spans of each topic that were never taken in. `trials` says what was begun, and how often, as a process might die of it.
+    `offsets`: topic to the next offset to be read, all before it is in the store; `batch` numbers the last committed unit of
+    work; `clean`: the previous owner ended in order. `acks` is what the owner keeps of acknowledgments, JSON to the store;
+    `gaps` are spans never taken in; `trials`: what was begun, how often, as a process might die of it. `pruned`: see `forget`.
     """
 
     saga: str
@@ -228,7 +228,7 @@ class Lane:
     pruned: datetime | None = None
 
     def forget(self, until: datetime | None) -> None:
-        """Closed ones are gone until then; `pruned` never moves back. Who began before it and is not here may have run."""
+        """Workflows closed up to then are gone: one that began before `pruned`, which never moves back, may have run here."""
         self.pruned = max(filter(None, (self.pruned, until)), default=None)
 
 

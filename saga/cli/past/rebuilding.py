@@ -59,7 +59,7 @@ def carry_out(job: Job, shares: Sequence[Sequence[int]], neighbour: Neighbour) -
     several = len(shares) > 1
     with _interrupts(several) as stopping:
         alone = Share(0, job, shares[0], stopping, pace.tell, _held(job, neighbour.is_at_work))
-        for said in _together(job, shares, stopping, neighbour) if several else _alone(alone):
+        for said in _together(job, shares, stopping, neighbour) if several else _undisturbed(alone):
             if isinstance(said, Progress):
                 pace.tell(said)
                 continue
@@ -71,8 +71,8 @@ def carry_out(job: Job, shares: Sequence[Sequence[int]], neighbour: Neighbour) -
     return total
 
 
-def _alone(share: Share) -> Iterator[Progress | End]:
-    """In this process, whose collector has its own way again afterwards."""
+def _undisturbed(share: Share) -> Iterator[Progress | End]:
+    """Carried out while the collector is held off, which has its own way again afterwards."""
     before = gc.get_threshold()
     gc.set_threshold(OBJECTS, 20, 50)
     try:
@@ -119,10 +119,9 @@ def _process(number: int, job: Job, lanes: Sequence[int], stopping: Flag, polite
         signal.signal(each, signal.SIG_IGN)
     os.nice(GIVING_WAY)
     tame_collector()
-    gc.set_threshold(OBJECTS, 20, 50)
     tame_allocator()
     try:
-        for said in Share(number, job, lanes, stopping, told.put, _held(job, polite.is_set), turns).carried_out():
+        for said in _undisturbed(Share(number, job, lanes, stopping, told.put, _held(job, polite.is_set), turns)):
             told.put(said)
     except SagaError as error:
         told.put(End(number, 0, False, {}, str(error)))
