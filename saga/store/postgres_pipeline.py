@@ -284,23 +284,26 @@ class Pipeline:
         return None if first is None else self._leave(first)
 
     def _parted(self) -> StoreError | None:
-        """Whether the server has ended the session already; what is sent then is known not to have been executed."""
+        """Whether the server has said that the session is over, however late it closes the line: nothing more is executed."""
         heard: list[str] = []
 
         def hear(notice: psycopg.errors.Diagnostic) -> None:
-            heard.append(notice.message_primary or "")
+            if notice.severity_nonlocalized == "FATAL":
+                heard.append(notice.message_primary or "")
 
         self._connection.add_notice_handler(hear)
         try:
-            for _ in range(2):  # its last words, then the end
+            for _ in range(2):
                 self._connection.pgconn.consume_input()
                 self._connection.pgconn.is_busy()  # reads what has arrived
         except psycopg.OperationalError as error:
-            said = "; ".join(heard) or str(error)
-            return StoreError(f"{self._address}: the server has ended the session, nothing was committed: {said}")
+            heard = heard or [str(error)]
         finally:
             self._connection.remove_notice_handler(hear)
-        return None
+        if not heard:
+            return None
+        self._connection.close()
+        return StoreError(f"{self._address}: the server has ended the session, nothing was committed: {'; '.join(heard)}")
 
     def _execute(self, alike: list[_Statement]) -> None:
         one = alike[0]

@@ -14,6 +14,7 @@ import pytest
 from saga import Participant, Retry, Transaction
 from saga.contracts.topics import events_topic, saga_topics
 from saga.engine.loop import TROUBLE_PAUSE, Loop
+from saga.errors import StoreError
 from saga.store.memory import MemoryStore
 from saga.store.port import Store
 from saga.store.postgres import PostgresStore
@@ -141,17 +142,20 @@ def settle(loop: Loop) -> None:
 class Proxy:
     """A server's stand-in that cuts the line around the next COMMIT when it is told to.
 
-    `cut="before"`: COMMIT never arrives. `cut="after"`: it is carried out, its answer never arrives.
+    `cut="before"`: COMMIT never arrives. `cut="after"`: it is carried out, its answer never arrives. `patience`: for so many
+    seconds, or until it is closed, nobody hears that the server has closed a line, which `left` counts.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.target, self.cut, self.cuts = (host, port), "", 0
+        self.patience, self.left, self.closing = 0.0, 0, threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     def close(self) -> None:
+        self.closing.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
@@ -189,7 +193,8 @@ class _Line:
                 if self.proxy.cut == "before":
                     break
                 self.silent = True
-            self.server.sendall(data)
+            with suppress(OSError):  # it has left, which `answers` tells
+                self.server.sendall(data)
         self.end()
 
     def answers(self) -> None:
@@ -201,6 +206,8 @@ class _Line:
             heard += data
             if b"COMMIT\0" in heard:
                 break
+        self.proxy.left += 1
+        self.proxy.closing.wait(self.proxy.patience)
         self.end()
 
     def end(self) -> None:
@@ -298,6 +305,24 @@ def test_a_commit_without_an_answer_is_looked_up_and_nothing_happens_twice(proxi
         assert sorted(keys(running.published)) == [b"trip-1", b"trip-2", b"trip-3"]
         assert {row.topic for row in running.published if row.key} == {events_topic("travel")}
         assert running.parked() == {}
+
+
+def test_the_last_words_of_a_server_are_believed_before_it_closes_the_line(proxied: str, proxy: Proxy) -> None:
+    with closing(PostgresStore(proxied, migrate=True, lock_timeout=0.3, idle_timeout=0.5)) as store:
+        lane = store.claim("travel", 0, LANES)
+
+        def dawdle() -> None:
+            with store.unit() as unit:
+                unit.load("travel", ["trip-1"])
+                until(lambda: proxy.left == 1, what="the server to leave")
+                unit.advance(lane)
+
+        proxy.left, proxy.patience = 0, 60.0
+        with pytest.raises(StoreError, match=r"nothing was committed: .*timeout") as raised:
+            dawdle()
+        proxy.closing.set()
+
+    assert type(raised.value) is StoreError
 
 
 def test_a_server_that_goes_away_in_the_middle_costs_a_pause_and_nothing_else(database: str) -> None:
