@@ -22,7 +22,7 @@ from benchmarks.workload import BATCH, CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITION
 from saga.cli.running.run import tame_collector
 from saga.contracts.topics import lane_of, saga_topics
 from saga.engine.loop import Loop as Engine
-from saga.store.port import Lane
+from saga.store.lane import Lane
 from saga.store.postgres import PostgresStore
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings

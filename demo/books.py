@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from saga.replay.comparison import Database
-from saga.store.port import Workflow
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Workflow
 
 ROOT = Path(__file__).parents[1]
 SAGA = "checkout"

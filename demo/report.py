@@ -15,7 +15,7 @@ from demo.audit import Finding
 from demo.books import Books
 from demo.order import Intake
 from saga.protocol.facts import StepStatus, WorkflowStatus
-from saga.store.port import Workflow
+from saga.store.workflow import Workflow
 
 FAILURES = {"reserve": "out of stock", "authorise": "payment declined", "dispatch": "no courier"}
 UNDONE = StepStatus.COMPENSATED

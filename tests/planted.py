@@ -21,8 +21,10 @@ from saga.handling.timers import Late
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
 from saga.protocol.definition import Definition
+from saga.store.lane import Lane
 from saga.store.memory_tables import MemoryTables
-from saga.store.port import Lane, OutboxRow, Workflow
+from saga.store.outbox import OutboxRow
+from saga.store.workflow import Workflow
 
 Patch = pytest.MonkeyPatch
 

@@ -19,7 +19,8 @@ from saga.contracts.topics import acks_topic, fact_topics
 from saga.delivery.recreated import recorded
 from saga.errors import DecodeError
 from saga.participant.participant import Participant
-from saga.store.port import Lane, Unit
+from saga.store.lane import Lane
+from saga.store.port import Unit
 from saga.transport.port import Outbound, Partition, Record
 
 log = logging.getLogger("saga.acks")

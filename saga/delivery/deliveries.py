@@ -16,7 +16,9 @@ from typing import NamedTuple
 from saga.contracts.acknowledged import Acknowledgments
 from saga.participant.versions import Versions
 from saga.protocol.facts import FactStatus, expected, stated
-from saga.store.port import Lane, OutboxRow, Published, Unit
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow, Published
+from saga.store.port import Unit
 
 HOLD = 1.0
 CLEARED_AT_ONCE = 10_000

@@ -11,7 +11,9 @@ from dataclasses import replace
 from saga.contracts.acknowledged import Acknowledgments
 from saga.contracts.topics import acks_topic
 from saga.errors import TopicRecreated
-from saga.store.port import Lane, OutboxRow, Published, Store
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow, Published
+from saga.store.port import Store
 
 Ids = Mapping[str, str | None]
 """Topic to what tells it from another one of its name, None where that is not known."""

@@ -18,7 +18,9 @@ from saga.delivery.deliveries import Deliveries, Settlement
 from saga.delivery.single_file import SingleFile
 from saga.errors import BrokerError
 from saga.failpoints import Failpoint, failpoint
-from saga.store.port import Lane, OutboxRow, Store
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow
+from saga.store.port import Store
 from saga.transport.port import Broker, Outbound, Producer
 
 log = logging.getLogger("saga.relay")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from saga.store.port import OutboxRow
+from saga.store.outbox import OutboxRow
 
 
 class SingleFile:

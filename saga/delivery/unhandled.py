@@ -19,7 +19,9 @@ from saga.contracts.topics import group
 from saga.delivery.acks import Acks
 from saga.delivery.deliveries import Cleared, Deliveries
 from saga.errors import BrokerError
-from saga.store.port import Lane, OutboxRow, Published, Store
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow, Published
+from saga.store.port import Store
 from saga.transport.port import Broker, Partition
 
 log = logging.getLogger("saga.acks")

@@ -14,7 +14,8 @@ from saga.engine.progress import caught_up, lag
 from saga.engine.pruning import Pruning
 from saga.errors import BrokerError, StoreError
 from saga.participant.participant import Participant
-from saga.store.port import Lane, Store, Unit
+from saga.store.lane import Lane
+from saga.store.port import Store, Unit
 from saga.transport.port import Consumer
 
 log = logging.getLogger("saga.worker")

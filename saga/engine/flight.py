@@ -20,7 +20,8 @@ from saga.handling.quarantine import Suspect
 from saga.participant.ledger import Ledger
 from saga.store.dead_letter import DeadLetter
 from saga.store.dead_letter import Reason as Unreadable
-from saga.store.port import Lane, Store, Unit
+from saga.store.lane import Lane
+from saga.store.port import Store, Unit
 
 
 @dataclass(slots=True)

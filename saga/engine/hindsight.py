@@ -11,7 +11,8 @@ from saga.errors import DecodeError, StoreBehind
 from saga.handling.intake import may_be_pruned
 from saga.participant.statement import is_stated
 from saga.participant.versions import Versions
-from saga.store.port import Lane, Store
+from saga.store.lane import Lane
+from saga.store.port import Store
 from saga.transport.port import Broker, Partition, Record
 
 log = logging.getLogger("saga.lanes")

@@ -24,7 +24,8 @@ from saga.errors import (
     TopicRecreated,
 )
 from saga.participant.versions import Versions
-from saga.store.port import Lane, Store
+from saga.store.lane import Lane
+from saga.store.port import Store
 from saga.transport.port import Broker, Partition, Record
 
 log = logging.getLogger("saga.lanes")

@@ -38,7 +38,8 @@ from saga.failpoints import Failpoint, failpoint
 from saga.handling.breakers import Breakers
 from saga.handling.tracing import Tracer, Untraced
 from saga.participant.participant import Participant
-from saga.store.port import Lane, Store
+from saga.store.lane import Lane
+from saga.store.port import Store
 from saga.transport.port import Broker, Consumer, Partition, Record
 
 log = logging.getLogger("saga.worker")

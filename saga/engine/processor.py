@@ -27,7 +27,8 @@ from saga.handling.tracing import Tracer
 from saga.handling.vector import VectorFailure
 from saga.participant.participant import Participant
 from saga.store.dead_letter import DeadLetter
-from saga.store.port import Lane, Store
+from saga.store.lane import Lane
+from saga.store.port import Store
 from saga.transport.port import Record
 
 log = logging.getLogger("saga.processor")

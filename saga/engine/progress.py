@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from saga.engine.lanes import Lanes
-from saga.store.port import Lane
+from saga.store.lane import Lane
 from saga.transport.port import Consumer, Partition
 
 

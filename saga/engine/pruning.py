@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from saga.clock import Clock
 from saga.errors import CommitUnknown
-from saga.store.port import Lane, Store
+from saga.store.lane import Lane
+from saga.store.port import Store
 
 log = logging.getLogger("saga.worker")
 

@@ -10,7 +10,7 @@ from saga.delivery.relay import Relay
 from saga.engine.lanes import Lanes
 from saga.engine.watch import Watch
 from saga.errors import BrokerError, TopicRecreated
-from saga.store.port import Lane
+from saga.store.lane import Lane
 
 log = logging.getLogger("saga.lanes")
 

@@ -23,7 +23,8 @@ from saga.participant.escalation import parked_of
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
 from saga.store.dead_letter import Place
-from saga.store.port import Lane, Store, Unit
+from saga.store.lane import Lane
+from saga.store.port import Store, Unit
 
 log = logging.getLogger("saga.processor")
 

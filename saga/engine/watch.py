@@ -20,7 +20,8 @@ from saga.engine.health import Part, State
 from saga.engine.retention import Retention
 from saga.errors import BrokerError, LifecycleError, RegistryUnavailable, SagaError
 from saga.participant.participant import Participant
-from saga.store.port import Store, Waiting
+from saga.store.outbox import Waiting
+from saga.store.port import Store
 from saga.transport.port import Broker, Partition
 
 if TYPE_CHECKING:

@@ -32,7 +32,8 @@ from saga.protocol.decide import Compensate, Run, answer
 from saga.protocol.definition import Step, Undo
 from saga.protocol.facts import FactStatus, StepStatus
 from saga.store.dead_letter import DeadLetter
-from saga.store.port import Fence, Lane, Workflow
+from saga.store.lane import Lane
+from saga.store.workflow import Fence, Workflow
 
 Item = Incoming | Answer | Resume | Setback | Late | Suspect
 

@@ -20,7 +20,8 @@ from saga.participant.versions import Versions
 from saga.protocol.definition import Definition
 from saga.protocol.facts import FactStatus, audience
 from saga.store.dead_letter import DeadLetter, Place, Reason
-from saga.store.port import Lane, Workflow
+from saga.store.lane import Lane
+from saga.store.workflow import Workflow
 from saga.transport.port import Record
 
 log = logging.getLogger("saga.intake")

@@ -19,7 +19,7 @@ from saga.participant.ledger import Ledger
 from saga.protocol.decide import Action, Compensate, Run
 from saga.protocol.definition import Definition, Step
 from saga.protocol.facts import StepStatus
-from saga.store.port import Fence, Workflow
+from saga.store.workflow import Fence, Workflow
 
 
 @dataclass(frozen=True, slots=True)

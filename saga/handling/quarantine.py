@@ -17,7 +17,7 @@ from saga.handling.parking import Resume
 from saga.handling.timers import Late
 from saga.participant.failure import Failure
 from saga.participant.handler import Handler
-from saga.store.port import Lane
+from saga.store.lane import Lane
 
 DEATHS = 3
 

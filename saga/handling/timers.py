@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from saga.participant.ledger import Ledger
 from saga.protocol.awaiting import awaited, told
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import Workflow
+from saga.store.workflow import Workflow
 
 log = logging.getLogger("saga.timers")
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from saga.contracts.trace import TraceContext, Traced
 from saga.participant.handler import Handler
-from saga.store.port import Lane
+from saga.store.lane import Lane
 
 
 class Tracer(Protocol):

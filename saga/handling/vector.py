@@ -14,7 +14,7 @@ from saga.errors import SagaError
 from saga.handling.invocation import HandlerFailure
 from saga.participant.handler import Act, Handler
 from saga.protocol.definition import Step
-from saga.store.port import Workflow
+from saga.store.workflow import Workflow
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from saga.contracts.topics import group
 from saga.contracts.trace import TraceContext, Traced
 from saga.participant.handler import Handler
-from saga.store.port import Lane
+from saga.store.lane import Lane
 
 SCHEMA = "https://opentelemetry.io/schemas/1.36.0"
 

@@ -9,7 +9,7 @@ from saga.protocol.decide import Action, decide
 from saga.protocol.decide import status as status_of
 from saga.protocol.definition import Definition
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus, stated
-from saga.store.port import Workflow
+from saga.store.workflow import Workflow
 
 REMEMBERED = 16_384
 

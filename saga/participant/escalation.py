@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from saga.store.port import Fence, Workflow
+from saga.store.workflow import Fence, Workflow
 
 log = logging.getLogger("saga.escalation")
 

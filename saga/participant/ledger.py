@@ -18,7 +18,9 @@ from saga.participant.versions import Versions
 from saga.protocol.decide import Close, Refuse, Skip, Withdraw
 from saga.protocol.definition import Step, Undo
 from saga.protocol.facts import REPORTS, FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import Changes, Fence, Intervention, OutboxRow, Received, Unit, Workflow
+from saga.store.outbox import OutboxRow
+from saga.store.port import Changes, Unit
+from saga.store.workflow import Fence, Intervention, Received, Workflow
 
 _BEGUN = frozenset({StepStatus.IDLE, StepStatus.RUNNING})
 _UNWINDING = REPORTS | {FactStatus.ABORT}

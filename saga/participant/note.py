@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from saga.contracts.message import Kind
 from saga.participant.statement import statement
 from saga.protocol.facts import FactStatus
-from saga.store.port import Intervention, OutboxRow, Workflow
+from saga.store.outbox import OutboxRow
+from saga.store.workflow import Intervention, Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec

@@ -15,7 +15,8 @@ from saga.participant.ledger import Ledger
 from saga.participant.note import Notes, remember
 from saga.protocol.definition import Definition, Step
 from saga.protocol.facts import StepStatus
-from saga.store.port import Changes, Fence, Intervention, Unit, Workflow
+from saga.store.port import Changes, Unit
+from saga.store.workflow import Fence, Intervention, Workflow
 
 log = logging.getLogger("saga.operator")
 

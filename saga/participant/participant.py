@@ -24,7 +24,8 @@ from saga.participant.note import Notes
 from saga.participant.versions import Versions
 from saga.protocol.decide import Close, Refuse
 from saga.protocol.gates import gates, variant
-from saga.store.port import Transaction, Unit, Workflow, as_unit
+from saga.store.port import Transaction, Unit, as_unit
+from saga.store.workflow import Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.registry import Registry

@@ -11,7 +11,8 @@ from saga.contracts.message import Kind, Message, event_id, to_headers
 from saga.contracts.topics import compensations_topic, events_topic
 from saga.contracts.trace import TraceContext
 from saga.protocol.facts import FactStatus
-from saga.store.port import OutboxRow, Received, Workflow
+from saga.store.outbox import OutboxRow
+from saga.store.workflow import Received, Workflow
 
 MOST_TRIES = 1_000
 

@@ -12,7 +12,7 @@ from saga.contracts.message import open_gates
 from saga.contracts.saga import Saga
 from saga.errors import DefinitionError, LifecycleError
 from saga.protocol.gates import variant
-from saga.store.port import Workflow
+from saga.store.workflow import Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec

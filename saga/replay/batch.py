@@ -29,7 +29,9 @@ from saga.replay.reading import Held, Reading, Waiting, is_whole, note
 from saga.replay.restoring import Restoring
 from saga.replay.shadow import Seen, Shadow
 from saga.store.dead_letter import DeadLetter
-from saga.store.port import Changes, Lane, Unit, Workflow
+from saga.store.lane import Lane
+from saga.store.port import Changes, Unit
+from saga.store.workflow import Workflow
 from saga.transport.port import Record
 
 

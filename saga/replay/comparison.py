@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Protocol
 from saga.contracts.topics import fact_topics
 from saga.protocol.facts import StepStatus
 from saga.store.archive import Archive
-from saga.store.port import Fence, Received, Store, Unit, Workflow
+from saga.store.port import Store, Unit
+from saga.store.workflow import Fence, Received, Workflow
 
 SHOWN = 10
 _PAGE = 500

@@ -11,7 +11,8 @@ from saga.replay.batch import Batch
 from saga.replay.endings import Call, Ending, Fact
 from saga.replay.reading import MOST_FACTS, Held, is_whole
 from saga.replay.restoring import Restoring
-from saga.store.port import Lane, Workflow
+from saga.store.lane import Lane
+from saga.store.workflow import Workflow
 
 _BEGAN = datetime(1970, 1, 1, tzinfo=UTC)
 _APART = timedelta(seconds=1)

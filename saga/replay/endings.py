@@ -15,7 +15,7 @@ from saga.participant.handler import Handler
 from saga.participant.ledger import first_met
 from saga.protocol.facts import FactStatus, WorkflowStatus
 from saga.replay.restoring import Part
-from saga.store.port import Fence, Workflow
+from saga.store.workflow import Fence, Workflow
 
 REMEMBERED = 4096
 LONGEST = 64

@@ -21,7 +21,8 @@ from saga.replay.holes import holes
 from saga.replay.projection import REBUILD, Projection, ProjectionTransaction
 from saga.replay.seen import Seen
 from saga.replay.source import TopicSource
-from saga.store.port import Lane, Store, Unit
+from saga.store.lane import Lane
+from saga.store.port import Store, Unit
 from saga.transport.port import Broker, Partition
 
 log = logging.getLogger("saga.projector")

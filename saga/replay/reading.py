@@ -13,7 +13,7 @@ from saga.errors import ContractError
 from saga.replay.restoring import Part, Restoring
 from saga.replay.shadow import Seen
 from saga.store.dead_letter import DeadLetter
-from saga.store.port import Lane
+from saga.store.lane import Lane
 from saga.transport.port import Record
 
 MOST_FACTS = 100_000

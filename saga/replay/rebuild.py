@@ -31,7 +31,9 @@ from saga.replay.met import Met
 from saga.replay.reading import Held, Reading
 from saga.replay.restoring import Restoring
 from saga.replay.shadow import Seen, Shadow, written
-from saga.store.port import Lane, Store, Workflow
+from saga.store.lane import Lane
+from saga.store.port import Store
+from saga.store.workflow import Workflow
 from saga.transport.port import Partition, Record, unknown_topics
 
 BATCH = 20_000

@@ -23,7 +23,7 @@ from saga.participant.versions import Versions
 from saga.protocol.decide import Action, Close, Run, Skip, answer
 from saga.protocol.definition import Step
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import Fence, Intervention, Received, Workflow
+from saga.store.workflow import Fence, Intervention, Received, Workflow
 
 TAKEN_UP = "rebuilt from the topics: what was not published by then is done now"
 """The error of a fence that a worker takes up at once, since no fact will come that leads to it."""

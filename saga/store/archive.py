@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from saga.protocol.facts import WorkflowStatus
-from saga.store.port import Lane, OutboxRow, Workflow
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow
+from saga.store.workflow import Workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 import orjson
 
 from saga.protocol.facts import StepStatus
-from saga.store.port import Fence, Intervention
+from saga.store.workflow import Fence, Intervention
 
 # a look-up is four times faster than calling the enumeration, and rows come by the thousand
 STEP = {status.value: status for status in StepStatus}

@@ -17,9 +17,12 @@ from typing import Any
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreError
 from saga.store.archive import Left, Listed, Search
+from saga.store.lane import Lane
 from saga.store.memory_tables import MemoryTables
 from saga.store.memory_unit import MemoryUnit
-from saga.store.port import Lane, OutboxRow, Transaction, Workflow
+from saga.store.outbox import OutboxRow
+from saga.store.port import Transaction
+from saga.store.workflow import Workflow
 
 
 class MemoryStore:

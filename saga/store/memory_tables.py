@@ -9,7 +9,9 @@ from datetime import datetime
 
 from saga.errors import LaneFenced
 from saga.store.dead_letter import DeadLetter, Place
-from saga.store.port import Lane, OutboxRow, Workflow
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow
+from saga.store.workflow import Workflow
 
 
 @dataclass(slots=True)

@@ -13,9 +13,12 @@ from typing import Any
 from saga.clock import Clock
 from saga.errors import LifecycleError, StoreError
 from saga.protocol.facts import StepStatus
+from saga.store.lane import Lane
 from saga.store.memory_letters import MemoryLetters
 from saga.store.memory_tables import MemoryTables
-from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Waiting, Workflow
+from saga.store.outbox import OutboxRow, Published, Waiting
+from saga.store.port import Changes
+from saga.store.workflow import Fence, Workflow
 
 _BUSY = {StepStatus.RUNNING, StepStatus.COMPENSATING}
 

@@ -1,4 +1,4 @@
-"""What the engine needs of the participant's database: the port, and the rows that cross it.
+"""What the engine needs of the participant's database.
 
 Every adapter passes the conformance suite in `tests/contract/test_store.py`. The tables, one set per service database:
 
@@ -19,12 +19,13 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
-from saga.contracts.message import Headers
 from saga.errors import StoreError
-from saga.protocol.facts import Fact, FactStatus, StepStatus, WorkflowStatus, stated
 from saga.store.dead_letter import DeadLetters
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow, Published, Waiting
+from saga.store.workflow import Fence, Received, Workflow
 
 
 class Result(Protocol):
@@ -57,141 +58,6 @@ class Transaction(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Fence:
-    """One own step that is not idle.
-
-    `event` and `result` are the type and bytes of the event with which the action ended, for the compensation. `pending`: the
-    handler returned `Pending`. `refused`: a done pivot has said so. `attempt`, `due` and `error` describe the latest try.
-    `expires`: when the step's timeout passes, while its action has begun or is parked.
-    """
-
-    step: str
-    status: StepStatus
-    event: str | None = None
-    result: bytes | None = None
-    pending: bool = False
-    refused: bool = False
-    attempt: int = 0
-    due: datetime | None = None
-    error: str | None = None
-    changed: datetime | None = None
-    expires: datetime | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Received:
-    """One event taken in. `payload` is kept where an own step may be triggered by it."""
-
-    id: str
-    step: str
-    status: FactStatus
-    type: str
-    payload: bytes | None = None
-    state: Literal["recorded", "handled"] = "handled"
-    cause: str | None = None
-    traceparent: str | None = None
-    tracestate: str | None = None
-    topic: str = ""
-    partition: int = -1
-    offset: int = -1
-    received: datetime | None = None
-
-    @property
-    def fact(self) -> Fact:
-        return stated(self.step, self.status, self.type)
-
-
-class Intervention(NamedTuple):
-    """What an operator did about a workflow: `verb` is retry, skip, resolve or abort, `step` empty for the whole workflow."""
-
-    verb: str
-    step: str
-    event: str | None
-    reason: str | None
-    by: str
-    at: datetime
-
-
-@dataclass(slots=True, kw_only=True)
-class Workflow:
-    """What this store knows of one workflow.
-
-    `sequence` is the last number given to a fact of this participant; `unpublished` the ids of its outbox rows not yet marked
-    as published. `exceptions` are steps whose compensation was passed over or stated by hand, as far as is known here;
-    `unwind_by` is when the initiator raises the alarm about an unwinding. Once `closed` is set, `inbox` is empty and `fences`
-    hold statuses only.
-    """
-
-    id: str
-    version: int
-    lane: int
-    status: WorkflowStatus = WorkflowStatus.IN_PROGRESS
-    sequence: int = 0
-    deadline: datetime | None = None
-    opened: datetime
-    closed: datetime | None = None
-    gates: str | None = None
-    error: str | None = None
-    traceparent: str | None = None
-    tracestate: str | None = None
-    exceptions: frozenset[str] = frozenset()
-    interventions: tuple[Intervention, ...] = ()
-    unwind_by: datetime | None = None
-    fences: dict[str, Fence] = field(default_factory=dict)
-    inbox: dict[str, Received] = field(default_factory=dict)
-    unpublished: set[str] = field(default_factory=set)
-
-    @property
-    def is_parked(self) -> bool:
-        """Whether its handlers are suspended here: the latest try of some step failed."""
-        for fence in self.fences.values():  # noqa: SIM110, every event asks, and `any` would cost twice as much
-            if fence.error is not None:
-                return True
-        return False
-
-    @property
-    def facts(self) -> list[Fact]:
-        """Those taken in and still held; none once the workflow is closed."""
-        return [received.fact for received in self.inbox.values()]
-
-
-class OutboxRow(NamedTuple):
-    """One event to be published: key `workflow_id`, explicit partition `lane` of `topic`, in order of `sequence`.
-
-    `published` and `offset` say when it was seen on its topic, and where; they are not for `save`.
-    """
-
-    id: str
-    saga: str
-    lane: int
-    topic: str
-    workflow_id: str
-    type: str
-    sequence: int
-    headers: Headers
-    payload: bytes
-    created: datetime
-    published: datetime | None = None
-    offset: int | None = None
-
-
-class Waiting(NamedTuple):
-    """Unpublished rows of one lane: how many, and when the oldest was written."""
-
-    rows: int
-    since: datetime
-
-
-class Published(NamedTuple):
-    """A delivery report: the outbox row of this workflow and sequence stands at `offset` of its topic and partition."""
-
-    saga: str
-    workflow_id: str
-    sequence: int
-    offset: int
-
-
-@dataclass(slots=True, kw_only=True)
 class Changes:
     """What one unit of work writes, set-based: rows to insert or replace, and workflows to fold into their closed row.
 
@@ -205,31 +71,6 @@ class Changes:
     outbox: list[OutboxRow] = field(default_factory=list)
     closed: list[Workflow] = field(default_factory=list)
     ended: list[Workflow] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Lane:
-    """Partition `number` of all topics of a saga, as its owner holds it.
-
-    `offsets`: topic to the next offset to be read, all before it is in the store; `batch` numbers the last committed unit of
-    work; `clean`: the previous owner ended in order. `acks` is what the owner keeps of acknowledgments, JSON to the store;
-    `gaps` are spans never taken in; `trials`: what was begun, how often, as a process might die of it. `pruned`: see `forget`.
-    """
-
-    saga: str
-    number: int
-    epoch: int
-    batch: int = 0
-    offsets: dict[str, int] = field(default_factory=dict)
-    clean: bool = True
-    acks: dict[str, Any] = field(default_factory=dict)
-    gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    trials: dict[str, int] = field(default_factory=dict)
-    pruned: datetime | None = None
-
-    def forget(self, until: datetime | None) -> None:
-        """Workflows closed up to then are gone: one that began before `pruned`, which never moves back, may have run here."""
-        self.pruned = max(filter(None, (self.pruned, until)), default=None)
 
 
 @runtime_checkable

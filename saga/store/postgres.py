@@ -33,11 +33,14 @@ from saga.errors import (
 )
 from saga.store.archive import Left, Listed, Search
 from saga.store.joining import kind, unwrap
-from saga.store.port import Lane, OutboxRow, Transaction, Workflow
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow
+from saga.store.port import Transaction
 from saga.store.postgres_pipeline import AT_ONCE
 from saga.store.postgres_rows import ROWS, iso
 from saga.store.postgres_tables import SQL, Address, Connection, PostgresTables, engine_statements, milliseconds, technical
 from saga.store.postgres_unit import PostgresUnit
+from saga.store.workflow import Workflow
 
 _HARMLESS = (LaneFenced, StatementFailed, StoreConflict)
 

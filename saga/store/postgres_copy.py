@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 
 from saga.errors import StoreConflict
-from saga.store.port import Workflow
 from saga.store.postgres_rows import Columns, workflow_columns
 from saga.store.postgres_tables import store_error
+from saga.store.workflow import Workflow
 
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})

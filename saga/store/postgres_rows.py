@@ -13,8 +13,9 @@ import orjson
 from saga.errors import StoreError
 from saga.store.dead_letter import DeadLetter, headers_text
 from saga.store.json_columns import exceptions_text, interventions_text, steps_text
-from saga.store.port import Fence, OutboxRow, Published, Received, Workflow
+from saga.store.outbox import OutboxRow, Published
 from saga.store.rows import Rows
+from saga.store.workflow import Fence, Received, Workflow
 
 
 def _utc(moment: datetime) -> datetime:

@@ -19,7 +19,9 @@ from saga.clock import Clock
 from saga.errors import LaneFenced, StoreConflict, StoreError
 from saga.store.archive import Listed, Search
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place
-from saga.store.port import Changes, Lane, OutboxRow, Published, Waiting, Workflow
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow, Published, Waiting
+from saga.store.port import Changes
 from saga.store.postgres_copy import copy_ended
 from saga.store.postgres_pipeline import Answer, Pipeline
 from saga.store.postgres_rows import (
@@ -34,6 +36,7 @@ from saga.store.postgres_rows import (
     workflow_columns,
 )
 from saga.store.postgres_tables import technical
+from saga.store.workflow import Workflow
 
 
 class PostgresUnit:

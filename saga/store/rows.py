@@ -14,7 +14,9 @@ import orjson
 from saga.protocol.facts import FactStatus, WorkflowStatus
 from saga.store.dead_letter import DeadLetter, LetterState, Place, Reason, headers_of
 from saga.store.json_columns import STEP, exceptions_of, interventions_of, steps_of
-from saga.store.port import Fence, Lane, OutboxRow, Received, Workflow
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow
+from saga.store.workflow import Fence, Received, Workflow
 
 # as `STEP`
 _FACT = {status.value: status for status in FactStatus}

@@ -22,9 +22,12 @@ from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict, StoreError
 from saga.store.archive import Left, Listed, Search
 from saga.store.joining import kind, unwrap
-from saga.store.port import Lane, OutboxRow, Transaction, Workflow
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow
+from saga.store.port import Transaction
 from saga.store.sqlite_tables import SqliteTables, connect, engine_statements
 from saga.store.sqlite_unit import ROWS, SqliteUnit, iso
+from saga.store.workflow import Workflow
 
 
 @dataclass(slots=True)

@@ -19,10 +19,13 @@ from saga.errors import LaneFenced, LifecycleError, StoreError
 from saga.store.archive import Listed, Search
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, headers_text
 from saga.store.json_columns import exceptions_text, interventions_text, steps_text
-from saga.store.port import Changes, Fence, Lane, OutboxRow, Published, Received, Waiting, Workflow
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow, Published, Waiting
+from saga.store.port import Changes
 from saga.store.rows import Rows
 from saga.store.sqlite_tables import engine_statements, store_error
 from saga.store.statements import statements
+from saga.store.workflow import Fence, Received, Workflow
 
 SQL = statements("sqlite")
 ROWS = Rows(datetime.fromisoformat)

@@ -20,7 +20,8 @@ from saga.handling.tracing import Tracer
 from saga.participant.participant import Participant
 from saga.protocol.facts import StepStatus
 from saga.store.memory import MemoryStore
-from saga.store.port import Store, Transaction, Workflow
+from saga.store.port import Store, Transaction
+from saga.store.workflow import Workflow
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker, MemoryConsumer
 from saga.transport.port import Record

@@ -9,7 +9,10 @@ import pytest
 
 from saga.errors import LaneFenced
 from saga.protocol.facts import WorkflowStatus
-from saga.store.port import Changes, Lane, OutboxRow, Published, Workflow
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow, Published
+from saga.store.port import Changes
+from saga.store.workflow import Workflow
 from tests.contract.conftest import ArchivedStore
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -13,7 +13,9 @@ import pytest
 from saga.errors import DefinitionError, LaneFenced, LifecycleError, PartitionCountChanged, StoreError
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.archive import Left, Search
-from saga.store.port import Changes, Fence, Intervention, OutboxRow, Published, Received, Transaction, Unit, Waiting, Workflow
+from saga.store.outbox import OutboxRow, Published, Waiting
+from saga.store.port import Changes, Transaction, Unit
+from saga.store.workflow import Fence, Intervention, Received, Workflow
 from tests.contract.conftest import ArchivedStore, Database
 from tests.waiting import until
 

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.memory import MemoryStore
-from saga.store.port import Changes, Fence, OutboxRow, Published, Received, Store, Unit, Workflow
+from saga.store.outbox import OutboxRow, Published
+from saga.store.port import Changes, Store, Unit
 from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Fence, Received, Workflow
 from servers import fresh_database
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -13,8 +13,8 @@ import pytest
 from saga import Worker
 from saga.contracts.topics import saga_topics
 from saga.handling.quarantine import DEATHS
-from saga.store.port import Fence
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Fence
 from saga.transport.embedded import EmbeddedBroker
 from saga.transport.kafka import KafkaBroker
 from tests.crash.dying import DIED

@@ -14,8 +14,9 @@ import pytest
 
 from drills.blocks import blocks, matches
 from saga.protocol.facts import StepStatus
-from saga.store.port import Changes, Fence, Workflow
+from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Fence, Workflow
 from services.stock.app import stock
 from tests.commands import Commands, Said
 

@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from drills.blocks import Block, blocks, matches
-from saga.store.port import Changes, Workflow
+from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Workflow
 from tests.commands import Commands, Said
 
 PAGE = Path(__file__).parents[2] / "docs" / "versions.md"

@@ -17,9 +17,9 @@ from saga.clock import SystemClock
 from saga.contracts.message import Message
 from saga.contracts.topics import fact_topics, saga_topics
 from saga.protocol.facts import FactStatus, WorkflowStatus
-from saga.store.port import Fence, Workflow
 from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Fence, Workflow
 from saga.transport.embedded import EmbeddedBroker
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from saga import Participant, Transaction, Worker
-from saga.store.port import Lane
+from saga.store.lane import Lane
 from saga.store.postgres import PostgresStore
 from saga.store.postgres_unit import PostgresUnit
 from saga.transport.kafka import KafkaBroker

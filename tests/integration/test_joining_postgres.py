@@ -15,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from saga.errors import DefinitionError
-from saga.store.port import Changes, OutboxRow, Unit, Workflow
+from saga.store.outbox import OutboxRow
+from saga.store.port import Changes, Unit
 from saga.store.postgres import PostgresStore
+from saga.store.workflow import Workflow
 
 pytestmark = pytest.mark.slow
 

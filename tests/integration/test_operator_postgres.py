@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from saga.protocol.facts import StepStatus
-from saga.store.port import Changes, Fence, Workflow
+from saga.store.port import Changes
 from saga.store.postgres import PostgresStore
+from saga.store.workflow import Fence, Workflow
 from tests.commands import Commands
 
 pytestmark = pytest.mark.slow

@@ -21,10 +21,12 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from saga.errors import LaneFenced, StoreConflict, StoreError
-from saga.store.port import Changes, OutboxRow, Unit, Workflow
+from saga.store.outbox import OutboxRow
+from saga.store.port import Changes, Unit
 from saga.store.postgres import PostgresStore
 from saga.store.postgres_tables import SQL
 from saga.store.postgres_unit import PostgresUnit
+from saga.store.workflow import Workflow
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow

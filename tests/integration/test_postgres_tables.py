@@ -14,9 +14,11 @@ import pytest
 from psycopg import sql
 
 from saga.errors import DefinitionError, StoreError
-from saga.store.port import Changes, OutboxRow, Workflow
+from saga.store.outbox import OutboxRow
+from saga.store.port import Changes
 from saga.store.postgres import PostgresStore
 from saga.store.postgres_tables import PostgresTables
+from saga.store.workflow import Workflow
 from servers.process import free_port
 
 pytestmark = pytest.mark.slow

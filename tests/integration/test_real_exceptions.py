@@ -12,9 +12,9 @@ import pytest
 from saga import Participant, Retry, Transaction, Worker
 from saga.contracts.topics import saga_topics
 from saga.protocol.facts import StepStatus, WorkflowStatus
-from saga.store.port import Fence, Workflow
 from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Fence, Workflow
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 from tests.travel import CREATE_EFFECTS, HotelBooked, HotelFreed, HotelFull, Script, TripBooked, fleet

@@ -15,7 +15,7 @@ from saga import Refused, Retry
 from saga.failpoints import Failpoint, FailpointRaised, armed
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.replay.contracts import Contracts
-from saga.store.port import Fence
+from saga.store.workflow import Fence
 from saga.testing.checker.evidence import Effect, Evidence
 from saga.testing.checker.judgement import judge
 from saga.testing.harness import Harness

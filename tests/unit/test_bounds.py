@@ -13,7 +13,7 @@ from saga.delivery.relay import Relay
 from saga.engine.bounds import Bounds
 from saga.engine.health import State
 from saga.protocol.facts import WorkflowStatus
-from saga.store.port import OutboxRow
+from saga.store.outbox import OutboxRow
 from saga.testing.harness import Harness
 from saga.transport.port import Outbound
 from tests.travel import Script, TripBooked, effects, harness

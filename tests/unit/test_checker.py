@@ -10,7 +10,8 @@ import pytest
 
 from saga.protocol.facts import StepStatus
 from saga.replay.contracts import Contracts
-from saga.store.port import Fence, OutboxRow
+from saga.store.outbox import OutboxRow
+from saga.store.workflow import Fence
 from saga.testing.checker.evidence import Books, Call, Claim, Effect, Evidence
 from saga.testing.checker.invariant import Invariant
 from saga.testing.checker.judgement import Judgement, judge

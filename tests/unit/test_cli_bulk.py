@@ -16,8 +16,9 @@ from saga.cli import output
 from saga.cli.acting.template import Template
 from saga.errors import Refused
 from saga.protocol.facts import StepStatus
-from saga.store.port import Changes, Fence, Intervention, Workflow
+from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Fence, Intervention, Workflow
 from services.stock.app import stock
 from tests.commands import Commands, Said
 

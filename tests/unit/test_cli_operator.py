@@ -15,8 +15,9 @@ from saga.cli import arguments
 from saga.cli.looking.fingerprint import fingerprint
 from saga.contracts.message import from_headers
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import Changes, Fence, Workflow
+from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Fence, Workflow
 from services.stock.app import stock
 from tests.commands import Commands, Said
 

@@ -9,8 +9,10 @@ from saga.contracts.avro import AvroCodec
 from saga.contracts.message import Kind, Message, event_id, to_headers
 from saga.contracts.saga import Saga
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
-from saga.store.port import Changes, Fence, OutboxRow, Published, Received, Workflow
+from saga.store.outbox import OutboxRow, Published
+from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Fence, Received, Workflow
 from tests.commands import Commands, schemas, written
 
 OPENED = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)

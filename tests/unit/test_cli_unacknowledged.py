@@ -15,8 +15,10 @@ from saga import assembly
 from saga.contracts.message import Kind, Message, to_headers
 from saga.contracts.topics import saga_topics
 from saga.protocol.facts import FactStatus
-from saga.store.port import Changes, OutboxRow, Published, Workflow
+from saga.store.outbox import OutboxRow, Published
+from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Workflow
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Outbound, Partition
 from tests.commands import Commands

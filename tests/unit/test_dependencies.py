@@ -23,7 +23,7 @@ from saga.participant.failure import failure_of
 from saga.participant.handler import Act, Handler
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.memory import MemoryStore
-from saga.store.port import Fence
+from saga.store.workflow import Fence
 from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
 from saga.transport.memory import MemoryBroker

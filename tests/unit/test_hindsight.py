@@ -8,8 +8,8 @@ from saga.contracts.topics import events_topic, saga_topics
 from saga.engine import hindsight
 from saga.engine.hindsight import Hindsight
 from saga.errors import StoreBehind
+from saga.store.lane import Lane
 from saga.store.memory import MemoryStore
-from saga.store.port import Lane
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Partition, Record
 from tests.travel import Script, TripBooked, fleet, harness

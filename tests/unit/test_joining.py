@@ -12,8 +12,9 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
 from saga.errors import DefinitionError
-from saga.store.port import Changes, Workflow
+from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Workflow
 
 KNOWN = Changes(workflows=[Workflow(id="w1", version=1, lane=0, opened=datetime(2026, 3, 1, tzinfo=UTC))])
 

@@ -12,8 +12,8 @@ from saga.contracts.topics import events_topic, saga_topics
 from saga.engine.lanes import CLAIM_PAUSE, FENCED_PAUSE
 from saga.engine.loop import Loop
 from saga.errors import BrokerError, StoreError
+from saga.store.lane import Lane
 from saga.store.memory import MemoryStore
-from saga.store.port import Lane
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker, MemoryConsumer
 from saga.transport.port import Partition, Record

@@ -11,7 +11,7 @@ import pytest
 
 from saga import Refused, Retry
 from saga.protocol.facts import StepStatus, WorkflowStatus
-from saga.store.port import Fence
+from saga.store.workflow import Fence
 from saga.testing.harness import Harness
 from tests.travel import Script, TripBooked, effects, harness
 

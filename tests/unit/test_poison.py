@@ -12,7 +12,7 @@ from saga import Event, Participant, Retry, Transaction
 from saga.errors import DefinitionError, EventTooLarge, UnknownSchema
 from saga.participant import operator
 from saga.protocol.facts import StepStatus
-from saga.store.port import Fence
+from saga.store.workflow import Fence
 from saga.testing.harness import Harness
 from saga.transport.port import Partition
 from tests.travel import CREATE_EFFECTS, FlightBooked, Script, TripBooked, TripDeclined, TripPaid, effects, fleet, harness, saga

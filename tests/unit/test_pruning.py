@@ -21,7 +21,8 @@ from saga.errors import BrokerError, StoreError
 from saga.protocol.facts import WorkflowStatus
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
 from saga.store.memory import MemoryStore
-from saga.store.port import Changes, Store, Workflow
+from saga.store.port import Changes, Store
+from saga.store.workflow import Workflow
 from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
 from saga.testing.simulation.act import StoreFault

@@ -14,8 +14,10 @@ from saga.engine import processor
 from saga.handling.quarantine import DEATHS, Caution
 from saga.participant import operator
 from saga.protocol.facts import StepStatus
+from saga.store.lane import Lane
 from saga.store.memory_unit import MemoryUnit
-from saga.store.port import Fence, Lane, Unit
+from saga.store.port import Unit
+from saga.store.workflow import Fence
 from saga.testing.harness import Harness
 from tests.travel import Script, TripBooked, effects, harness
 

@@ -13,7 +13,7 @@ from saga.delivery.recreated import begin_anew, changed
 from saga.engine.watch import Watch
 from saga.errors import TopicRecreated
 from saga.protocol.facts import WorkflowStatus
-from saga.store.port import OutboxRow
+from saga.store.outbox import OutboxRow
 from saga.testing.harness import Harness
 from saga.transport.port import Record
 from tests.travel import Script, TripBooked, harness

@@ -9,7 +9,8 @@ from saga.contracts.acknowledged import RECORD, Acknowledged, Reason
 from saga.contracts.message import from_headers
 from saga.delivery.acks import Acks, Remark
 from saga.delivery.single_file import SingleFile
-from saga.store.port import Lane, OutboxRow
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow
 from saga.transport.port import Outbound, Partition
 from tests.travel import Script, TripBooked, fleet, harness
 

@@ -20,8 +20,9 @@ from saga.contracts.schema import Schema
 from saga.contracts.sensitive import MASK, has_sensitive, redact, scrub, sensitive_values
 from saga.errors import EncodeError
 from saga.protocol.facts import StepStatus
-from saga.store.port import Changes, Fence, Workflow
+from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Fence, Workflow
 from saga.testing.harness import Harness
 from tests.commands import Commands, schemas, written
 

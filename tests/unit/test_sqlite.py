@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from saga.errors import DefinitionError, StoreBusy, StoreConflict, StoreError
-from saga.store.port import Changes, OutboxRow, Published, Workflow
+from saga.store.outbox import OutboxRow, Published
+from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
 from saga.store.statements import statements
+from saga.store.workflow import Workflow
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOLD = """

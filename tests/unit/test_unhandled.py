@@ -13,7 +13,7 @@ import pytest
 from saga.contracts.topics import group
 from saga.participant.versions import Versions
 from saga.protocol.facts import StepStatus, WorkflowStatus
-from saga.store.port import OutboxRow
+from saga.store.outbox import OutboxRow
 from saga.testing.harness import Harness
 from saga.transport.port import Partition
 from tests.travel import Script, TripBooked, effects, harness

@@ -11,7 +11,7 @@ import pytest
 from saga import DefinitionError, Event, ExternalCall, Participant, Pending, Retry, TerminalError, Transaction
 from saga.participant.fit import misfits
 from saga.protocol.facts import StepStatus, WorkflowStatus
-from saga.store.port import Fence
+from saga.store.workflow import Fence
 from saga.testing.harness import Harness
 from saga.transport.port import Partition
 from tests.travel import (

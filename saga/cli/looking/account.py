@@ -19,7 +19,8 @@ from saga.protocol import awaiting
 from saga.protocol.definition import Step
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.protocol.gates import gates, variant
-from saga.store.port import Fence, OutboxRow, Received, Workflow
+from saga.store.outbox import OutboxRow
+from saga.store.workflow import Fence, Received, Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec

@@ -16,7 +16,7 @@ from saga.contracts.topics import acks_topic, events_topic, fact_topics
 from saga.delivery.recreated import Ids, begin_anew, changed, recorded, unhandled
 from saga.errors import Refused
 from saga.settings import Settings
-from saga.store.port import Lane
+from saga.store.lane import Lane
 from saga.transport.port import Broker, Partition
 
 if TYPE_CHECKING:

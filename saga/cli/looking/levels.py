@@ -11,7 +11,8 @@ from saga.contracts.saga import Saga
 from saga.errors import DefinitionError
 from saga.protocol.facts import FactStatus, expected, stated
 from saga.protocol.gates import variant
-from saga.store.port import Lane, OutboxRow
+from saga.store.lane import Lane
+from saga.store.outbox import OutboxRow
 
 
 class Level(StrEnum):

@@ -13,7 +13,7 @@ from saga.clock import SystemClock
 from saga.protocol.facts import WorkflowStatus
 from saga.settings import Settings
 from saga.store.archive import Listed, Search
-from saga.store.port import Fence
+from saga.store.workflow import Fence
 
 
 def list_workflows(

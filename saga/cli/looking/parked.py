@@ -12,7 +12,7 @@ from saga.cli import arguments, output
 from saga.cli.looking.fingerprint import fingerprint
 from saga.settings import Settings
 from saga.store.archive import Listed, Search
-from saga.store.port import Fence
+from saga.store.workflow import Fence
 
 MOST = 10_000
 

@@ -17,7 +17,7 @@ from saga.clock import SystemClock
 from saga.contracts.saga import Saga
 from saga.contracts.topics import group
 from saga.settings import Settings
-from saga.store.port import OutboxRow
+from saga.store.outbox import OutboxRow
 from saga.transport.port import Broker, Partition
 
 Silent = dict[str, Silence]

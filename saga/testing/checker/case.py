@@ -13,7 +13,8 @@ from saga.replay.contracts import Contracts
 from saga.replay.entry import Entry
 from saga.replay.history import History
 from saga.replay.state import end
-from saga.store.port import OutboxRow, Workflow
+from saga.store.outbox import OutboxRow
+from saga.store.workflow import Workflow
 from saga.testing.checker.evidence import Effect
 
 

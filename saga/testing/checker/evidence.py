@@ -12,7 +12,8 @@ from saga.contracts.topics import acks_topic
 from saga.replay.contracts import Contracts
 from saga.replay.source import Source, TopicSource
 from saga.store.archive import Archive
-from saga.store.port import OutboxRow, Workflow
+from saga.store.outbox import OutboxRow
+from saga.store.workflow import Workflow
 from saga.testing.checker.invariant import Invariant
 from saga.transport.port import Broker, Partition, Record
 

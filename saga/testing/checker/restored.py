@@ -15,7 +15,8 @@ from saga.replay.comparison import differences
 from saga.replay.contracts import Contracts
 from saga.replay.reading import Held, Item, Reading
 from saga.replay.restoring import Restoring
-from saga.store.port import Fence, Lane, Workflow
+from saga.store.lane import Lane
+from saga.store.workflow import Fence, Workflow
 from saga.testing.checker.case import Case
 from saga.testing.checker.invariant import Problem
 

@@ -17,7 +17,8 @@ from saga.failpoints import Failpoint, FailpointRaised, armed, interrupted
 from saga.participant.participant import Participant
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
 from saga.store.memory import MemoryStore
-from saga.store.port import Store, Transaction, Workflow
+from saga.store.port import Store, Transaction
+from saga.store.workflow import Workflow
 from saga.testing.harness import Harness
 from saga.testing.simulation.act import (
     Abort,

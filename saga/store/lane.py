@@ -1,0 +1,32 @@
+"""One lane as its owner holds it: the row that decides whose commits count, and how far they go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(slots=True)
+class Lane:
+    """Partition `number` of all topics of a saga, as its owner holds it.
+
+    `offsets`: topic to the next offset to be read, all before it is in the store; `batch` numbers the last committed unit of
+    work; `clean`: the previous owner ended in order. `acks` is what the owner keeps of acknowledgments, JSON to the store;
+    `gaps` are spans never taken in; `trials`: what was begun, how often, as a process might die of it. `pruned`: see `forget`.
+    """
+
+    saga: str
+    number: int
+    epoch: int
+    batch: int = 0
+    offsets: dict[str, int] = field(default_factory=dict)
+    clean: bool = True
+    acks: dict[str, Any] = field(default_factory=dict)
+    gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    trials: dict[str, int] = field(default_factory=dict)
+    pruned: datetime | None = None
+
+    def forget(self, until: datetime | None) -> None:
+        """Workflows closed up to then are gone: one that began before `pruned`, which never moves back, may have run here."""
+        self.pruned = max(filter(None, (self.pruned, until)), default=None)
