@@ -17,13 +17,13 @@ from saga.store.lane import Lane
 from saga.store.memory_letters import MemoryLetters
 from saga.store.memory_tables import MemoryTables
 from saga.store.outbox import OutboxRow, Published, Waiting
-from saga.store.port import Changes
+from saga.store.port import Changes, Immediate
 from saga.store.workflow import Fence, Workflow
 
 _BUSY = {StepStatus.RUNNING, StepStatus.COMPENSATING}
 
 
-class MemoryUnit(MemoryLetters):
+class MemoryUnit(Immediate, MemoryLetters):
     """An open transaction; its overlays are the store's to merge or to drop."""
 
     def __init__(self, connection: sqlite3.Connection, tables: MemoryTables, clock: Clock) -> None:
@@ -138,16 +138,6 @@ class MemoryUnit(MemoryLetters):
         self.tables.lanes[lane.saga, lane.number] = replace(
             held, offsets=dict(lane.offsets), batch=lane.batch, acks=lane.acks, gaps=lane.gaps
         )
-
-    @property
-    def under_way(self) -> bool:
-        return False
-
-    def depart(self) -> None:
-        """The end of the block commits all the same: there is no server to wait for."""
-
-    def arrive(self) -> None:
-        """It has."""
 
     def count(self, lane: Lane) -> None:
         self.tables.lanes[lane.saga, lane.number] = replace(self.tables.held(lane), trials=dict(lane.trials))

@@ -180,6 +180,18 @@ class Unit(Transaction, DeadLetters, Protocol):
         ...
 
 
+class Immediate:
+    """How a unit ends that has no server to wait for: whether it departs or not, the end of its block commits."""
+
+    @property
+    def under_way(self) -> bool:
+        return False
+
+    def depart(self) -> None: ...
+
+    def arrive(self) -> None: ...
+
+
 def as_unit(tx: object) -> Unit | None:
     """A transaction of a store's as the engine sees it, None for anything else.
 

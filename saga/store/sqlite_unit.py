@@ -21,7 +21,7 @@ from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place,
 from saga.store.json_columns import exceptions_text, interventions_text, steps_text
 from saga.store.lane import Lane
 from saga.store.outbox import OutboxRow, Published, Waiting
-from saga.store.port import Changes
+from saga.store.port import Changes, Immediate
 from saga.store.rows import Rows
 from saga.store.sqlite_tables import engine_statements, store_error
 from saga.store.statements import statements
@@ -35,7 +35,7 @@ _ENDED = "this transaction has ended; use the one that is handed to the handler,
 _OF_THE_FILE = {"BUSY", "CANTOPEN", "CORRUPT", "FULL", "IOERR", "LOCKED", "NOTADB", "PROTOCOL", "READONLY"}
 
 
-class SqliteUnit:
+class SqliteUnit(Immediate):
     """A transaction on a connection that somebody else begins and ends."""
 
     def __init__(self, connection: sqlite3.Connection, path: str, clock: Clock) -> None:
@@ -131,16 +131,6 @@ class SqliteUnit:
         held = (orjson.dumps(column).decode() for column in (lane.offsets, lane.acks, lane.gaps))
         if self.query("advance", lane.saga, lane.number, lane.epoch, lane.batch, *held).rowcount == 0:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
-
-    @property
-    def under_way(self) -> bool:
-        return False
-
-    def depart(self) -> None:
-        """The end of the block commits all the same: there is no server to wait for."""
-
-    def arrive(self) -> None:
-        """It has."""
 
     def count(self, lane: Lane) -> None:
         trials = orjson.dumps(lane.trials).decode()
