@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
+from saga.clock import Clock, SystemClock
 from saga.errors import BrokerError
 from saga.transport.kafka_client import (
     UNKNOWN_TOPIC,
@@ -40,15 +41,16 @@ _UNTOLD = frozenset(
 class KafkaBroker:
     """Opens nothing before it is asked; the first use raises DefinitionError if librdkafka does not accept the settings."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: KafkaSettings, clock: Clock | None = None) -> None:
+        self.settings, self._clock = settings, clock or SystemClock()
 
     def consumer(self, group: str, topics: Sequence[str], assignments: Assignments) -> KafkaConsumer:
         """A member of `group`; raises BrokerError, retriable, while a topic does not exist."""
         found = self.partitions(topics)
         if missing := [topic for topic, count in found.items() if count is None]:
             raise unknown_topics(missing)
-        return KafkaConsumer(self.settings, group, {t: n for t, n in found.items() if n is not None}, assignments)
+        counts = {topic: count for topic, count in found.items() if count is not None}
+        return KafkaConsumer(self.settings, group, counts, assignments, self._clock)
 
     def producer(self) -> KafkaProducer:
         return KafkaProducer(self.settings)

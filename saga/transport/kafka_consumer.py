@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock, Thread
-from time import monotonic
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from saga.clock import Clock
 from saga.errors import BrokerError, LifecycleError
 from saga.transport.kafka_client import broker_error, kafka_partition, log, opened, partition_of, record_of, translated
 from saga.transport.kafka_settings import KafkaSettings
@@ -36,8 +36,10 @@ class KafkaConsumer:
     poll, its partitions count as lost; one that ends before it was given any makes `poll` raise, not retriable.
     """
 
-    def __init__(self, settings: KafkaSettings, group: str, partitions: Mapping[str, int], assignments: Assignments) -> None:
-        self._assignments = assignments
+    def __init__(
+        self, settings: KafkaSettings, group: str, partitions: Mapping[str, int], assignments: Assignments, clock: Clock
+    ) -> None:
+        self._assignments, self._clock = assignments, clock
         self._owned: set[Partition] = set()
         self._gone: set[Partition] = set()
         self._errors: deque[BrokerError] = deque()
@@ -135,8 +137,8 @@ class KafkaConsumer:
 
         That is answered once those who are missed are given up; we would then be missed for another session.
         """
-        give_up = monotonic() + int(self._config.get("session.timeout.ms", 0)) / 1000
-        while self._is_joining and not self._has_ended and monotonic() < give_up:
+        give_up = self._clock.monotonic() + int(self._config.get("session.timeout.ms", 0)) / 1000
+        while self._is_joining and not self._has_ended and self._clock.monotonic() < give_up:
             self._client.poll(_LOOK)
 
     def _take_leave(self) -> None:
