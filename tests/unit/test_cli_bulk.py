@@ -51,12 +51,12 @@ def stuck(order: str, units: int) -> Fence:
     return parked(status=StepStatus.STUCK, event="checkout.StockReserved", result=result)
 
 
-def known(folder: Path, *, claimed: bool = True, **fences: Fence) -> None:
-    """Open workflows, in the database of stock if it is `claimed`."""
+def known(folder: Path, *, claimed: bool = True, registered: bool = False, **fences: Fence) -> None:
+    """Open workflows, in the database of stock if it is `claimed`, by a worker with a registry if it is `registered`."""
     workflows = [Workflow(id=id_, version=1, lane=0, opened=OPENED + timedelta(seconds=n)) for n, id_ in enumerate(fences)]
     with database(folder) as store:
         if claimed:
-            store.claim("checkout", 0, 4, "stock")
+            store.claim("checkout", 0, 4, "stock", registered)
         with store.unit() as unit:
             unit.save("checkout", Changes(workflows=workflows, fences=[*fences.items()]))
 
@@ -309,6 +309,19 @@ def test_a_registry_that_is_away_does_not_stop_a_retry(saga: Saga, tmp_path: Pat
 
     assert said.code == 0
     assert "only this database will know of it" in said.err
+    assert found(tmp_path, "w1").fences["reserve"].due is not None
+
+
+def test_a_retry_without_the_registry_of_the_worker_is_made_and_leaves_no_note_that_nobody_could_read(
+    saga: Saga, tmp_path: Path
+) -> None:
+    known(tmp_path, registered=True, w1=parked())
+
+    said = saga("retry", "w1")
+
+    assert said.code == 0
+    assert "only this database will know of it: the worker of stock takes the ids of schemas from a registry" in said.err
+    assert records(tmp_path, "w1", "saga.OperatorActed") == []
     assert found(tmp_path, "w1").fences["reserve"].due is not None
 
 

@@ -73,6 +73,11 @@ def _named(store: SqliteStore | PostgresStore, ids: Sequence[str]) -> list[Chose
     return chosen
 
 
+def _is_registered(store: SqliteStore | PostgresStore, saga: str) -> bool:
+    with store.unit() as unit:
+        return unit.registered(saga)
+
+
 def _notes(store: SqliteStore | PostgresStore, settings: Settings, saga: str, participant: str | None) -> Notes | None:
     """How to tell others of it, if that can be done from here; a retry at night must not depend on it."""
     name = participant or (store.author(saga) if saga else None)
@@ -86,6 +91,12 @@ def _notes(store: SqliteStore | PostgresStore, settings: Settings, saga: str, pa
     from saga.contracts.avro import AvroCodec
 
     codec = AvroCodec(ControlRecords(saga, assembly.registry(settings)))
+    if codec.registry is None and _is_registered(store, saga):
+        output.progress(
+            f"only this database will know of it: the worker of {name} takes the ids of schemas from a registry, and none is "
+            f"configured here; SAGA_REGISTRY=URL would let others know"
+        )
+        return None
     try:
         codec.schema_id(RECORD)
     except (RegistryUnavailable, SchemaNotFound) as error:
