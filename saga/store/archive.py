@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from saga.protocol.facts import WorkflowStatus
 from saga.store.lane import Lane
@@ -20,8 +20,8 @@ from saga.store.workflow import Workflow
 class Search:
     """Which workflows a person asks for; what is None does not matter.
 
-    `parked`: only those whose handlers are suspended here, the stuck ones included. `idle_since`: only open ones in which
-    nothing has gone on here since then (see `Listed.moved`).
+    `parked`: only open ones whose handlers are suspended here, the stuck ones included. `idle_since`: only open ones in which
+    nothing has gone on here since then (see `Listed.moved`). Of both, those that wait longest come first.
     """
 
     saga: str | None = None
@@ -30,6 +30,13 @@ class Search:
     parked: bool = False
     idle_since: datetime | None = None
     with_exceptions: bool = False
+
+    @property
+    def order(self) -> Literal["latest", "longest_open", "longest_parked"]:
+        """Which of those that fit come first."""
+        if self.parked:
+            return "longest_parked"
+        return "latest" if self.idle_since is None else "longest_open"
 
 
 class Listed(NamedTuple):
@@ -41,6 +48,10 @@ class Listed(NamedTuple):
     saga: str
     workflow: Workflow
     moved: datetime
+
+    def is_idle(self, since: datetime | None) -> bool:
+        """Whether nothing has gone on since then; None is always."""
+        return since is None or self.moved <= since
 
 
 class Left(NamedTuple):
@@ -73,8 +84,8 @@ class Archive(Protocol):
         """Outbox rows written before then, the oldest first; without their payload."""
         ...
 
-    def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
-        """The workflows that fit, the latest opened first, or those in which nothing has gone on for longest."""
+    def search(self, wanted: Search, limit: int) -> list[Listed]:
+        """The workflows that fit, the latest opened first, or where `wanted` says so those that wait longest."""
         ...
 
     def page(self, saga: str, after: str, limit: int) -> list[Workflow]:

@@ -135,12 +135,12 @@ class MemoryStore:
             found = ((saga, self._tables.workflow(saga, workflow_id)) for saga in sagas)
             return [(saga, w, self._tables.rows(saga, workflow_id)) for saga, w in found if w]
 
-    def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
+    def search(self, wanted: Search, limit: int) -> list[Listed]:
         with self._reading():
             known = [Listed(saga, self._glance(saga, id_), _moved(w)) for (saga, id_), w in self._tables.workflows.items()]
             found = sorted((one for one in known if _fits(one, wanted)), key=lambda one: (one.workflow.id, one.saga))
             found.sort(key=lambda one: one.workflow.opened, reverse=True)
-            if longest_waiting:
+            if wanted.order != "latest":
                 found.sort(key=lambda one: one.moved)
             return found[:limit]
 

@@ -209,9 +209,9 @@ class PostgresStore:
         with self.unit() as unit:
             return [ROWS.outbox(row) for row in unit.pipeline.rows("outstanding", before=iso(before), limit=limit)]
 
-    def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
+    def search(self, wanted: Search, limit: int) -> list[Listed]:
         with self.unit() as unit:
-            return unit.search(wanted, limit, longest_waiting)
+            return unit.search(wanted, limit)
 
     def page(self, saga: str, after: str, limit: int) -> list[Workflow]:
         with self.unit() as unit:

@@ -154,9 +154,9 @@ class Pipeline:
         self._collect(statement)
         return statement
 
-    def rows(self, name: str, **parameters: Any) -> list[Any]:
-        """The rows of one of the engine's statements."""
-        statement = self.add(name, parameters)
+    def rows(self, name: str, *, more: Any = "", **parameters: Any) -> list[Any]:
+        """The rows of one of the engine's statements, as `add` takes it."""
+        statement = self.add(name, parameters, more=more)
         self.send()
         return list(statement.cursor.fetchall())
 

@@ -265,14 +265,14 @@ class PostgresUnit:
     def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
         return [ROWS.outbox(row) for row in self.pipeline.rows("outbox_of_workflow", saga=saga, id=workflow_id)]
 
-    def search(self, wanted: Search, limit: int, longest_waiting: bool) -> list[Listed]:
-        since = iso(wanted.idle_since) if wanted.idle_since else None
+    def search(self, wanted: Search, limit: int) -> list[Listed]:
+        if not wanted.parked:
+            self.pipeline.add("for_whole_tables", {})  # no index is kept for people alone
         place = {"saga": wanted.saga, "version": wanted.version, "status": wanted.status and wanted.status.value}
-        place["with_exceptions"] = wanted.with_exceptions
-        order = {"longest_waiting": longest_waiting, "limit": limit}
-        self.pipeline.add("for_handlers", {})  # it reads many rows, as their statements may
-        rows = self.pipeline.rows("search", **place, parked=wanted.parked, idle_since=since, **order)
-        found = [Listed(saga, ROWS.workflow(row), moved.astimezone(UTC)) for saga, moved, *row in rows]
+        place |= {"with_exceptions": wanted.with_exceptions, "limit": limit}
+        rows = self.pipeline.rows("search", more=wanted.order, **place)
+        known = (Listed(saga, ROWS.workflow(row), moved.astimezone(UTC)) for saga, moved, *row in rows)
+        found = [one for one in known if one.is_idle(wanted.idle_since)]  # they come first
         for saga in {one.saga for one in found}:
             open_ = {one.workflow.id: one.workflow for one in found if one.saga == saga and not one.workflow.closed}
             for id_, *fence in self.pipeline.rows("load_fences", saga=saga, ids=[*open_]):

@@ -151,9 +151,9 @@ class SqliteStore:
         with self._begun("BEGIN") as unit:
             return [ROWS.outbox(row) for row in unit.query("outstanding", iso(before), limit)]
 
-    def search(self, wanted: Search, limit: int, *, longest_waiting: bool = False) -> list[Listed]:
+    def search(self, wanted: Search, limit: int) -> list[Listed]:
         with self._begun("BEGIN") as unit:
-            return unit.search(wanted, limit, longest_waiting)
+            return unit.search(wanted, limit)
 
     def page(self, saga: str, after: str, limit: int) -> list[Workflow]:
         with self._begun("BEGIN") as unit:

@@ -176,21 +176,23 @@ class SqliteUnit(Immediate):
     def outbox_of(self, saga: str, workflow_id: str) -> list[OutboxRow]:
         return [ROWS.outbox(row) for row in self.query("outbox_of_workflow", saga, workflow_id)]
 
-    def search(self, wanted: Search, limit: int, longest_waiting: bool) -> list[Listed]:
-        since = _iso(wanted.idle_since)
-        asked = (wanted.saga, wanted.version, wanted.status, wanted.parked, since, longest_waiting, limit)
-        rows = self.query("search", *asked, wanted.with_exceptions)
-        found = [Listed(saga, ROWS.workflow(row), datetime.fromisoformat(moved)) for saga, moved, *row in rows]
+    def search(self, wanted: Search, limit: int) -> list[Listed]:
+        rows = self.query(
+            "search", wanted.saga, wanted.version, wanted.status, wanted.with_exceptions, limit, more=wanted.order
+        )
+        known = (Listed(saga, ROWS.workflow(row), datetime.fromisoformat(moved)) for saga, moved, *row in rows)
+        found = [one for one in known if one.is_idle(wanted.idle_since)]  # they come first
         for saga in {one.saga for one in found}:
             open_ = {one.workflow.id: one.workflow for one in found if one.saga == saga and not one.workflow.closed}
             for id_, *fence in self.query("load_fences", saga, orjson.dumps([*open_]).decode()):
                 open_[id_].fences[fence[0]] = ROWS.fence(fence)
         return found
 
-    def query(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
-        """Execute one of the engine's statements; its rows must be read before the next."""
+    def query(self, statement: str, *parameters: Any, more: str = "") -> sqlite3.Cursor:
+        """One of the engine's statements, its text extended by that of `more`; its rows must be read before the next."""
         with engine_statements(self._path):
-            return self._open_cursor.execute(SQL[statement], parameters)
+            text = f"{SQL[statement]}\n{SQL[more]}" if more else SQL[statement]
+            return self._open_cursor.execute(text, parameters)
 
     @property
     def _open_cursor(self) -> sqlite3.Cursor:

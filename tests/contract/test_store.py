@@ -822,8 +822,8 @@ def test_what_is_left_of_a_version_is_counted(store: ArchivedStore) -> None:
     assert store.left("checkout", 3) == Left(open=0, parked=0, timers=0, unpublished=0)
 
 
-def listed(store: ArchivedStore, limit: int = 10, *, longest_waiting: bool = False, **wanted: Any) -> list[str]:
-    return [one.workflow.id for one in store.search(Search(**wanted), limit, longest_waiting=longest_waiting)]
+def listed(store: ArchivedStore, limit: int = 10, **wanted: Any) -> list[str]:
+    return [one.workflow.id for one in store.search(Search(**wanted), limit)]
 
 
 def test_whose_database_it_is_is_what_the_last_claim_said(store: ArchivedStore) -> None:
@@ -911,17 +911,21 @@ def test_a_workflow_moves_when_a_fact_comes_or_a_step_goes_on_and_not_when_one_f
     moved = {one.workflow.id: one.moved for one in store.search(Search(), 10)}
 
     assert moved == {"opened": at(0), "heard": at(2), "went on": at(3), "closed": at(1)}
-    assert listed(store, longest_waiting=True) == ["opened", "closed", "heard", "went on"]
-    assert listed(store, longest_waiting=True, idle_since=at(2)) == ["opened", "heard"]
+    assert listed(store, idle_since=at(9)) == ["opened", "heard", "went on"]
+    assert listed(store, idle_since=at(2)) == ["opened", "heard"]
     assert listed(store, parked=True, idle_since=at(5)) == ["opened"]
 
 
-@pytest.mark.parametrize("longest_waiting", [False, True])
-def test_a_list_is_no_longer_than_asked(store: ArchivedStore, longest_waiting: bool) -> None:
-    many = [workflow(f"w{n}", opened=NOW + timedelta(seconds=n)) for n in range(5)]
+@pytest.mark.parametrize(
+    ("wanted", "first"),
+    [({}, ["w4", "w3"]), ({"idle_since": NOW + timedelta(seconds=9)}, ["w0", "w1"]), ({"parked": True}, ["w0", "w1"])],
+)
+def test_a_list_is_no_longer_than_asked(store: ArchivedStore, wanted: dict[str, Any], first: list[str]) -> None:
+    failing = {"label": fence("label", error="no")}
+    many = [workflow(f"w{n}", opened=NOW + timedelta(seconds=n), fences=failing) for n in range(5)]
     save(store, changes_of(*many))
 
-    assert listed(store, 2, longest_waiting=longest_waiting) == (["w0", "w1"] if longest_waiting else ["w4", "w3"])
+    assert listed(store, 2, **wanted) == first
 
 
 def test_a_list_neither_waits_for_an_open_transaction_nor_sees_what_it_has_not_committed(database: Database) -> None:

@@ -21,6 +21,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from saga.errors import LaneFenced, StoreConflict, StoreError
+from saga.store.archive import Search
 from saga.store.outbox import OutboxRow
 from saga.store.port import Changes, Unit
 from saga.store.postgres import PostgresStore
@@ -51,7 +52,7 @@ store.close()
 """
 MANY_LATE_WORKFLOWS = """
 INSERT INTO saga_workflow (saga, workflow_id, version, lane, status, sequence, deadline, opened)
-SELECT 'checkout', 'w' || n, 1, n % 4, 'in-progress', 1, '2026-02-01T00:00:00Z'::timestamptz + n * '1 s'::interval, now()
+SELECT 'checkout', 'w' || n, 1, n % 4, 'in_progress', 1, '2026-02-01T00:00:00Z'::timestamptz + n * '1 s'::interval, now()
 FROM generate_series(1, 2000) AS n
 """
 MANY_LATE_STEPS = """
@@ -538,6 +539,34 @@ def test_of_thousands_that_are_late_at_once_no_more_are_read_than_can_be_seen_to
         [[[found]]] = unit.pipeline.rows(f"plan of {look}", **asked)
 
     assert 10 <= max(most_rows(found["Plan"])) < 100
+
+
+def test_of_thousands_of_workflows_none_is_read_to_list_the_parked_but_those(
+    store: PostgresStore, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(database, autocommit=True) as administrator:
+        administrator.execute(MANY_LATE_WORKFLOWS)
+        administrator.execute(MANY_LATE_STEPS)
+        administrator.execute("UPDATE saga_fence SET error = 'boom' WHERE workflow_id IN ('w7', 'w1234')")
+        administrator.execute("ANALYZE saga_workflow, saga_fence")
+    monkeypatch.setitem(SQL, "plan of search", f"EXPLAIN (ANALYZE, FORMAT JSON) {SQL['search']}")
+    asked = {"saga": "checkout", "version": None, "status": None, "with_exceptions": False, "limit": 10}
+
+    with store.unit() as unit:
+        [[[found]]] = unit.pipeline.rows("plan of search", more="longest_parked", **asked)
+
+    assert len(store.search(Search(parked=True), 10)) == 2
+    assert 2 <= max(most_rows(found["Plan"])) < 20
+
+
+def test_a_list_of_all_reads_them_in_a_row_and_compiles_nothing(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = "SELECT current_setting('enable_seqscan'), current_setting('jit')"
+    monkeypatch.setitem(SQL, "settings", settings)
+
+    with store.unit() as unit:
+        unit.search(Search(), 10)
+
+        assert unit.pipeline.rows("settings") == [("on", "off")]
 
 
 def most_rows(node: dict[str, Any]) -> Iterator[int]:

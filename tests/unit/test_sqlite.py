@@ -33,7 +33,7 @@ sys.stdin.read()
 MANY_LATE_WORKFLOWS = """
 INSERT INTO saga_workflow (saga, workflow_id, version, lane, status, sequence, deadline, opened)
 WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2000)
-SELECT 'checkout', 'w' || n, 1, n % 4, 'in-progress', 1, printf('2026-02-01T%05d', n), '2026-02-01' FROM numbers
+SELECT 'checkout', 'w' || n, 1, n % 4, 'in_progress', 1, printf('2026-02-01T%05d', n), '2026-02-01' FROM numbers
 """
 MANY_LATE_STEPS = """
 INSERT INTO saga_fence (saga, workflow_id, step, status, pending, refused, attempt, due, expires)
@@ -118,15 +118,16 @@ def test_every_commit_is_flushed_to_a_write_ahead_log(store: SqliteStore) -> Non
 
 @pytest.mark.parametrize("name", sorted(statements("sqlite")))
 def test_every_statement_finds_its_tables(store: SqliteStore, caller: sqlite3.Connection, name: str) -> None:
-    sql = statements("sqlite")[name]
+    known = statements("sqlite")
+    sql = f"{known['search']}\n{known[name]}" if name in {"latest", "longest_open", "longest_parked"} else known[name]
     places = max([int(n) for n in "123456789" if f"?{n}" in sql], default=sql.count("?"))
 
     plan = caller.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * places).fetchall()
 
-    fine = ("VIRTUAL TABLE", "(subquery")
+    fine = ("VIRTUAL TABLE", "(subquery", "saga_fence_parked")  # an index of nothing but what is parked
     scans = [step for *_, step in plan if step.startswith("SCAN") and not any(kind in step for kind in fine)]
     assert (
-        name in {"take_write_lock", "search", "left", "outstanding", "lanes", "letters"} or not scans
+        name in {"take_write_lock", "search", "latest", "longest_open", "left", "outstanding", "lanes", "letters"} or not scans
     )  # these are asked by people
 
 
@@ -317,4 +318,21 @@ def test_of_thousands_that_are_late_at_once_no_more_are_read_than_can_be_seen_to
     found = caller.execute(statement, ["checkout", "[0, 1]", NOW.isoformat(), 10, *more]).fetchall()
 
     assert len(found) == 10
+    assert steps < 2000
+
+
+def test_of_thousands_of_workflows_none_is_read_to_list_the_parked_but_those(caller: sqlite3.Connection) -> None:
+    caller.execute(MANY_LATE_WORKFLOWS)
+    caller.execute(MANY_LATE_STEPS)
+    caller.execute("UPDATE saga_fence SET error = 'boom' WHERE workflow_id IN ('w7', 'w1234')")
+    known, steps = statements("sqlite"), 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    caller.set_progress_handler(count, 1)
+    found = caller.execute(f"{known['search']}\n{known['longest_parked']}", ["checkout", None, None, False, 10]).fetchall()
+
+    assert len(found) == 2
     assert steps < 2000

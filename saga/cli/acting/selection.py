@@ -65,7 +65,7 @@ class Selection:
             parked=self.parked or self.matching is not None,
             idle_since=now - span if span is not None else now,
         )
-        known = store.search(wanted, MOST, longest_waiting=True)
+        known = store.search(wanted, MOST)
         found = [Chosen(one.saga, one.workflow.id) for one in known if self._fits(one)]
         if len(found) > self.limit or len(known) == MOST:
             output.progress(f"the {min(len(found), self.limit)} that wait longest; there are more: repeat the command for them")

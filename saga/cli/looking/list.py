@@ -44,7 +44,7 @@ def list_workflows(
     )
     store = assembly.store(settings)
     try:
-        found = store.search(wanted, limit, longest_waiting=parked or span is not None)
+        found = store.search(wanted, limit)
     finally:
         store.close()
     if as_json:

@@ -44,7 +44,7 @@ def parked(database: arguments.DatabaseUrl = None, as_json: output.AsJson = Fals
     settings = Settings.load(database=database)
     store = assembly.store(settings)
     try:
-        found = store.search(Search(parked=True), MOST, longest_waiting=True)
+        found = store.search(Search(parked=True), MOST)
     finally:
         store.close()
     groups = grouped(found)

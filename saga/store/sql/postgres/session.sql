@@ -25,6 +25,9 @@ SELECT set_config('saga.unit', '1', true),
        set_config('enable_seqscan', current_setting('saga.enable_seqscan'), true),
        set_config('jit', current_setting('saga.jit'), true);
 
+-- name: for_whole_tables
+SELECT set_config('enable_seqscan', 'on', true);
+
 -- name: for_engine
 SELECT coalesce(nullif(current_setting('saga.unit', true), ''), 'the transaction was ended inside its block')::integer,
        set_config('enable_seqscan', 'off', true),

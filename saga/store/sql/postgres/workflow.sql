@@ -80,29 +80,32 @@ SELECT workflow_id FROM saga_workflow
 WHERE saga = %(saga)s AND workflow_id > %(after)s ORDER BY workflow_id LIMIT %(limit)s;
 
 -- name: search
-SELECT *
-FROM (
-    SELECT w.saga,
-           coalesce(w.closed, greatest(
-               w.opened,
-               (SELECT max(i.received) FROM saga_inbox AS i WHERE i.workflow_id = w.workflow_id AND i.saga = w.saga),
-               (SELECT max(f.changed) FROM saga_fence AS f
-                WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NULL)
-           )) AS moved,
-           w.workflow_id, w.version, w.lane, w.status, w.sequence, w.deadline, w.opened, w.closed, w.gates::text, w.error,
-           w.traceparent, w.tracestate, w.steps::text, w.exceptions::text, w.interventions::text, w.unwind_by
-    FROM saga_workflow AS w
-    WHERE (%(saga)s::text IS NULL OR w.saga = %(saga)s::text)
-      AND (%(version)s::integer IS NULL OR w.version = %(version)s::integer)
-      AND (%(status)s::text IS NULL OR w.status = %(status)s::text)
-      AND (NOT %(with_exceptions)s::boolean OR w.exceptions IS NOT NULL)
-      AND (NOT %(parked)s::boolean OR (w.closed IS NULL AND EXISTS (
-          SELECT FROM saga_fence AS f WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NOT NULL)))
-      AND (%(idle_since)s::timestamptz IS NULL OR w.closed IS NULL)
-) AS known
-WHERE %(idle_since)s::timestamptz IS NULL OR moved <= %(idle_since)s::timestamptz
-ORDER BY CASE WHEN %(longest_waiting)s::boolean THEN moved END, opened DESC, workflow_id, saga
-LIMIT %(limit)s;
+SELECT w.saga,
+       coalesce(w.closed, greatest(
+           w.opened,
+           (SELECT max(i.received) FROM saga_inbox AS i WHERE i.workflow_id = w.workflow_id AND i.saga = w.saga),
+           (SELECT max(f.changed) FROM saga_fence AS f
+            WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NULL)
+       )) AS moved,
+       w.workflow_id, w.version, w.lane, w.status, w.sequence, w.deadline, w.opened, w.closed, w.gates::text, w.error,
+       w.traceparent, w.tracestate, w.steps::text, w.exceptions::text, w.interventions::text, w.unwind_by
+FROM saga_workflow AS w
+WHERE (%(saga)s::text IS NULL OR w.saga = %(saga)s::text)
+  AND (%(version)s::integer IS NULL OR w.version = %(version)s::integer)
+  AND (%(status)s::text IS NULL OR w.status = %(status)s::text)
+  AND (NOT %(with_exceptions)s::boolean OR w.exceptions IS NOT NULL)
+
+-- name: latest
+ORDER BY w.opened DESC, w.workflow_id, w.saga LIMIT %(limit)s;
+
+-- name: longest_open
+AND w.closed IS NULL
+ORDER BY moved, w.opened DESC, w.workflow_id, w.saga LIMIT %(limit)s;
+
+-- name: longest_parked
+AND w.closed IS NULL
+AND (w.workflow_id, w.saga) IN (SELECT f.workflow_id, f.saga FROM saga_fence AS f WHERE f.error IS NOT NULL)
+ORDER BY moved, w.opened DESC, w.workflow_id, w.saga LIMIT %(limit)s;
 
 -- name: left
 SELECT count(*),

@@ -71,25 +71,30 @@ SELECT saga FROM saga_workflow WHERE workflow_id = ?1 ORDER BY saga;
 SELECT workflow_id FROM saga_workflow WHERE saga = ?1 AND workflow_id > ?2 ORDER BY workflow_id LIMIT ?3;
 
 -- name: search
-SELECT * FROM (
-    SELECT w.saga,
-           CASE WHEN w.closed IS NOT NULL THEN w.closed ELSE max(
-               w.opened,
-               coalesce((SELECT max(i.received) FROM saga_inbox AS i WHERE i.workflow_id = w.workflow_id AND i.saga = w.saga), ''),
-               coalesce((SELECT max(f.changed) FROM saga_fence AS f
-                         WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NULL), '')
-           ) END AS moved,
-           w.workflow_id, w.version, w.lane, w.status, w.sequence, w.deadline, w.opened, w.closed, w.gates, w.error,
-           w.traceparent, w.tracestate, w.steps, w.exceptions, w.interventions, w.unwind_by
-    FROM saga_workflow AS w
-    WHERE (?1 IS NULL OR w.saga = ?1) AND (?2 IS NULL OR w.version = ?2) AND (?3 IS NULL OR w.status = ?3)
-      AND (NOT ?8 OR w.exceptions IS NOT NULL)
-      AND (NOT ?4 OR (w.closed IS NULL AND EXISTS (
-          SELECT 1 FROM saga_fence AS f WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NOT NULL)))
-      AND (?5 IS NULL OR w.closed IS NULL)
-)
-WHERE ?5 IS NULL OR moved <= ?5
-ORDER BY CASE WHEN ?6 THEN moved END, opened DESC, workflow_id, saga LIMIT ?7;
+SELECT w.saga,
+       CASE WHEN w.closed IS NOT NULL THEN w.closed ELSE max(
+           w.opened,
+           coalesce((SELECT max(i.received) FROM saga_inbox AS i WHERE i.workflow_id = w.workflow_id AND i.saga = w.saga), ''),
+           coalesce((SELECT max(f.changed) FROM saga_fence AS f
+                     WHERE f.workflow_id = w.workflow_id AND f.saga = w.saga AND f.error IS NULL), '')
+       ) END AS moved,
+       w.workflow_id, w.version, w.lane, w.status, w.sequence, w.deadline, w.opened, w.closed, w.gates, w.error,
+       w.traceparent, w.tracestate, w.steps, w.exceptions, w.interventions, w.unwind_by
+FROM saga_workflow AS w
+WHERE (?1 IS NULL OR w.saga = ?1) AND (?2 IS NULL OR w.version = ?2) AND (?3 IS NULL OR w.status = ?3)
+  AND (NOT ?4 OR w.exceptions IS NOT NULL)
+
+-- name: latest
+ORDER BY w.opened DESC, w.workflow_id, w.saga LIMIT ?5;
+
+-- name: longest_open
+AND w.closed IS NULL
+ORDER BY moved, w.opened DESC, w.workflow_id, w.saga LIMIT ?5;
+
+-- name: longest_parked
+AND w.closed IS NULL
+AND (w.workflow_id, w.saga) IN (SELECT f.workflow_id, f.saga FROM saga_fence AS f WHERE f.error IS NOT NULL)
+ORDER BY moved, w.opened DESC, w.workflow_id, w.saga LIMIT ?5;
 
 -- name: left
 SELECT count(*),
