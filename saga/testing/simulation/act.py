@@ -177,6 +177,15 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Overtake:
+    """The broker refuses the next event, whosever, behind which there is another one of its workflow for the same topic, and
+    takes that one: most events have nothing behind them, so single refusals hardly ever meet such a pair."""
+
+    def __str__(self) -> str:
+        return "the next event that another one of its workflow is to follow is refused"
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """The participant cannot reach the broker."""
 
@@ -239,8 +248,8 @@ class Prune:
 
 
 Act = (
-    Start | Turn | Wait | Raise | Break | Fail | Crash | CrashAt | Stall | Join | Leave | Duplicate | Hold | Refuse | Cut | Heal
-    | Disturb | Abort | Operate | Prune
+    Start | Turn | Wait | Raise | Break | Fail | Crash | CrashAt | Stall | Join | Leave | Duplicate | Hold | Refuse | Overtake
+    | Cut | Heal | Disturb | Abort | Operate | Prune
 )  # fmt: skip
 
 Schedule = tuple[Act, ...]

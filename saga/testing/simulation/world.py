@@ -35,6 +35,7 @@ from saga.testing.simulation.act import (
     Join,
     Leave,
     Operate,
+    Overtake,
     Prune,
     Raise,
     Refuse,
@@ -57,6 +58,7 @@ TAKEN_OVER = "a process was taken over and went on"
 REFUSED = "an abort was refused at once"
 PARKED = "a workflow is parked"
 NOT_DELIVERED = "a record was not delivered, and later ones were"
+FOLLOWED = "an event was not delivered while another of its workflow was to follow it on its topic"
 
 KEEP = timedelta(days=30)
 """For so long workflows are kept that have ended."""
@@ -91,6 +93,7 @@ class World(Harness):
         self.second: dict[str, Loop] = {}
         self.cut: set[str] = set()
         self.refused: set[str] = set()
+        self.overtakes = False
         self.workflows: dict[int, str] = {}
         self.died: list[str] = []
         self.lost = 0
@@ -158,6 +161,8 @@ class World(Harness):
                     consumer.held = {self.loops[name].lanes.topics[topic]}
             case Refuse(name):
                 self.refused.add(name)
+            case Overtake():
+                self.overtakes = True
             case Cut(name):
                 self._reach(name, reachable=False)
             case Heal(name):
@@ -177,6 +182,7 @@ class World(Harness):
 
         Whatever waits for a person is tried again, if anybody attends.
         """
+        self.overtakes = False
         for name in self.participants:
             self.faulty[name].next = None
             self.refused.discard(name)
@@ -337,12 +343,23 @@ class World(Harness):
             consumer.unreachable = not reachable
 
     def _refuses(self, outbound: Outbound) -> str | None:
-        source = next((value for key, value in outbound.headers if key == "ce_source"), None)
+        source = str(next((value for key, value in outbound.headers if key == "ce_source"), ""))
+        if source in self.cut:
+            return "simulated: cut off"
         if source in self.refused:
             self.refused.discard(source)
             self.seen[NOT_DELIVERED] += 1
             return "simulated: refused"
-        return "simulated: cut off" if source in self.cut else None
+        if self.overtakes and self._is_followed(source, outbound):
+            self.overtakes = False
+            self.seen[FOLLOWED] += 1
+            return "simulated: refused"
+        return None
+
+    def _is_followed(self, source: str, outbound: Outbound) -> bool:
+        """Whether it is an event behind which its participant has another one of the workflow for the same topic."""
+        rows = self.stores[source]._tables.rows(self.saga.name, (outbound.key or b"").decode())
+        return outbound.token in [row.id for row in rows if row.offset is None and row.topic == outbound.topic][:-1]
 
     def _look(self) -> None:
         """Count the rare states that the stores show now."""
