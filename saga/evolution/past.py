@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from saga.contracts.saga import Saga
 from saga.contracts.schema import Schema, fingerprint, full_name, inline
@@ -50,6 +51,15 @@ def against_history(saga: Saga, history: History, since: str | None = None) -> F
             if change.verdict is not Verdict.COMPATIBLE:
                 conflicts.setdefault(change, Conflict(revision, change))
     return Findings(len(revisions), len(seen), tuple(conflicts.values()))
+
+
+def baseline(saga: Saga, history: History, conflicts: Collection[Conflict], since: str | None = None) -> Revision | None:
+    """The oldest revision since which all goes together, if there is one: whatever is older may never have been in use."""
+    at_odds = {conflict.revision for conflict in conflicts}
+    newer = [*takewhile(lambda revision: revision not in at_odds, history.revisions(since))]
+    # on branches side by side, what is newer than a conflict may still lead back to it
+    sound = newer and against_history(saga, history, newer[-1].commit).verdict is Verdict.COMPATIBLE
+    return newer[-1] if sound else None
 
 
 def _events(saga: Saga, types: dict[str, Schema], seen: set[tuple[str, int]]) -> Iterator[Change]:

@@ -115,6 +115,31 @@ def test_what_was_never_released_can_be_left_out(saga: Commands, contracts: Path
     assert saga("schemas", "check", "contracts", "--since", "HEAD").code == 1
 
 
+def test_a_refusal_names_the_revision_since_which_all_goes_together(saga: Commands, contracts: Path, tmp_path: Path) -> None:
+    fields(contracts / "Placed.avsc", {"name": "note", "type": "string"})
+    commit(tmp_path, "Before anybody used it")
+    fields(contracts / "Placed.avsc", {"name": "note", "type": "string"}, NOTE | {"name": "more"})
+    commit(tmp_path, "In use")
+
+    refused = saga("schemas", "check", "contracts")
+    [hint] = [line for line in refused.out.splitlines() if "--since" in line]
+    taken = saga("schemas", "check", "contracts", "--since", hint.rpartition(" ")[2])
+
+    assert (refused.code, taken.code) == (1, 0)
+    assert "(Before anybody used it); if nothing older was ever in use, add: --since" in hint
+
+
+def test_where_even_the_last_commit_is_at_odds_no_revision_is_named(saga: Commands, contracts: Path, tmp_path: Path) -> None:
+    fields(contracts / "Placed.avsc", NOTE)
+    commit(tmp_path, "In use")
+    fields(contracts / "Placed.avsc", {"name": "note", "type": "long"})
+
+    said = saga("schemas", "check", "contracts")
+
+    assert (said.code, "--since" in said.out) == (1, False)
+    assert saga("schemas", "check", "contracts", "--json").json["compatible_since"] is None
+
+
 def test_a_change_of_a_nested_type_concerns_all_events_that_hold_it(saga: Commands, contracts: Path, tmp_path: Path) -> None:
     line = {"type": "record", "name": "Line", "namespace": "checkout", "fields": [{"name": "sku", "type": "string"}]}
     (contracts / "Line.avsc").write_bytes(orjson.dumps(line))

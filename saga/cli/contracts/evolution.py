@@ -17,7 +17,7 @@ from saga.evolution.change import Verdict
 from saga.evolution.diff import diff as compared
 from saga.evolution.history import History
 from saga.evolution.lint import lint
-from saga.evolution.past import Findings, against_history
+from saga.evolution.past import Findings, against_history, baseline
 from saga.evolution.plan import registered_version
 from saga.settings import Settings
 
@@ -42,11 +42,13 @@ def check(
     """
     saga = Saga.load(folder)
     output.progress(f"reading the history of {folder}")
-    findings = against_history(saga, History(folder), since)
+    history = History(folder)
+    findings = against_history(saga, history, since)
+    first = baseline(saga, history, findings.conflicts, since) if findings.conflicts else None
     verdict, remarks = findings.verdict, lint(saga)
     if as_json:
         counts = {"revisions": findings.revisions, "versions": findings.versions}
-        output.json({"verdict": verdict, **counts, "conflicts": _told(findings), "remarks": remarks})
+        output.json({"verdict": verdict, **counts, "conflicts": _told(findings), "compatible_since": first, "remarks": remarks})
     else:
         for remark in remarks:
             output.line(f"{'wrong' if remark.grave else 'advice'}: {remark.place}: {remark.text}")
@@ -54,6 +56,8 @@ def check(
             rows = [[str(c.change.verdict), str(c.change), str(c.revision)] for c in findings.conflicts]
             output.table(["verdict", "change", "since"], rows)
         output.line(_summary(saga, findings), style=_STYLES[verdict])
+        if first is not None:
+            output.line(f"all goes together since {first}; if nothing older was ever in use, add: --since {first.commit[:10]}")
     raise typer.Exit(1 if any(remark.grave for remark in remarks) else _CODES[verdict])
 
 
