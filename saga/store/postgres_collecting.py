@@ -7,7 +7,9 @@ one. It has no setting for that; where a release of it lacks the inner methods t
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, cast
 
 import psycopg
 from psycopg.generators import send
@@ -17,10 +19,37 @@ MOST = 64  # the server is to work while the rest is still being prepared
 _INNER = ("_communicate_gen", "_enqueue_sync")
 
 
+class _Unasked:
+    """Stands for the cursor of an execution of which only a failure is of interest."""
+
+    __slots__ = ("_check_results",)
+
+    def __init__(self, cursor: Any) -> None:
+        self._check_results = cursor._check_results
+
+    def _set_results(self, results: Sequence[Any]) -> None: ...
+
+
 class Collecting(psycopg.Pipeline):
     """Sends when somebody waits for an answer, when a transaction departs, and when `MOST` statements are there."""
 
     _at_once = False
+
+    def repeat(self, sql: str, parameters: Sequence[Any]) -> None:
+        """Execute a statement with each of these. The driver's `executemany` spends more on each answer than on sending."""
+        cursor, names, send = self._conn.cursor(), self._conn._prepared._names, self.pgconn.send_query_prepared
+        cursor.executemany(sql, parameters[:1])
+        query, unasked = cursor._query, (cast("Any", _Unasked(cursor)), None)
+        assert query is not None
+        for given in parameters[1:]:
+            query.dump(given)
+            if (name := names.get((query.query, query.types))) is None:  # values of other types make another statement
+                self._conn.cursor().executemany(sql, [given])
+                continue
+            self.command_queue.append(partial(send, name, query.params, param_formats=query.formats))
+            self.result_queue.append(unasked)
+            if len(self.command_queue) >= MOST:
+                self._conn.wait(self._communicate_gen())
 
     def send_all(self) -> None:
         """Hand everything to the client library."""
@@ -44,6 +73,14 @@ def entered(connection: psycopg.Connection[Any]) -> Any:
     if connection._pipeline is None and all(hasattr(psycopg.Pipeline, name) for name in _INNER):
         connection._pipeline = Collecting(connection)
     return connection.pipeline()
+
+
+def repeat(connection: psycopg.Connection[Any], sql: str, parameters: Sequence[Any]) -> None:
+    """Execute a statement with each of these, whose answers nobody wants."""
+    if isinstance(connection._pipeline, Collecting):
+        connection._pipeline.repeat(sql, parameters)
+    else:
+        connection.cursor().executemany(sql, parameters)
 
 
 def depart(connection: psycopg.Connection[Any]) -> None:

@@ -18,7 +18,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from saga.errors import CommitUnknown, LifecycleError, StatementFailed, StoreError
-from saga.store.postgres_collecting import depart, entered
+from saga.store.postgres_collecting import depart, entered, repeat
 from saga.store.postgres_tables import SQL, store_error, technical
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -316,7 +316,7 @@ class Pipeline:
             one.cursor = self._connection.cursor()
             one.cursor.execute(one.sql, one.parameters)
         else:
-            self._connection.cursor().executemany(one.sql, [statement.parameters for statement in alike])
+            repeat(self._connection, one.sql, [statement.parameters for statement in alike])
         one.executed = True
 
     def _enter(self) -> psycopg.Pipeline:
