@@ -26,8 +26,9 @@ from typing import Any
 import orjson
 from confluent_kafka import Producer
 
-from benchmarks.rebuild import LABEL, ROOT, accounts, ended, finished_orders, joined, produce, publish, stderr, turned, url
-from benchmarks.rebuild import bench as saga
+from benchmarks.evolved import LABEL
+from benchmarks.evolved import bench as saga
+from benchmarks.rebuild import ROOT, accounts, ended, finished_orders, joined, produce, publish, stderr, turned, url
 from benchmarks.workload import PARTITIONS, create, messages
 from saga.cli.running.run import tame_collector
 from saga.contracts.topics import fact_topics, saga_topics
@@ -201,7 +202,7 @@ def offered(loop: Loop, servers: str, first: int) -> list[float]:
 @contextmanager
 def rebuilding(servers: str, dsn: str, *options: str) -> Iterator[Rebuilding]:
     """A rebuild of the long history that has begun and stands still."""
-    command = [os.fspath(Path(sys.executable).with_name("saga")), "rebuild", "benchmarks.rebuild:participant", "--to", url(dsn)]
+    command = [os.fspath(Path(sys.executable).with_name("saga")), "rebuild", "benchmarks.evolved:participant", "--to", url(dsn)]
     command += ["--processes", "2", *options]
     environment = {**os.environ, "SAGA_BROKER": servers}
     pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}

@@ -1,8 +1,8 @@
 """`python -m benchmarks.rebuild [ORDERS]`: one history, handled live by one process, then rebuilt, on the same servers.
 
 Each order makes three events (placed, accepted, finished), so that its workflow ends. What is rebuilt is what was handled live
-and a longer history of the same kind behind it, with the start of the processes; last a million events, for the memory that
-takes. Takes three minutes and ends with one line of JSON.
+and a longer history of the same kind behind it, a million events with the start of the processes. Takes three minutes and ends
+with one line of JSON.
 """
 
 from __future__ import annotations
@@ -25,21 +25,18 @@ from confluent_kafka import Producer
 from rich.console import Console
 
 from benchmarks.__main__ import database
+from benchmarks.evolved import LABEL, bench, participant
 from benchmarks.workload import (
     BATCH,
-    BUSINESS,
     CREATE_ACCOUNTS,
     FILL_ACCOUNTS,
     PARTITIONS,
-    Accepted,
     Headers,
     create,
-    ledger,
     messages,
     placed,
     saga,
 )  # fmt: skip
-from saga import Transaction
 from saga.cli.running.run import tame_collector
 from saga.contracts.avro import AvroCodec
 from saga.contracts.message import Kind, Message, event_id, to_headers
@@ -51,11 +48,10 @@ from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 from servers.ladder import KAFKA, POSTGRES
 
-ORDERS, HISTORY, LONG = 40_000, 110_000, int(os.environ.get("BENCH_LONG", "300000"))
+ORDERS, HISTORY = 40_000, int(os.environ.get("BENCH_LONG", "300000"))
 WAVE = 4_000
 """So many workflows are open at once, as on a busy day."""
 ROOT = Path(__file__).parents[1]
-LABEL = os.environ.get("BENCH_REBUILD", "bench-rebuild")
 
 WATCHED = """
 import ctypes, os, resource, subprocess, sys
@@ -72,27 +68,7 @@ sys.exit(done.returncode)
 """
 """Runs a command and tells the memory of the largest of its processes, and the CPU seconds of all of them."""
 
-SET_BASED = """
-UPDATE accounts AS a SET events = a.events + n.count
-FROM (SELECT id, count(*) FROM unnest(%s::integer[]) AS id GROUP BY id) AS n WHERE a.id = n.id
-"""
-
 stderr = Console(stderr=True)
-bench = saga(LABEL)
-participant = ledger(bench)
-
-
-if os.environ.get("BENCH_VECTORISED"):
-
-    @participant.evolve(Accepted, batch=True)
-    def all_accepted_again(accepted: list[Accepted], tx: Transaction) -> None:
-        tx.execute(SET_BASED, ([one.account for one in accepted],))
-
-else:
-
-    @participant.evolve(Accepted)
-    def accepted_again(accepted: Accepted, tx: Transaction) -> None:
-        tx.execute(BUSINESS, (accepted.account,))
 
 
 def main(orders: int = ORDERS) -> None:
@@ -105,15 +81,13 @@ def main(orders: int = ORDERS) -> None:
         stderr.print(f"live: {orders / live:,.0f} orders/s, {3 * orders / live:,.0f} events/s", highlight=False)
         publish(servers, finished_orders(orders, HISTORY))
         full = rebuilt(servers, accounts(dsn, "bench_again"), "--processes", "2")
-        alone = rebuilt(servers, database(dsn, "bench_alone"), "--processes", "1", "--engine-tables-only")
         engine = rebuilt(servers, database(dsn, "bench_engine"), "--processes", "2", "--engine-tables-only")
+        alone = rebuilt(servers, database(dsn, "bench_alone"), "--processes", "1", "--engine-tables-only")
         os.environ["BENCH_VECTORISED"] = "1"
         vectorised = rebuilt(servers, accounts(dsn, "bench_vectorised"), "--processes", "2")
-        publish(servers, finished_orders(orders + HISTORY, LONG - HISTORY))
-        long = rebuilt(servers, database(dsn, "bench_long"), "--processes", "2", "--engine-tables-only")
     rate = 3 * orders / live
     line: dict[str, Any] = {"orders": orders, "live_events_per_s": round(rate), "live_cpu_us": round(used * 1e6 / (3 * orders))}
-    kinds = {"": full, "_vectorised": vectorised, "_engine_tables": engine, "_engine_tables_one_process": alone, "_long": long}
+    kinds = {"": full, "_vectorised": vectorised, "_engine_tables": engine, "_engine_tables_one_process": alone}
     for kind, one in kinds.items():
         line[f"rebuild{kind}"] = {name: one[name] for name in ("records", "per_second", "cpu_us", "peak_mb")}
         line[f"ratio{kind}"] = round(one["per_second"] / rate, 1)
@@ -165,7 +139,7 @@ def turned(loop: Loop, handled: int) -> tuple[float, float]:
 
 def rebuilt(servers: str, dsn: str, *options: str) -> dict[str, Any]:
     """What the command says of a rebuild, and how much memory its largest process had."""
-    command = [os.fspath(Path(sys.executable).with_name("saga")), "rebuild", "benchmarks.rebuild:participant"]
+    command = [os.fspath(Path(sys.executable).with_name("saga")), "rebuild", "benchmarks.evolved:participant"]
     command = [sys.executable, "-c", WATCHED, *command, "--to", url(dsn), "--json", *options]
     environment = {**os.environ, "SAGA_BROKER": servers, "BENCH_REBUILD": LABEL}
     answer = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, timeout=900)

@@ -23,10 +23,10 @@ from saga.participant import evolve
 from saga.participant.handler import Handler
 from saga.participant.participant import Participant
 from saga.protocol.facts import FactStatus
-from saga.replay.endings import Ending, Endings, Fact
+from saga.replay.endings import Ending, Endings
 from saga.replay.holes import Hole
 from saga.replay.reading import Held, Reading, Waiting, is_whole, note
-from saga.replay.restoring import Restoring
+from saga.replay.restoring import Fact, Restoring
 from saga.replay.shadow import Seen, Shadow
 from saga.store.dead_letter import DeadLetter
 from saga.store.lane import Lane
@@ -36,11 +36,12 @@ from saga.transport.port import Record
 
 
 class Evolved(NamedTuple):
-    """A call of a function of the service's, for the event of the message."""
+    """A call of a function of the service's, for the event of the message; `events` are None until the payloads are read."""
 
     bound: Handler
-    events: Sequence[Event | None]
     message: Message
+    payloads: Mapping[str, bytes]
+    events: Sequence[Event | None] | None = None
 
     @property
     def workflow_id(self) -> str:
@@ -89,8 +90,7 @@ class Batch:
     def take(self, reading: Reading) -> None:
         """Apply the facts in the order in which they were read; may be said again and again."""
         self._see(reading.seen)
-        for record, message, part in reading.items:
-            fact = Fact(message, part)
+        for fact, record in zip(reading.facts, reading.records, strict=True):
             if self.endings is None or not self._set_aside(fact):
                 self._take(fact, record)
         self.letters += reading.letters
@@ -182,7 +182,8 @@ class Batch:
         if not ending.is_whole or id in self.seen:
             self._see_all(id, messages)
         for bound, place, sources in ending.calls:
-            self._call(bound, messages[place], {type: messages[source].value for type, source in sources.items()})
+            payloads = {type: messages[source].value for type, source in sources.items()}
+            self.evolved.append(Evolved(bound, messages[place], payloads))
         self.ended.append(ending.workflow(messages, self.lane.number))
 
     def _see_all(self, id: str, messages: Sequence[Message]) -> None:
@@ -270,14 +271,17 @@ class Batch:
         bound = self.participant.evolution.by_event.get((workflow.version, message.kind.type))
         if bound is None:
             return
-        self._call(bound, message, self.restoring.events(workflow, message))
+        one = Evolved(bound, message, self.restoring.events(workflow, message))
+        self.evolved.append(one._replace(events=self._events(one)))
 
-    def _call(self, bound: Handler, message: Message, payloads: Mapping[str, bytes]) -> None:
+    def _events(self, one: Evolved) -> Sequence[Event | None]:
+        if one.events is not None:
+            return one.events
+        kind = one.message.kind
         try:
-            events = evolve.views(bound, self.restoring.versions.codec(message.kind.version), message.kind.type, payloads)
+            return evolve.views(one.bound, self.restoring.versions.codec(kind.version), kind.type, one.payloads)
         except ContractError as error:
-            raise ContractError(f"workflow {message.workflow_id}, record {place_of(message)}: {error}") from error
-        self.evolved.append(Evolved(bound, events, message))
+            raise ContractError(f"workflow {one.workflow_id}, record {one.place}: {error}") from error
 
     def _alike(self, singly: bool) -> list[list[Evolved]]:
         """The calls, those of one workflow in order, and as many of one function in a row as there are."""
@@ -296,10 +300,9 @@ class Batch:
         for calls in [alike] if is_batch else ([one] for one in alike):
             one = calls[0]
             unit.workflow_id, unit.workflow_ids = one.workflow_id, [call.workflow_id for call in calls]
+            events = [self._events(call) for call in calls]
             try:
-                bound.function(
-                    *(map(list, zip(*(call.events for call in calls), strict=True)) if is_batch else one.events), unit
-                )
+                bound.function(*(map(list, zip(*events, strict=True)) if is_batch else events[0]), unit)
             except (ContractError, StoreError):
                 raise
             except Exception as error:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from saga.contracts.message import Message
 from saga.participant.participant import Participant
 from saga.replay.batch import Batch
-from saga.replay.endings import Call, Ending, Fact
+from saga.replay.endings import Call, Ending
 from saga.replay.reading import MOST_FACTS, Held, is_whole
-from saga.replay.restoring import Restoring
+from saga.replay.restoring import Fact, Restoring
 from saga.store.lane import Lane
 from saga.store.workflow import Workflow
 

@@ -14,20 +14,13 @@ from saga.contracts.message import Message
 from saga.participant.handler import Handler
 from saga.participant.ledger import first_met
 from saga.protocol.facts import FactStatus, WorkflowStatus
-from saga.replay.restoring import Part
+from saga.replay.restoring import Fact
 from saga.store.workflow import Fence, Workflow
 
 REMEMBERED = 4096
 LONGEST = 64
 """Of facts: longer courses hardly come twice."""
 _TOLD_BY_HEADERS = frozenset({FactStatus.DONE, FactStatus.FAILED, FactStatus.COMPENSATED})
-
-
-class Fact(NamedTuple):
-    """One fact of a workflow, and what it is to the participant."""
-
-    message: Message
-    part: Part
 
 
 class Call(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from saga.contracts.message import MAX_ID_BYTES, Message, RawHeaders, from_headers, kind_of
 from saga.contracts.topics import astray
 from saga.errors import ContractError
-from saga.replay.restoring import Part, Restoring
+from saga.replay.restoring import Fact, Restoring
 from saga.replay.shadow import Seen
 from saga.store.dead_letter import DeadLetter
 from saga.store.lane import Lane
@@ -51,32 +51,26 @@ class Held:
         return found
 
 
-class Item(NamedTuple):
-    """One record that is the participant's business: its own statement, or something that it takes in, or both."""
-
-    record: Record
-    message: Message
-    part: Part
-
-
 @dataclass(slots=True)
 class Reading:
     """Records as a rebuild sees them.
 
+    `facts` are the participant's business: its own statements, or something that it takes in, or both; each with its record.
     `seen` are the sequence numbers of what is nobody's business here, by workflow; `letters` cannot be taken in, `late` as in
     `Held`.
     """
 
-    items: list[Item]
-    seen: dict[str, Seen]
-    letters: list[DeadLetter]
-    upto: dict[str, int]
-    late: dict[str, int]
+    facts: list[Fact] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    seen: dict[str, Seen] = field(default_factory=dict)
+    letters: list[DeadLetter] = field(default_factory=list)
+    upto: dict[str, int] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, restoring: Restoring, lane: Lane, records: Sequence[Record], until: datetime | None, now: datetime) -> Reading:
         """Read their headers, nothing else; what a worker would have made a dead letter becomes one."""
-        found = cls([], {}, [], {record.topic: record.offset + 1 for record in records}, {})
+        found = cls(upto={record.topic: record.offset + 1 for record in records})
         keys = {record.key for record in records if record.key is not None and len(record.key) <= MAX_ID_BYTES}
         strays = astray(keys, lane.number, restoring.intake.partitions)
         for record in records:
@@ -96,7 +90,7 @@ class Reading:
                 else:
                     topic, partition, offset, _, value, _ = record
                     message = from_headers(raw, value or b"", kind=kind, topic=topic, partition=partition, offset=offset)
-                    found.items.append(Item(record, message, part))
+                    found.add(record, Fact(message, part))
             except (ContractError, KeyError, ValueError):
                 found._take_in(restoring, lane, record, now)
         return found
@@ -104,14 +98,18 @@ class Reading:
     @property
     def workflows(self) -> set[str]:
         """All of which something was read."""
-        return {item.message.workflow_id for item in self.items} | self.seen.keys()
+        return {message.workflow_id for message, _ in self.facts} | self.seen.keys()
+
+    def add(self, record: Record, fact: Fact) -> None:
+        self.facts.append(fact)
+        self.records.append(record)
 
     def _take_in(self, restoring: Restoring, lane: Lane, record: Record, now: datetime) -> None:
         [incoming] = restoring.intake.read(lane, [record], now)
         if incoming.letter is not None:
             self.letters.append(incoming.letter)
         elif incoming.message is not None:
-            self.items.append(Item(record, incoming.message, restoring.part(incoming.message.kind)))
+            self.add(record, Fact(incoming.message, restoring.part(incoming.message.kind)))
 
 
 def note(seen: dict[str, Seen], workflow: str, source: str, sequence: int) -> None:

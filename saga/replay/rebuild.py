@@ -37,7 +37,7 @@ from saga.store.workflow import Workflow
 from saga.transport.port import Partition, Record, unknown_topics
 
 BATCH = 20_000
-PIECE = 1_000
+PIECE = 200
 MOST_BYTES = 32_000_000
 CONFLICTS = 10
 CONFLICT_PAUSE = 0.05

@@ -50,6 +50,13 @@ class Part(NamedTuple):
     number: int
 
 
+class Fact(NamedTuple):
+    """One fact of a workflow, and what it is to the participant."""
+
+    message: Message
+    part: Part
+
+
 class Restoring:
     """Applies facts to workflows of `participant`, as its live store would have come to hold them."""
 

@@ -13,8 +13,8 @@ from saga.participant.participant import Participant
 from saga.replay.batch import Batch
 from saga.replay.comparison import differences
 from saga.replay.contracts import Contracts
-from saga.replay.reading import Held, Item, Reading
-from saga.replay.restoring import Restoring
+from saga.replay.reading import Held, Reading
+from saga.replay.restoring import Fact, Restoring
 from saga.store.lane import Lane
 from saga.store.workflow import Fence, Workflow
 from saga.testing.checker.case import Case
@@ -70,15 +70,17 @@ class Restored:
 
 def _reading(restoring: Restoring, case: Case) -> Reading | None:
     """What was read already need not be read again; None where something of it makes no sense."""
-    items = []
+    reading = Reading()
     try:
         for entry in case.entries:
             if entry.message is None:
                 return None
-            items.append(Item(entry.record, entry.message, restoring.part(entry.message.kind)))
+            part = restoring.part(entry.message.kind)
+            if part.own or part.heard:
+                reading.add(entry.record, Fact(entry.message, part))
     except ValueError:
         return None
-    return Reading([item for item in items if item.part.own or item.part.heard], {}, [], {}, {})
+    return reading
 
 
 def _folded(workflow: Workflow) -> Workflow:
