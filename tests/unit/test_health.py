@@ -87,10 +87,14 @@ def test_a_worker_that_has_all_it_needs_is_ready(broker: FlakyBroker, store: Fla
     }
 
 
+def says(health: Health, *texts: str) -> bool:
+    return all(text in str(health.reasons) for text in texts)
+
+
 def test_a_worker_that_waits_for_its_broker_is_alive_and_degraded(broker: FlakyBroker, store: FlakyStore) -> None:
     broker.away = True
     with Worker(agency(), store=store, broker=broker).running() as worker:
-        until(lambda: "broker: " in str(worker.health().reasons), what="health to say so")
+        until(lambda: says(worker.health(), "broker: ", "waiting for the broker"), what="health to say so")
         away = worker.health()
         broker.away = False
         until(lambda: worker.health().ready, what="the worker to be ready by itself")
