@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from threading import Thread
 
 import pytest
@@ -25,14 +26,14 @@ FIRST = Partition(TOPIC, 0)
 
 @pytest.fixture
 def embedded() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker([TOPIC], timeout=1.0) as broker:
+    with EmbeddedBroker([TOPIC]) as broker:
         yield broker
 
 
 def abandoned(client: dict[str, str] | None = None, topics: Sequence[str] = (TOPIC,)) -> KafkaSettings:
-    """Settings of a broker that is no more."""
-    with EmbeddedBroker(topics, timeout=0.3) as broker:
-        return broker.settings(client=client)
+    """Settings of a broker that is no more, for which nobody waits long."""
+    with EmbeddedBroker(topics) as broker:
+        return replace(broker.settings(client=client), timeout=0.3)
 
 
 def committed(settings: KafkaSettings, group: str) -> int:
@@ -65,13 +66,15 @@ def test_offsets_committed_while_partitions_are_revoked_still_arrive(embedded: E
 def test_committing_never_waits_for_a_poll_that_is_under_way(embedded: EmbeddedBroker) -> None:
     settings = embedded.settings()
     lanes = Lanes()
-    consumer = KafkaBroker(settings).consumer("g", [TOPIC], lanes)
+    broker = KafkaBroker(settings)
+    consumer = broker.consumer("g", [TOPIC], lanes)
     until(lambda: consumer.poll(1, 0.05) == [] and FIRST in lanes.owned)
-    polling = Thread(target=consumer.poll, args=(1, 0.5))
+    polling = Thread(target=consumer.poll, args=(1, 60.0))
 
     polling.start()
     consumer.commit({FIRST: 0})
     still_polling = polling.is_alive()
+    publish(broker.producer(), outbound(TOPIC, 0, "a"))
     polling.join()
     consumer.poll(1, 0)
 

@@ -33,6 +33,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+PATIENCE = 30.0
 OWNER = """
 import sys
 from saga.store.postgres import PostgresStore
@@ -61,14 +62,10 @@ SELECT saga, workflow_id, 'reserve', 'idle', false, false, 1, deadline, deadline
 """
 
 
-def opened(database: str, *, migrate: bool = False) -> PostgresStore:
-    """The store with little patience."""
-    return PostgresStore(database, migrate=migrate, lock_timeout=0.3, idle_timeout=0.5)
-
-
 @pytest.fixture
 def store(database: str) -> Iterator[PostgresStore]:
-    with closing(opened(database, migrate=True)) as store:
+    """The store with more patience than any test needs, however slow the machine is."""
+    with closing(PostgresStore(database, migrate=True, lock_timeout=PATIENCE, idle_timeout=PATIENCE)) as store:
         with store.transaction() as tx:
             tx.execute("CREATE TABLE shelf (sku TEXT PRIMARY KEY, pieces INTEGER NOT NULL)")
             tx.execute("INSERT INTO shelf VALUES ('rice', 5), ('tea', 5)")
@@ -78,8 +75,15 @@ def store(database: str) -> Iterator[PostgresStore]:
 @pytest.fixture
 def other(database: str, store: PostgresStore) -> Iterator[PostgresStore]:
     """The store as another process has it."""
-    with closing(opened(database)) as other:
+    with closing(PostgresStore(database, lock_timeout=PATIENCE, idle_timeout=PATIENCE)) as other:
         yield other
+
+
+@pytest.fixture
+def hasty(database: str, store: PostgresStore) -> Iterator[PostgresStore]:
+    """The store with next to no patience, for what is to be cut."""
+    with closing(PostgresStore(database, lock_timeout=0.3, idle_timeout=0.5)) as hasty:
+        yield hasty
 
 
 def event(workflow_id: str, sequence: int = 1) -> Changes:
@@ -247,7 +251,7 @@ def test_a_server_that_ends_the_connection_in_the_midst_is_a_store_error_whoever
         with store.transaction() as tx:
             (own,) = tx.execute("SELECT pg_backend_pid()").fetchone()
             with other.transaction() as killer:
-                killer.execute("SELECT pg_terminate_backend(%s)", (own,))
+                killer.execute("SELECT pg_terminate_backend(%s, 20000)", (own,))
             tx.execute("SELECT 1")
 
     with pytest.raises(StoreError, match=r"closed the connection|terminating connection"):
@@ -319,35 +323,37 @@ def test_a_serialization_failure_at_commit_is_a_conflict_and_the_same_work_succe
     assert pieces(store) == {"rice": 6, "tea": 7}
 
 
-def test_a_row_that_another_transaction_holds_too_long_is_a_conflict(store: PostgresStore, database: str) -> None:
+def test_a_row_that_another_transaction_holds_too_long_is_a_conflict(
+    store: PostgresStore, hasty: PostgresStore, database: str
+) -> None:
     with psycopg.connect(database) as holder:
         holder.execute("SELECT * FROM shelf FOR UPDATE")
 
-        with pytest.raises(StoreConflict, match="lock timeout"), store.unit() as unit:
+        with pytest.raises(StoreConflict, match="lock timeout"), hasty.unit() as unit:
             unit.execute("UPDATE shelf SET pieces = 0")
 
     assert pieces(store) == {"rice": 5, "tea": 5}
 
 
-def test_a_deadlock_is_a_conflict_for_one_of_two(store: PostgresStore, other: PostgresStore, database: str) -> None:
+def test_a_deadlock_is_a_conflict_for_one_of_two(store: PostgresStore, database: str) -> None:
     with psycopg.connect(database, autocommit=True) as administrator:
         name = sql.Identifier(administrator.info.dbname)
         administrator.execute(sql.SQL("ALTER DATABASE {} SET deadlock_timeout = '20ms'").format(name))
 
-    def cross(first: str, second: str, crossing: PostgresStore) -> str:
+    def cross(first: str, second: str) -> str:
         try:
-            with crossing.unit(eager=True) as unit:
+            with store.unit(eager=True) as unit:
                 unit.execute("UPDATE shelf SET pieces = 0 WHERE sku = %s", [first])
                 meeting.wait()
                 unit.execute("UPDATE shelf SET pieces = 0 WHERE sku = %s", [second])
         except psycopg.errors.DeadlockDetected as error:
-            with crossing.unit() as unit:
+            with store.unit() as unit:
                 return type(unit.technical(error)).__name__
         return "committed"
 
     meeting = Barrier(2)
-    with closing(PostgresStore(database, lock_timeout=5, idle_timeout=5)) as one, ThreadPoolExecutor(2) as threads:
-        ends = [threads.submit(cross, "tea", "rice", one), threads.submit(cross, "rice", "tea", one)]
+    with ThreadPoolExecutor(2) as threads:
+        ends = [threads.submit(cross, "tea", "rice"), threads.submit(cross, "rice", "tea")]
         found = sorted(end.result() for end in ends)
 
     assert found == ["StoreConflict", "committed"]
@@ -377,19 +383,19 @@ def change_a_table(unit: PostgresUnit) -> None:
 @pytest.mark.parametrize("last", [load, ask, take_the_connection, change_a_table], ids=lambda last: last.__name__)
 @pytest.mark.parametrize("eager", [False, True])
 def test_a_transaction_that_does_nothing_is_cut_and_the_store_goes_on(
-    store: PostgresStore, database: str, last: Callable[[PostgresUnit], None], eager: bool
+    hasty: PostgresStore, database: str, last: Callable[[PostgresUnit], None], eager: bool
 ) -> None:
     def dawdle() -> None:
-        with store.unit(eager=eager) as unit:
+        with hasty.unit(eager=eager) as unit:
             last(unit)
-            until(lambda: open_transactions(database) == 0, seconds=5, what="the server to end the transaction")
+            until(lambda: open_transactions(database) == 0, what="the server to end the transaction")
 
     # the server's word may arrive a moment before the COMMIT, or be found in place of its answer
     cut = r"nothing was committed: terminating connection due to idle.in.transaction|lost before COMMIT was answered"
     with pytest.raises(StoreError, match=cut):
         dawdle()
 
-    assert pieces(store) == {"rice": 5, "tea": 5}
+    assert pieces(hasty) == {"rice": 5, "tea": 5}
 
 
 def test_a_stopped_owner_blocks_nobody_and_commits_nothing(store: PostgresStore, database: str) -> None:
@@ -409,7 +415,7 @@ def test_a_stopped_owner_blocks_nobody_and_commits_nothing(store: PostgresStore,
             add_event(unit, "w1")
             unit.advance(replace(successor, batch=1))
         os.kill(process.pid, signal.SIGCONT)
-        output, _ = process.communicate("go on\n", timeout=20)
+        output, _ = process.communicate("go on\n", timeout=60)
 
     assert output == "StoreError\n"
     assert pending(store) == ["w1/1", "w1/2"]
@@ -417,7 +423,7 @@ def test_a_stopped_owner_blocks_nobody_and_commits_nothing(store: PostgresStore,
 
 
 def test_a_claim_ends_the_former_owners_session_that_the_server_believes_to_be_at_work(
-    store: PostgresStore, other: PostgresStore, database: str
+    store: PostgresStore, other: PostgresStore, hasty: PostgresStore, database: str
 ) -> None:
     with store.unit() as unit:
         add_event(unit, "w1")
@@ -433,10 +439,10 @@ def test_a_claim_ends_the_former_owners_session_that_the_server_believes_to_be_a
     with ThreadPoolExecutor(1) as thread:
         former = thread.submit(run_away)
         until(lambda: sessions(database, overstayed) == 1, what="the statement to overstay")
-        store.claim("checkout", 0, 1)
+        hasty.claim("checkout", 0, 1)
 
         with pytest.raises(StoreError, match="terminat"):
-            former.result(20)
+            former.result(60)
     with store.unit() as unit:
         add_event(unit, "w1")
     assert pending(store) == ["w1/1", "w1/2"]

@@ -143,12 +143,12 @@ class Proxy:
     """A server's stand-in that cuts the line around the next COMMIT when it is told to.
 
     `cut="before"`: COMMIT never arrives. `cut="after"`: it is carried out, its answer never arrives. `patience`: for so many
-    seconds, or until it is closed, nobody hears that the server has closed a line, which `left` counts.
+    seconds, or until it is closed, nobody hears that the server has closed a line: of `lines` it has `left` so many.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.target, self.cut, self.cuts = (host, port), "", 0
-        self.patience, self.left, self.closing = 0.0, 0, threading.Event()
+        self.patience, self.lines, self.left, self.closing = 0.0, 0, 0, threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -167,6 +167,7 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            self.lines += 1
             thread = threading.Thread(target=self._serve, args=[client], daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -314,10 +315,11 @@ def test_the_last_words_of_a_server_are_believed_before_it_closes_the_line(proxi
         def dawdle() -> None:
             with store.unit() as unit:
                 unit.load("travel", ["trip-1"])
-                until(lambda: proxy.left == 1, what="the server to leave")
+                until(lambda: proxy.left == proxy.lines, what="the server to leave")
                 unit.advance(lane)
 
-        proxy.left, proxy.patience = 0, 60.0
+        until(lambda: proxy.left == proxy.lines - 1, what="the end of the lines on which the store was opened")
+        proxy.patience = 60.0
         with pytest.raises(StoreError, match=r"nothing was committed: .*timeout") as raised:
             dawdle()
         proxy.closing.set()
@@ -332,7 +334,7 @@ def test_a_server_that_goes_away_in_the_middle_costs_a_pause_and_nothing_else(da
 
         with psycopg.connect(database, autocommit=True) as administrator:
             administrator.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         settle(running.loop)
