@@ -27,9 +27,8 @@ ROWS = re.findall(r"^\| `(saga\.[\w.]+)` \| `(\w+)` \| ([^|]+) \| [^|]+ \|$", DO
 
 
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    """The airline, which has flown one trip; what it depends on is looked at all the time."""
-    monkeypatch.setattr("saga.engine.watch.LOOK_EVERY", 0.05)
+def worker() -> Iterator[Worker]:
+    """The airline, which has flown one trip and told it, since when its store was looked at."""
     agency, _, airline, _ = fleet(Script())
     broker = MemoryBroker(saga_topics("travel"), partitions=2)
     books, store = MemoryStore(), MemoryStore()
@@ -39,8 +38,20 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
         until(lambda: books._tables.partitions and len(worker.standing().lanes) == 2, what="the lanes")
         with books.transaction() as tx:
             agency.start(TripBooked(trip="rome"), tx, workflow_id="w1")
-        until(lambda: worker.standing().counts.handled == 1 and worker.standing().lag == {0: 0, 1: 0}, what="the flight")
+        until(lambda: worker.standing().counts.handled == 1 and not unpublished(store), what="the flight")
+        until(lambda: taken_in(store) == 2, what="the airline's own word of it to be passed over for good")
+        until(lambda: worker.standing().lag == {0: 0, 1: 0}, what="a look at how far it is")
+        worker._watch.look()
         yield worker
+
+
+def taken_in(store: MemoryStore) -> int:
+    return sum(lane.offsets.get("travel.events", 0) for lane in store.lanes())
+
+
+def unpublished(store: MemoryStore) -> bool:
+    with store.unit() as unit:
+        return bool(unit.waiting("travel"))
 
 
 def test_opentelemetry_collects_what_the_worker_last_saw(worker: Worker) -> None:
