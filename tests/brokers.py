@@ -10,7 +10,7 @@ from saga.transport.port import Broker, Consumer, Delivery, Outbound, Partition,
 from tests.waiting import until
 
 PARTITIONS = 4
-PATIENCE = 10.0
+PATIENCE = 60.0
 _numbers = count(1)
 
 

@@ -60,7 +60,7 @@ def postgres(request: pytest.FixtureRequest, folder: Path) -> Iterator[Database]
     server: str = request.getfixturevalue("postgres")
     with (
         fresh_database(server) as url,
-        closing(PostgresStore(url, migrate=True)) as store,
+        closing(PostgresStore(url, migrate=True, lock_timeout=60, idle_timeout=60)) as store,
         psycopg.connect(url, autocommit=True) as own,
         psycopg.connect(server, autocommit=True) as foreign,
     ):

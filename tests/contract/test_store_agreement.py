@@ -109,7 +109,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MemorySto
 
 
 @given(script=units)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_memory_and_sqlite_tell_the_same_history(
     stores: tuple[MemoryStore, SqliteStore], script: list[tuple[list[Deed], bool]]
 ) -> None:
@@ -127,7 +127,7 @@ def postgres_store(postgres: str) -> Iterator[PostgresStore]:
 
 @pytest.mark.slow
 @given(script=units)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_memory_and_postgres_tell_the_same_history(
     postgres_store: PostgresStore, script: list[tuple[list[Deed], bool]]
 ) -> None:

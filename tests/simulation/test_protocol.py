@@ -14,7 +14,7 @@ from saga.protocol.facts import WorkflowStatus, audience
 from tests.simulation.protocol_world import Laws, Move, World, everyone, faults
 from tests.simulation.sagas import sound_sagas
 
-MANY = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+MANY = settings(max_examples=100, derandomize=True, database=None)
 SEEDS = st.integers(0, 2**32)
 EAGERNESS = st.sampled_from([0.0, 0.02, 0.2])
 """How likely somebody aborts before each move."""

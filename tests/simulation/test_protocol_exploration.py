@@ -16,7 +16,7 @@ from saga.protocol.rules import broken_rules
 from tests.simulation.protocol_world import Decide, Laws, World, everyone, faults
 from tests.simulation.sagas import GOOD, any_sagas, sound_sagas
 
-FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+FEW = settings(max_examples=25, derandomize=True, database=None)
 MANY = settings(FEW, max_examples=60)
 
 

@@ -35,7 +35,7 @@ def test_its_lines_are_settings_under_which_the_topics_are_there(tmp_path: Path,
         broker = KafkaBroker(KafkaSettings(settings.broker, embedded=settings.embedded, lanes=settings.lanes))
         found = broker.partitions(["checkout.events", "checkout.compensations", "returns.events", "returns.compensations"])
         os.kill(process.pid, end)
-        status = process.wait(10)
+        status = process.wait(60)
 
     assert set(found.values()) == {4}
     assert (settings.embedded, settings.lanes) == (True, "all")

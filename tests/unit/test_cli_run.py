@@ -234,7 +234,7 @@ def test_a_process_does_its_part_and_is_drained_by_sigterm(saga: Commands, tmp_p
                 agency.start(TripBooked(trip="t"), tx, workflow_id="w1")
             until(lambda: done(stores["hotels"]), what="the hotel to be booked by the other process")
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
 
     lines = [orjson.loads(line) for line in told.splitlines()]
     assert process.returncode == 0

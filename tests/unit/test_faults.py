@@ -28,7 +28,7 @@ from saga.testing.checker.judgement import Judgement, Verdict
 from servers import LocalServer
 from tests.sources import ROOT
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from saga.protocol.definition import Definition
 from tests.documented import loan, returns
 from tests.simulation.sagas import fork, linear, sound_sagas
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=40)
 
 
 def drawn(saga: Definition, of: str | None = None) -> ElementTree.Element:

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -220,7 +220,7 @@ SHAPES = st.recursive(st.sampled_from(LEAVES), grown, max_leaves=4)
 
 
 @given(data=st.data(), shapes=st.lists(SHAPES, min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_what_a_class_holds_survives_the_way_over_the_wire(data: st.DataObject, shapes: list[Shape]) -> None:
     saga = of(*({"name": f"field{number}", "type": type_} for number, (type_, _) in enumerate(shapes)))
     values = {f"field{number}": data.draw(strategy) for number, (_, strategy) in enumerate(shapes)}
