@@ -104,11 +104,11 @@ class Fleet:
         self.start(name, env)
         self.wait_ready(name)
 
-    def wait_ready(self, name: str, timeout: float = 20.0) -> None:
+    def wait_ready(self, name: str, timeout: float = 60.0) -> None:
         """Wait until the process serves: broker and HTTP servers accept connections, a worker owns all lanes."""
         self._wait(lambda: self._ready(name), name, f"not ready after {timeout:.0f} s", timeout)
 
-    def wait_dead(self, name: str, timeout: float = 30.0) -> int:
+    def wait_dead(self, name: str, timeout: float = 60.0) -> int:
         """Wait until the process has ended; answers its exit status, minus the signal that ended it."""
         try:
             return self.processes[name].wait(timeout)

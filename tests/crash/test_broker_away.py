@@ -34,8 +34,8 @@ def test_orders_answers_202_while_the_broker_is_away(tmp_path: Path) -> None:
         fleet.wait_dead("orders")
         fleet.start("orders")
         Feed(fleet.url, fleet.books).send([second])  # sent again until it is up, and answers 202
-        until(lambda: "broker: " in httpx.get(f"{fleet.url}/saga/readyz").text, seconds=60, what="health to say so")
-        livez, readyz = (httpx.get(f"{fleet.url}/saga/{page}").status_code for page in ("livez", "readyz"))
+        until(lambda: "broker: " in httpx.get(f"{fleet.url}/saga/readyz", timeout=60).text, what="health to say so")
+        livez, readyz = (httpx.get(f"{fleet.url}/saga/{page}", timeout=60).status_code for page in ("livez", "readyz"))
     finally:
         fleet.stop()
 

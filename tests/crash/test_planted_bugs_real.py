@@ -35,8 +35,8 @@ from tests.waiting import until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 TRANSFERS = 24
-QUIET = 6.0
-"""Seconds without a move after which what is still open stays so."""
+QUIET, PATIENCE = 6.0, 60.0
+"""Seconds without a move after which what is still open stays so: where something will, and where nothing should."""
 
 
 class PlantedCrowd(BankCrowd):
@@ -92,10 +92,11 @@ class PlantedBank(Bank):
 
     def found(self) -> tuple[set[Invariant], set[str]]:
         """The invariants that are violated, and the claims of the bank that are false, once nothing moves any more."""
-        settle(self.books, patience=QUIET)
+        patience = QUIET if self.fleet.settings else PATIENCE
+        settle(self.books, patience=patience)
         judgement = judged(
             self.fleet.ground, calls=self.calls(), effects=self.effects(), services=SERVICES,
-            contracts=ROOT / BankGround.contracts, patience=QUIET,
+            contracts=ROOT / BankGround.contracts, patience=patience,
         )  # fmt: skip
         return {v.invariant for v in judgement.violations}, {f.claim for f in self.findings() if not f.holds}
 
@@ -141,7 +142,7 @@ def test_a_pivot_that_does_not_decide_leaves_money_on_both_sides(begin: Begin, b
     bank = begin(bug, *SERVICES, armed={"payee": {"SAGA_FAILPOINTS": "unit.committed:delay=2"}})
 
     bank.ask("open-07")
-    until(lambda: bank.count("payee", "SELECT count(*) FROM entries"), seconds=30, what="the first to be credited")
+    until(lambda: bank.count("payee", "SELECT count(*) FROM entries"), what="the first to be credited")
     bank.abort()
     violated, false = bank.found()
 
@@ -161,11 +162,11 @@ def test_a_sequence_number_that_is_taken_outside_the_lock_is_given_out_twice(
 
     bank.signal("payee", signal.SIGSTOP)
     bank.ask("closed-18")
-    until(lambda: bank.published("fraud") == TRANSFERS, seconds=30, what="all to be cleared")
+    until(lambda: bank.published("fraud") == TRANSFERS, what="all to be cleared")
     bank.signal("fraud", signal.SIGSTOP)
     bank.signal("payee", signal.SIGCONT)
     failed = "SELECT count(*) FROM saga_inbox WHERE status = 'failed'"
-    until(lambda: bank.count("payer", failed) == TRANSFERS, seconds=30, what="the payer to hear that no account is open")
+    until(lambda: bank.count("payer", failed) == TRANSFERS, what="the payer to hear that no account is open")
     bank.abort()
     bank.signal("fraud", signal.SIGCONT)
     violated, _ = bank.found()

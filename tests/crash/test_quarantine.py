@@ -65,10 +65,10 @@ def test_the_workflow_that_kills_is_in_quarantine_and_all_others_of_its_lane_go_
             while True:
                 command = [sys.executable, "-m", "tests.crash.dying", broker.servers, str(hotels)]
                 with subprocess.Popen(command, cwd=ROOT) as process:
-                    until(lambda process=process: process.poll() is not None or is_over(hotels, ids), seconds=60)  # type: ignore[misc]
+                    until(lambda process=process: process.poll() is not None or is_over(hotels, ids))  # type: ignore[misc]
                     if process.poll() is None:
                         process.terminate()
-                        assert process.wait(20) == 0
+                        assert process.wait(60) == 0
                         break
                 assert process.returncode == DIED
                 deaths += 1

@@ -16,7 +16,7 @@ from drills.blocks import Block, blocks, matches
 from tests.waiting import until
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Reader:
@@ -97,7 +97,7 @@ def reading(folder: Path) -> Iterator[Reader]:
         for terminal in reversed(reader.terminals):
             terminal.send_signal(signal.SIGINT)
             try:
-                terminal.wait(15)
+                terminal.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 terminal.kill()
                 terminal.wait()

@@ -73,7 +73,7 @@ class Crew:
             worker = Worker(self.participants[name], store=self.stores[name], broker=self.broker, **options)
             self.workers[name] = stack.enter_context(worker.running())
         for name in names:
-            until(lambda name=name: len(self.workers[name].standing().lanes) == LANES, seconds=60, what=f"the lanes of {name}")  # type: ignore[misc]
+            until(lambda name=name: len(self.workers[name].standing().lanes) == LANES, what=f"the lanes of {name}")  # type: ignore[misc]
 
     def end(self, *names: str) -> None:
         """Let these workers drain and wait for their end; without names, all of them."""
@@ -104,7 +104,7 @@ class Crew:
 
     def await_end(self, *trips: str) -> None:
         for trip in trips:
-            until(lambda trip=trip: None not in self.ends(trip), seconds=60, what=f"everybody to know the end of {trip}")  # type: ignore[misc]
+            until(lambda trip=trip: None not in self.ends(trip), what=f"everybody to know the end of {trip}")  # type: ignore[misc]
 
     def facts(self) -> list[Message]:
         """All that was stated on the topics so far."""

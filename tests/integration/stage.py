@@ -52,7 +52,7 @@ class Hotels:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def end(self, number: signal.Signals = signal.SIGTERM, *, within: float = 15.0) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM, *, within: float = 60.0) -> int:
         """Send the signal and wait for the end; answers the exit code."""
         self.send(number)
         return self.process.wait(within)

@@ -117,7 +117,7 @@ def test_run_lays_the_tables_takes_the_lanes_and_drains(database: str, broker: s
         try:
             until(lambda: lanes(database) == 4 or process.poll() is not None, what="all lanes to be owned")
             process.send_signal(signal.SIGTERM)
-            _, told = process.communicate(timeout=10)
+            _, told = process.communicate(timeout=60)
         finally:
             process.kill()
 

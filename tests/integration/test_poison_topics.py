@@ -54,18 +54,18 @@ def test_good_workflows_end_and_each_bad_record_is_where_it_should_be(
         agency, books = at_work(name, settings, rooms, tmp_path, stack)
 
         book(agency, books, [f"early-{number}" for number in range(GOOD)])
-        until(lambda: len(ended(books, "early")) == GOOD, seconds=60, what="the first workflows to end")
+        until(lambda: len(ended(books, "early")) == GOOD, what="the first workflows to end")
         spoil(name, settings)
         book(agency, books, [f"late-{number}" for number in range(GOOD)])
 
-        until(lambda: len(ended(books, "late")) == GOOD, seconds=60, what="those behind the garbage to end")
-        until(lambda: len(letters(rooms)) == 8, seconds=60, what="all dead letters")
+        until(lambda: len(ended(books, "late")) == GOOD, what="those behind the garbage to end")
+        until(lambda: len(letters(rooms)) == 8, what="all dead letters")
         assert sorted(letter.reason for letter in letters(rooms)) == sorted([
             Reason.HEADERS, Reason.HEADERS, Reason.HEADERS, Reason.KEY, Reason.KEY, Reason.LANE, Reason.FOREIGN,
             Reason.UNKNOWN_VERSION,
         ])  # fmt: skip
         for poisoned in ("garbage", "tombstone"):
-            until(lambda id=poisoned: is_parked(name, rooms, id), seconds=60, what=f"{poisoned} to be parked")  # type: ignore[misc]
+            until(lambda id=poisoned: is_parked(name, rooms, id), what=f"{poisoned} to be parked")  # type: ignore[misc]
 
 
 def at_work(
@@ -92,7 +92,7 @@ def at_work(
             tx.execute(CREATE_EFFECTS)
     for participant, store_ in ((agency, books["agency"]), (hotels, rooms), (airline, books["airline"]), (bank, books["bank"])):
         worker = stack.enter_context(Worker(participant, store=store_, broker=KafkaBroker(settings)).running())
-        until(lambda worker=worker: len(worker.standing().lanes) == PARTITIONS, seconds=60, what="all lanes")  # type: ignore[misc]
+        until(lambda worker=worker: len(worker.standing().lanes) == PARTITIONS, what="all lanes")  # type: ignore[misc]
     return agency, books["agency"]
 
 

@@ -36,10 +36,10 @@ def test_a_participant_that_is_full_takes_in_no_more_and_everything_once_it_has_
         until(lambda: len(first.standing().lanes) == LANES, what="the agency's lanes")
         worker = stack.enter_context(Worker(hotels, store=store, broker=broker, batch=BATCH).running())
         _start(agency, books, range(FIRST))
-        until(lambda: "nothing is taken in" in str(worker.health().reasons), seconds=60, what="health to say that it is full")
-        until(lambda: "nothing more is taken in" in caplog.text, seconds=60, what="the lanes to be paused")
+        until(lambda: "nothing is taken in" in str(worker.health().reasons), what="health to say that it is full")
+        until(lambda: "nothing more is taken in" in caplog.text, what="the lanes to be paused")
         _start(agency, books, range(FIRST, TRIPS))
-        until(lambda: _unpublished(books) == 0, seconds=60, what="the rest to wait on the topics")
+        until(lambda: _unpublished(books) == 0, what="the rest to wait on the topics")
         tries = caplog.text.count("parked after attempt")
         until(
             lambda: caplog.text.count("parked after attempt") > tries + FIRST, seconds=60, what="the parked to be tried again"

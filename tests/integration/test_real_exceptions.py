@@ -76,11 +76,11 @@ def travel(kafka: str, database: str, tmp_path: Path) -> Iterator[Fleet]:
 def test_a_compensation_that_is_resolved_by_hand_ends_compensated_with_exceptions_everywhere(travel: Fleet) -> None:
     with travel.books["agency"].transaction() as tx:
         travel.agency.start(TripBooked(trip="rome"), tx, workflow_id="w1")
-    until(lambda: (fence := travel.fence()) and fence.status is StepStatus.STUCK, seconds=60, what="the hotel to be stuck")
+    until(lambda: (fence := travel.fence()) and fence.status is StepStatus.STUCK, what="the hotel to be stuck")
     assert (travel.tried >= FIVE.attempts, travel.ends()) == (True, [])
 
     with travel.rooms.transaction() as tx:
         travel.hotels.resolve("w1", "hotel", HotelFreed(trip="rome"), tx, reason="called them", by="alice")
-    until(lambda: len(travel.ends()) == 4, seconds=60, what="everybody to hear of the end")
+    until(lambda: len(travel.ends()) == 4, what="everybody to hear of the end")
 
     assert {(end.status, end.exceptions) for end in travel.ends()} == {(WorkflowStatus.COMPENSATED, frozenset({"hotel"}))}

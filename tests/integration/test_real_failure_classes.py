@@ -140,7 +140,7 @@ def test_a_failure_of_each_class_ends_as_the_table_says(ground: Ground, name: st
     start(crew, name, line.spoilt)
     for step, spent in line.parked.items():
         attempts = ATTEMPTS if line.still_come and ground.registry else spent
-        until(partial(waits_for_an_operator, crew, name, step, attempts), seconds=60, what=f"{step} to be parked")
+        until(partial(waits_for_an_operator, crew, name, step, attempts), what=f"{step} to be parked")
     if line.parked:
         script.raising.clear()
         act(crew, name, line)

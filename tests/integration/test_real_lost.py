@@ -53,7 +53,7 @@ class Trips:
             running = worker.running()
             running.__enter__()
             self.running[name] = worker, running, store
-            until(lambda worker=worker: worker.standing().lanes == (0,), seconds=60, what="the lane")  # type: ignore[misc]
+            until(lambda worker=worker: worker.standing().lanes == (0,), what="the lane")  # type: ignore[misc]
 
     def rest(self, *names: str) -> None:
         for name in names or [*self.running]:
@@ -108,18 +108,20 @@ def test_records_deleted_under_a_stopped_participant_are_noticed_skipped_and_sen
     caplog.set_level(logging.WARNING)
     trips.work("agency", "hotels", "airline", "bank")
     trips.book("w1")
-    until(lambda: trips.status("w1") is WorkflowStatus.COMPLETED, seconds=60, what="the first trip to complete")
-    until(lambda: trips.kept() == 0, seconds=60, what="everything to be handled")
+    until(lambda: trips.status("w1") is WorkflowStatus.COMPLETED, what="the first trip to complete")
+    until(lambda: trips.kept() == 0, what="everything to be handled")
     trips.rest("hotels")
     trips.book("w2")
     end = trips.told("hotels")
-    until(lambda: trips.told("airline") > end, seconds=60, what="the airline to take the second trip in")
+    until(lambda: trips.told("airline") > end, what="the airline to take the second trip in")
 
     admin, topic = AdminClient({"bootstrap.servers": kafka}), events_topic(trips.name)
     first = trips.broker.spans([Partition(topic, 0)])[Partition(topic, 0)].stop
+    for name in ("agency", "airline", "bank"):
+        until(lambda name=name: trips.told(name) >= first, what=f"{name} to take in what is to be deleted")  # type: ignore[misc]
     admin.delete_records([TopicPartition(topic, 0, first)])[TopicPartition(topic, 0, first)].result(30)
     trips.work("hotels")
-    until(lambda: 0 in trips.running["hotels"][0].standing().stopped, seconds=60, what="the lane to stop")
+    until(lambda: 0 in trips.running["hotels"][0].standing().stopped, what="the lane to stop")
     reason = str(trips.running["hotels"][0].standing().stopped[0])
     trips.rest("hotels")
     listed = trips.saga("lanes", "list")
@@ -127,7 +129,7 @@ def test_records_deleted_under_a_stopped_participant_are_noticed_skipped_and_sen
     trips.work("hotels")
 
     until(lambda: trips.status("w2") is WorkflowStatus.COMPLETED, seconds=90, what="the second trip to complete")
-    until(lambda: trips.kept() == 0, seconds=60, what="every outbox to be empty")
+    until(lambda: trips.kept() == 0, what="every outbox to be empty")
     assert "saga lanes skip" in reason
     assert f"is gone, the first is {first}" in listed[1]
     assert skipped[0] == 0
@@ -144,16 +146,16 @@ def test_a_topic_deleted_and_made_again_under_a_running_fleet_is_noticed_reporte
     everybody, topic = ("agency", "hotels", "airline", "bank"), f"{trips.name}.{kind}"
     trips.work(*everybody)
     trips.book("w1")
-    until(lambda: trips.status("w1") is WorkflowStatus.COMPLETED, seconds=60, what="the first trip to complete")
-    until(lambda: trips.kept() == 0, seconds=60, what="everything to be handled")
+    until(lambda: trips.status("w1") is WorkflowStatus.COMPLETED, what="the first trip to complete")
+    until(lambda: trips.kept() == 0, what="everything to be handled")
     trips.rest("bank")
     trips.book("w2")
-    until(lambda: trips.kept() == 2, seconds=60, what="hotel and flight to wait for the bank")
+    until(lambda: trips.kept() == 2, what="hotel and flight to wait for the bank")
 
     admin = AdminClient({"bootstrap.servers": kafka})
     admin.delete_topics([topic])[topic].result(30)
-    until(lambda: trips.broker.partitions([topic])[topic] is None, seconds=30, what="the topic to be gone")
-    until(lambda: _made(trips, topic), seconds=60, what="the topic to be there again")
+    until(lambda: trips.broker.partitions([topic])[topic] is None, what="the topic to be gone")
+    until(lambda: _made(trips, topic), what="the topic to be there again")
     trips.work("bank")
     for name in everybody:
         until(lambda name=name: "made again" in trips.reason(name), seconds=120, what=f"{name} to notice")  # type: ignore[misc]

@@ -55,10 +55,11 @@ def own_postgres() -> Iterator[LocalServer]:
 def test_what_is_begun_while_the_broker_is_away_goes_out_in_order_when_it_is_back(
     own_kafka: LocalServer, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    agency, broker = fleet(Script(), name="outage")[0], KafkaBroker(KafkaSettings(own_kafka.address, timeout=2.0))
+    agency, patient = fleet(Script(), name="outage")[0], KafkaBroker(KafkaSettings(own_kafka.address))
+    broker = KafkaBroker(KafkaSettings(own_kafka.address, timeout=2.0))
     with closing(PostgresStore(database, migrate=True)) as store:
         own_kafka.start()
-        broker.create(saga_topics("outage"), LANES, {})
+        patient.create(saga_topics("outage"), LANES, {})
         with Worker(agency, store=store, broker=broker).running() as worker:
             until(lambda: len(worker.standing().lanes) == LANES, what="the lanes")
             _begin(agency, store, "before", 20)
@@ -66,10 +67,10 @@ def test_what_is_begun_while_the_broker_is_away_goes_out_in_order_when_it_is_bac
 
             own_kafka.crash()
             _begin(agency, store, "away", 20)
-            until(lambda: _is_degraded(worker, "broker"), seconds=30, what="health to say that the broker is away")
+            until(lambda: _is_degraded(worker, "broker"), what="health to say that the broker is away")
             own_kafka.start()
-            until(lambda: not _pending(store), seconds=30, what="what was begun meanwhile to be published")
-            until(lambda: worker.health().ready, seconds=30, what="health to say that all is well")
+            until(lambda: not _pending(store), what="what was begun meanwhile to be published")
+            until(lambda: worker.health().ready, what="health to say that all is well")
             own_kafka.crash()
             told = monotonic()
         assert monotonic() - told < GRACE
@@ -79,12 +80,12 @@ def test_what_is_begun_while_the_broker_is_away_goes_out_in_order_when_it_is_bac
             _begin(agency, store, "waiting", 20)
             until(lambda: _is_degraded(worker, "broker"), what="health to say what is awaited")
             own_kafka.start()
-            until(lambda: not _pending(store), seconds=30, what="everything to be published")
+            until(lambda: not _pending(store), what="everything to be published")
             assert len(worker.standing().lanes) == LANES
             assert not worker.standing().stopped
-            until(lambda: worker.health().ready, seconds=30, what="health to say that all is well")
+            until(lambda: worker.health().ready, what="health to say that all is well")
 
-    records = [*broker.read({Partition(topic, n): None for topic in fact_topics("outage") for n in range(LANES)})]
+    records = [*patient.read({Partition(topic, n): None for topic in fact_topics("outage") for n in range(LANES)})]
     published = first_published_in_order(records)
     begun = {f"{when} {n}" for when in ("before", "away", "nobody", "waiting") for n in range(20)}
     assert published == {("agency", id): [1, 2] for id in begun}
@@ -104,14 +105,14 @@ def test_a_rebalance_while_the_database_is_away_costs_no_worker(
         own_postgres.crash()
         stack.enter_context(second.running())
         until(lambda: "cannot be taken" in caplog.text, what="a claim that fails")
-        until(lambda: all(_is_degraded(w, "store") for w in (first, second)), seconds=30, what="health to say so")
+        until(lambda: all(_is_degraded(w, "store") for w in (first, second)), what="health to say so")
         assert "cannot be taken" in str(second.health().reasons)
         own_postgres.start()
 
         until(lambda: [len(w.standing().lanes) for w in (first, second)] == [LANES // 2] * 2, what="both to share the lanes")
         _begin(participants[0], stores[0], "afterwards", 20)
         until(lambda: not _pending(stores[0]), what="everything to be published")
-        until(lambda: first.health().ready and second.health().ready, seconds=30, what="health to say that all is well")
+        until(lambda: first.health().ready and second.health().ready, what="health to say that all is well")
         assert "were left as they are, their next owner will tidy up" in caplog.text
 
 
@@ -122,19 +123,21 @@ def test_a_worker_waits_for_its_registry_and_goes_on_by_itself(
     with closing(SqliteStore(tmp_path / "agency.db", migrate=True)) as store, closing(door):
         worker = Worker(agency, store=store, broker=_broker_of(agency, kafka), registry=Registry(door.url, timeout=1.0))
         with worker.running():
-            until(lambda: "waiting for the registry" in caplog.text, what="the worker to say what it waits for")
+            until(
+                lambda: "waiting for the registry" in str(worker.health().reasons), what="the worker to say what it waits for"
+            )
+            until(lambda: _is_degraded(worker, "registry"), what="health to say that the registry is away")
             assert worker.standing().lanes == ()
-            assert _is_degraded(worker, "registry")
-            assert "waiting for the registry" in str(worker.health().reasons)
+            assert "waiting for the registry" in caplog.text
 
             door.open()
             until(lambda: len(worker.standing().lanes) == LANES, what="the lanes")
             _begin(agency, store, "later", 5)
             until(lambda: not _pending(store), what="what was begun to be published")
-            until(lambda: worker.health().ready, seconds=30, what="health to say that all is well")
+            until(lambda: worker.health().ready, what="health to say that all is well")
 
             door.close()
-            until(lambda: _is_degraded(worker, "registry"), seconds=30, what="health to say that the registry is away")
+            until(lambda: _is_degraded(worker, "registry"), what="health to say that the registry is away")
             _begin(agency, store, "meanwhile", 5)
             until(lambda: not _pending(store), what="what was begun meanwhile to be published")
 

@@ -49,7 +49,7 @@ def test_a_lane_has_one_owner_whoever_comes_and_goes(kafka: str, database: str, 
             load_ends.set()
             feeding.join()
         until(lambda: _all_heard(stage, aborted), seconds=120, what="every booking to be answered, and every abort")
-        until(lambda: not stage.pending(), seconds=60, what="the outbox to be marked")
+        until(lambda: not stage.pending(), what="the outbox to be marked")
         assert second.end() == 0
 
         one_epoch_after_the_other(stage)

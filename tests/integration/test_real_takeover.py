@@ -13,8 +13,8 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-TAKEOVER = 15.0
-"""Seconds in which a successor must be at work: the session's 6, the coordinator's rebalance, and a good deal of luck."""
+TAKEOVER = 40.0
+"""Seconds in which a successor must be at work: well below the 60 for which a transaction that nobody ends holds its rows."""
 FENCED = "was taken over by another owner"
 
 
@@ -33,7 +33,7 @@ def test_a_process_stopped_between_two_units_of_work_is_fenced_when_it_goes_on(
         successor = _taken_over(stage, stopped, early)
         stopped.send(signal.SIGCONT)
 
-        until(lambda: stage.shared_by(stopped, successor), seconds=30, what="both to share again")
+        until(lambda: stage.shared_by(stopped, successor), what="both to share again")
         assert stopped.said(FENCED)
         _all_is_well(stage, stopped, successor)
 
@@ -47,13 +47,12 @@ def test_a_process_stopped_inside_its_transaction_does_not_block_its_successor(
         stopped = stage.hotels(f"{Failpoint.UNIT_INSIDE}:delay=1", idle_timeout=idle_timeout)
         until(lambda: stage.shared_by(stopped), what="the lanes")
         early = stage.book(30)
-        until(lambda: _is_inside(stage), what="a transaction that holds its rows")
-        stopped.send(signal.SIGSTOP)
+        until(lambda: _is_stopped_inside(stage, stopped), what="a process stopped while its transaction holds rows")
 
         successor = _taken_over(stage, stopped, early)
         stopped.send(signal.SIGCONT)
 
-        until(lambda: stage.shared_by(stopped, successor), seconds=30, what="both to share again")
+        until(lambda: stage.shared_by(stopped, successor), what="both to share again")
         assert stopped.said("the server has ended the session, nothing was committed")
         _all_is_well(stage, stopped, successor)
 
@@ -65,7 +64,7 @@ def test_a_process_told_to_end_finishes_what_it_has_in_hand(kafka: str, database
         stage.book(400)
         until(lambda: _is_inside(stage), what="a transaction in the midst of the load")
 
-        code = hotels.end(within=10)
+        code = hotels.end()
 
         assert code == 0
         assert stage.owners() == {}
@@ -100,10 +99,18 @@ def _is_inside(stage: Stage) -> bool:
     return bool(stage.rows(inside))
 
 
+def _is_stopped_inside(stage: Stage, hotels: Hotels) -> bool:
+    """Stop the process; let it go on again if that was not in the midst of a transaction."""
+    hotels.send(signal.SIGSTOP)
+    if not (inside := _is_inside(stage)):
+        hotels.send(signal.SIGCONT)
+    return inside
+
+
 def _all_is_well(stage: Stage, *processes: Hotels) -> None:
     """Both go on together, and at the end every booking has been handled once, by one owner after the other."""
     stage.book(30)
-    until(lambda: stage.handled(stage.started), seconds=30, what="both to handle what comes")
+    until(lambda: stage.handled(stage.started), what="both to handle what comes")
     until(lambda: not stage.pending(), what="the outbox to be marked")
     assert [process.end() for process in processes] == [0] * len(processes)
     one_epoch_after_the_other(stage)

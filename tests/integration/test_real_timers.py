@@ -67,7 +67,7 @@ def test_a_deadline_that_passes_while_the_pivot_is_at_work_elsewhere_is_refused(
     assert script.entered.wait(60)
 
     crew.clock.jump(DEADLINE)
-    until(lambda: crew.sources("rome", FactStatus.ABORT), seconds=60, what="the initiator to wish that it unwinds")
+    until(lambda: crew.sources("rome", FactStatus.ABORT), what="the initiator to wish that it unwinds")
     script.let_go.set()
     crew.await_end("rome")
 
@@ -86,7 +86,7 @@ def test_a_deadline_that_passes_before_the_pivot_begins_undoes_what_is_done_and_
     assert script.entered.wait(60)
 
     crew.clock.jump(DEADLINE)
-    until(lambda: is_given_up(crew, "rome"), seconds=60, what="the tombstone of pay")
+    until(lambda: is_given_up(crew, "rome"), what="the tombstone of pay")
     script.let_go.set()
     crew.await_end("rome")
 
@@ -102,11 +102,11 @@ def test_a_timeout_that_passes_while_the_outcome_is_being_committed_elsewhere_co
     script.waiting.add("rome")
     crew.begin(*NAMES)
     crew.start("rome")
-    until(lambda: is_awaited(crew, "rome"), seconds=60, what="the flight to be awaited")
+    until(lambda: is_awaited(crew, "rome"), what="the flight to be awaited")
 
     with answering(crew, "rome"):
         crew.clock.jump(TIMEOUT)
-        until(lambda: waits_for_a_row(crew, "airline"), seconds=60, what="the timer to wait for the open transaction")
+        until(lambda: waits_for_a_row(crew, "airline"), what="the timer to wait for the open transaction")
     crew.await_end("rome")
 
     assert crew.ends("rome") == COMPLETED
@@ -117,10 +117,10 @@ def test_an_outcome_that_comes_after_the_timeout_is_refused(crew: Crew, script: 
     script.waiting.add("rome")
     crew.begin(*NAMES)
     crew.start("rome")
-    until(lambda: is_awaited(crew, "rome"), seconds=60, what="the flight to be awaited")
+    until(lambda: is_awaited(crew, "rome"), what="the flight to be awaited")
 
     crew.clock.jump(TIMEOUT)
-    until(lambda: crew.sources("rome", FactStatus.ABORT), seconds=60, what="the airline to wish that it unwinds")
+    until(lambda: crew.sources("rome", FactStatus.ABORT), what="the airline to wish that it unwinds")
     with pytest.raises(Refused), answering(crew, "rome"):
         pass
     crew.await_end("rome")
@@ -136,10 +136,10 @@ def test_a_deadline_due_while_the_initiator_was_down_passes_once_and_only_for_wh
     script.raising.update({("hotel", trip): 10**6 for trip in late})
     crew.begin("agency", "hotels", "airline")
     crew.start(*in_time, *late)
-    until(lambda: all(crew.fence("hotels", trip, "hotel") for trip in in_time + late), seconds=60, what="the trips to be known")
+    until(lambda: all(crew.fence("hotels", trip, "hotel") for trip in in_time + late), what="the trips to be known")
     crew.end("agency")
     crew.begin("bank")
-    until(lambda: paid(crew) == {*in_time}, seconds=60, what="the bank to have been in time")
+    until(lambda: paid(crew) == {*in_time}, what="the bank to have been in time")
 
     crew.clock.jump(DEADLINE)
     crew.begin("agency")
@@ -156,7 +156,7 @@ def test_a_timeout_due_while_its_participant_was_down_passes_once_and_only_for_w
     script.waiting.update(answered, open_)
     crew.begin(*NAMES)
     crew.start(*answered, *open_)
-    until(lambda: all(map(partial(is_awaited, crew), answered + open_)), seconds=60, what="all flights to be awaited")
+    until(lambda: all(map(partial(is_awaited, crew), answered + open_)), what="all flights to be awaited")
     crew.end("airline")
     for trip in answered:
         with answering(crew, trip):

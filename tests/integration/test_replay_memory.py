@@ -42,7 +42,7 @@ print(told, int(peak.split()[1]) // 1024)  # ru_maxrss would be that of the proc
 @pytest.mark.slow
 def test_closed_workflows_are_forgotten() -> None:
     command = [sys.executable, "-c", READING, str(EVENTS)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=220, check=True)
 
     told, peak = map(int, done.stdout.split())
     assert told == EVENTS // 5

@@ -193,7 +193,15 @@ def test_a_server_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Pa
 
 
 def test_a_server_that_never_answers_is_ended_and_told(tmp_path: Path) -> None:
-    server = sleeper(tmp_path / "home", "echo warming up; echo $$ > pid; exec sleep 60", answers=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    command = ["sh", "-c", "echo warming up; echo $$ > new; mv new pid; exec sleep 600"]
+
+    def answers(address: str) -> bool:
+        until(lambda: (home / "pid").exists(), what="the process to be there")
+        return False
+
+    server = LocalServer("sleeper", "nowhere", home, command, answers)
 
     with pytest.raises(ServerFailed, match=r"(?s)sleeper did not answer within 1 s.*warming up"):
         server.start(within=1)

@@ -48,8 +48,8 @@ def test_a_gateway_that_is_away_for_20_s_costs_no_attempt_and_no_order(ground: G
         feed.send(orders[BEFORE:])
 
         log = fleet.log("payments")
-        until(lambda: "gateway does not answer" in log.read_text(), seconds=60, what="the breaker to open")
-        until(lambda: fleet.books.rows("payments", WAITING)[0][0] > ORDERS // 3, seconds=60, what="orders to wait")
+        until(lambda: "gateway does not answer" in log.read_text(), what="the breaker to open")
+        until(lambda: fleet.books.rows("payments", WAITING)[0][0] > ORDERS // 3, what="orders to wait")
         until(lambda: log.read_text().count("still does not answer") >= PROBES_IN_VAIN, seconds=120, what="probes in vain")
         assert fleet.books.rows("payments", TRIED) == [(0,)]
         assert "waits for gateway" in parked(fleet)

@@ -39,7 +39,7 @@ def opened(database: str) -> Iterator[Opened]:
     with ExitStack() as stack:
 
         def open_(service: str, *statements: str) -> PostgresStore:
-            store = stack.enter_context(closing(PostgresStore(database, migrate=True)))
+            store = stack.enter_context(closing(PostgresStore(database, migrate=True, lock_timeout=60, idle_timeout=60)))
             with psycopg.connect(database) as connection:
                 for statement in ((SERVICES / service / "tables.sql").read_text(), *statements):
                     connection.execute(statement.encode())
@@ -93,7 +93,7 @@ def test_of_two_orders_at_the_same_moment_the_second_is_judged_by_what_the_first
             late = pool.submit(second)
             until(lambda: watch.execute(WAITING).fetchone() == (1,), what="the second order to wait")
 
-        assert late.result(10) == OutOfStock(order_id="2", sku="MUG", wanted=6, available=4)
+        assert late.result(60) == OutOfStock(order_id="2", sku="MUG", wanted=6, available=4)
     assert rows(store, ITEMS) == [("LAMP", 0, 2), ("MUG", 4, 6)]
 
 

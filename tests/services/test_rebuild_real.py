@@ -57,7 +57,7 @@ def test_a_database_that_is_gone_is_made_of_the_topics_and_the_audit_is_clean(
     with Fleet(tmp_path / "fleet", opening=opening, ground=ground) as fleet, empty_database(postgres, ground, service) as again:
         feed, orders = Feed(fleet.url, fleet.books), [invoice.order for invoice in invoices if invoice.order]
         feed.send(orders[:BEFORE])
-        until(lambda: fleet.books.ended() > BEFORE // 4, seconds=60, what="orders to end")
+        until(lambda: fleet.books.ended() > BEFORE // 4, what="orders to end")
         live = ground.books.urls[service]
 
         end(fleet, service, ending)

@@ -78,7 +78,7 @@ def test_a_fleet_from_which_each_server_is_taken_away_for_20_s_needs_no_restart_
         feed.send(orders[:BEFORE])
         with ThreadPoolExecutor(1) as pool, away(servers[name]):
             feeding = pool.submit(feed.send, spread(orders[BEFORE:], AWAY))
-            until(partial(everybody, health, "degraded", part), seconds=AWAY, what=f"health to say that the {part} is away")
+            until(partial(everybody, health, "degraded", part), what=f"health to say that the {part} is away")
         feeding.result()
         assert isinstance(fleet.books, RealBooks)
         fleet.books.close()  # its connections may have died with the server
@@ -87,7 +87,7 @@ def test_a_fleet_from_which_each_server_is_taken_away_for_20_s_needs_no_restart_
 
         assert standing.settled, (name, standing)
         assert [(finding.claim, finding.against) for finding in findings if not finding.holds] == []
-        until(partial(everybody, health, "ready"), seconds=60, what="health to say that all is well")
+        until(partial(everybody, health, "ready"), what="health to say that all is well")
         assert {name: process.pid for name, process in fleet.processes.items() if process.poll() is None} == pids
 
 
@@ -97,7 +97,7 @@ def away(server: LocalServer) -> Iterator[None]:
     began = monotonic()
     server.crash()
     yield
-    until(lambda: monotonic() > began + AWAY, seconds=AWAY, what="the outage to have lasted")
+    until(lambda: monotonic() > began + AWAY, what="the outage to have lasted")
     server.start()
 
 
@@ -110,7 +110,7 @@ def spread(orders: Sequence[Order], seconds: float) -> Iterator[Order]:
 
 def everybody(health: Mapping[str, str], state: str, part: str | None = None) -> bool:
     """Whether all services say this of themselves, and of the part if one is named; nobody may ever be dead."""
-    found = [httpx.get(url, timeout=10).json() for url in health.values()]
+    found = [httpx.get(url, timeout=60).json() for url in health.values()]
     assert {answer["state"] for answer in found} <= {"ready", "degraded"}, found
     parts = [{p["name"]: p["state"] for p in answer["parts"]} for answer in found]
     return all(answer["state"] == state for answer in found) and all(part is None or p[part] == state for p in parts)
