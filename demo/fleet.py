@@ -17,6 +17,7 @@ from typing import Self
 from demo.books import GATEWAY, ROOT, SERVICES
 from demo.embedded import Embedded
 from demo.ground import Ground
+from servers.process import free_port
 
 COMMAND = os.fspath(Path(sys.executable).with_name("saga"))
 OWN_VARIABLES = ("SAGA_", "ORDERS_", "STOCK_", "PAYMENTS_", "SHIPPING_", "GATEWAY_")
@@ -44,7 +45,7 @@ class Fleet:
         self.home, self.opening, self.ground, self.root = home, opening, ground or Embedded(home), root
         self.books, self.names = self.ground.books, (*self.ground.processes, *self.beside, *self.services)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.orders_port, self.gateway_port = _free_ports(2)
+        self.orders_port, self.gateway_port = free_port(), free_port()
         self._epochs: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -183,14 +184,6 @@ class Fleet:
 def foreign_environment() -> dict[str, str]:
     """This process's environment without settings of ours, which would reach every process of the fleet."""
     return {key: value for key, value in os.environ.items() if not key.startswith(OWN_VARIABLES)}
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
 
 
 def _accepts(port: int) -> bool:

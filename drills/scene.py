@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from demo.fleet import COMMAND, Fleet
 from demo.ground import Ground
 from demo.order import Line, Order
 from drills.release import Release
+from servers.process import LOOPBACK, free_port
 from services.orders.app import ORDERS
 
 MUGS = Line("TIN-MUG", 1, 250)
@@ -134,7 +134,7 @@ def staged(home: Path, ground: Ground | None = None, *, timeout: str = TIMEOUT, 
     """A fleet that runs while the block lasts, with its files in the folder `home`."""
     release = Release(home / "release", timeout=timeout, deadline=deadline)
     fleet = Fleet(home, opening=OPENING, ground=ground, root=release.root)
-    health = dict(zip(("stock", "payments", "shipping"), _addresses(3), strict=True))
+    health = {name: f"{LOOPBACK}:{free_port()}" for name in ("stock", "payments", "shipping")}
     try:
         fleet.prepare()
         fleet.start_all(environment(health))
@@ -146,11 +146,3 @@ def staged(home: Path, ground: Ground | None = None, *, timeout: str = TIMEOUT, 
 def path_of_commands() -> str:
     """PATH, on which `saga` is the one that runs here."""
     return os.pathsep.join([os.path.dirname(COMMAND), os.environ.get("PATH", os.defpath)])
-
-
-def _addresses(number: int) -> list[str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in sockets]
-    for server in sockets:
-        server.close()
-    return addresses

@@ -82,7 +82,7 @@ def other(database: str, store: PostgresStore) -> Iterator[PostgresStore]:
 @pytest.fixture
 def hasty(database: str, store: PostgresStore) -> Iterator[PostgresStore]:
     """The store with next to no patience, for what is to be cut."""
-    with closing(PostgresStore(database, lock_timeout=0.3, idle_timeout=0.5)) as hasty:
+    with closing(PostgresStore(database, lock_timeout=0.3, idle_timeout=1.0)) as hasty:
         yield hasty
 
 
@@ -435,7 +435,7 @@ def test_a_claim_ends_the_former_owners_session_that_the_server_believes_to_be_a
             unit.execute("SELECT pg_sleep(600)")
             unit.advance(lane)
 
-    overstayed: LiteralString = "wait_event = 'PgSleep' AND xact_start < clock_timestamp() - interval '0.5 s'"
+    overstayed: LiteralString = "wait_event = 'PgSleep' AND xact_start < clock_timestamp() - interval '1 s'"
     with ThreadPoolExecutor(1) as thread:
         former = thread.submit(run_away)
         until(lambda: sessions(database, overstayed) == 1, what="the statement to overstay")
