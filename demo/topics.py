@@ -29,12 +29,12 @@ class Topics:
         finally:
             client.close()
 
-    def delete(self, names: Iterable[str]) -> None:
+    def delete(self, names: Iterable[str], *, patience: float = PATIENCE_AT_THE_END) -> None:
         """Delete these; one that is gone already is no error."""
         if not (wanted := [name for name in names if name in self.names]):
             return
         admin = AdminClient(self._client)  # kept until the answers are there: they end with it
-        for answer in admin.delete_topics(wanted, request_timeout=PATIENCE_AT_THE_END).values():
+        for answer in admin.delete_topics(wanted, request_timeout=patience).values():
             try:
                 answer.result()
             except KafkaException as error:

@@ -57,6 +57,7 @@ Configuration:
   Appenders: {Console: {name: out, PatternLayout: {pattern: "%d %p %c{1} %m%n"}}}
   Loggers: {Root: {level: warn, AppenderRef: {ref: out}}}
 """
+_PATIENCE = 10.0
 _JVM = ("-Xmx448m", "-Xms128m", "-XX:+UseSerialGC", "-Dlog4j2.configurationFile=log4j2.yaml")
 
 
@@ -99,9 +100,9 @@ def answers(address: str) -> bool:
     """Whether a broker at `address` tells who it is."""
     host, _, port = address.split(",")[0].rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=1).close()  # the client below waits a second for a refusal
-        client = AdminClient({"bootstrap.servers": address, "log_level": 0, "socket.connection.setup.timeout.ms": 1000})
-        return bool(client.list_topics(timeout=1).brokers)
+        socket.create_connection((host, int(port)), _PATIENCE).close()  # the client below takes no refusal for an answer
+        client = AdminClient({"bootstrap.servers": address, "log_level": 0, "reconnect.backoff.max.ms": 250})
+        return bool(client.list_topics(timeout=_PATIENCE).brokers)
     except (OSError, ValueError, KafkaException):
         return False
 

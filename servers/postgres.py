@@ -63,7 +63,7 @@ def options(settings: Mapping[str, str]) -> list[str]:
 def answers(address: str) -> bool:
     """Whether the server at `address` runs a statement."""
     try:
-        with psycopg.connect(address, connect_timeout=5) as connection:
+        with psycopg.connect(address, connect_timeout=10) as connection:
             return connection.execute("SELECT 1").fetchone() == (1,)
     except psycopg.OperationalError:
         return False

@@ -60,7 +60,7 @@ class LocalServer:
         """Where the server writes what it has to say."""
         return self.home / _LOG
 
-    def start(self, within: float = 60.0) -> None:
+    def start(self, within: float = 120.0) -> None:
         """Return when the server answers; raises ServerFailed with the end of its log when it ends or `within` seconds pass."""
         if self._process is not None:
             raise ServerFailed(f"{self.name} is running already, as process {self._process.pid}")

@@ -56,7 +56,7 @@ def answers(address: str) -> bool:
     """Whether the registry at `address` lists its subjects."""
     url = urlsplit(address)
     kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=5)
+    connection = kind(url.hostname or "", url.port, timeout=10)
     try:
         connection.request("GET", f"{url.path.rstrip('/')}/subjects")
         return connection.getresponse().status == 200

@@ -44,6 +44,11 @@ def topics(kafka: str) -> set[str]:
     return AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=60).topics.keys() & set(TOPICS)
 
 
+def delete_topics(kafka: str) -> None:
+    Topics(kafka, TOPICS).delete(TOPICS, patience=60)
+    until(lambda: topics(kafka) == set(), what="the topics to be gone")
+
+
 def databases(postgres: str) -> set[str]:
     with psycopg.connect(postgres) as connection:
         return {name for (name,) in connection.execute(DATABASES)}
@@ -64,7 +69,7 @@ def test_the_sample_is_clean_and_leaves_no_topic_and_no_database(own: list[str],
     assert not home(done.stderr).exists()
 
 
-def test_the_whole_retail_file_is_clean(own: list[str]) -> None:
+def test_the_whole_retail_file_is_clean(own: list[str], kafka: str) -> None:
     if not RETAIL.exists():
         assert "CI" not in os.environ, f"{RETAIL} is missing: in CI this test may not be skipped"
         pytest.skip(f"{RETAIL} is not here: get December 2010 of the UCI Online Retail data set")
@@ -75,6 +80,7 @@ def test_the_whole_retail_file_is_clean(own: list[str]) -> None:
     report = json.loads(done.stdout)
     assert sum(outcome["workflows"] for outcome in report["outcomes"].values()) == 1456
     assert report["clean"]
+    until(lambda: topics(kafka) == set(), what="the topics that it deleted to be gone")
 
 
 def test_topics_with_somebodys_records_are_refused_and_left_alone(own: list[str], kafka: str, postgres: str) -> None:
@@ -92,7 +98,7 @@ def test_topics_with_somebodys_records_are_refused_and_left_alone(own: list[str]
         assert databases(postgres) == before
     finally:
         writer.purge()
-        Topics(kafka, TOPICS).delete(TOPICS)
+        delete_topics(kafka)
 
 
 def test_topics_of_another_partition_count_are_refused_with_what_the_command_says(own: list[str], kafka: str) -> None:
@@ -105,7 +111,7 @@ def test_topics_of_another_partition_count_are_refused_with_what_the_command_say
         assert "it has 3 partitions" in done.stderr
         assert topics(kafka) == {TOPICS[0]}
     finally:
-        Topics(kafka, TOPICS).delete(TOPICS)
+        delete_topics(kafka)
 
 
 def test_a_server_that_is_not_where_the_option_says_is_named_without_its_password(kafka: str) -> None:
