@@ -69,6 +69,20 @@ def test_a_broken_promise_is_told_as_a_story_with_the_command_that_shows_it_agai
     assert "of 20 seeds broke a promise" in said.out
 
 
+def test_one_cause_is_told_once_with_all_whom_it_concerns(simulate: Commands, tmp_path: Path) -> None:
+    """What waits for a step that never succeeds is open at every participant."""
+    (tmp_path / "trips.py").write_text(TRIPS.replace("Script()", 'Script(away={"pay", "free_flight"})'))
+
+    said = simulate("simulate", *USUAL, "--seed", "1", "--workflows", "3", "--acts", "20", "--faults", "")
+
+    told = [line for line in said.out.splitlines() if line.startswith("everything ends")]
+    assert len(told) == 1
+    assert "open at agency, hotels, airline, bank; 'flight' of airline is parked: " in told[0]
+    assert told[0].endswith("(also: w1, w2)")
+    assert said.out.count("what operators did") == 1
+    assert "saga.OperatorActed" not in said.out
+
+
 def test_a_check_of_ones_own_is_asked_too(simulate: Commands) -> None:
     said = simulate("simulate", *USUAL, "--seeds", "7..7", "--check", "trips:nothing_holds", "--no-shrink", "--json")
 

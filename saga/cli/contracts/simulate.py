@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +18,7 @@ from saga.testing.simulation.drawing import Kind
 if TYPE_CHECKING:
     from saga.testing.simulation.rare import Rare
     from saga.testing.simulation.simulation import Run, Simulation
+    from saga.testing.simulation.verdict import Violation
 
 SHOWN = 3
 
@@ -149,12 +150,23 @@ def _tell_one(run: Run, *, as_json: bool) -> None:
     else:
         for text in run.trace:
             output.line(text)
-        for text in violations:
+        for text in _grouped(run.violations):
             output.line(text, style="bold red")
         if not violations:
             output.line(f"seed {run.seed}: no promise is broken", style="green")
     if violations:
         raise typer.Exit(1)
+
+
+def _grouped(violations: Iterable[Violation]) -> Iterator[str]:
+    """One for each cause, with all others that differ in nothing but the workflow."""
+    from saga.cli.looking.fingerprint import fingerprint
+
+    groups: dict[tuple[str, str], list[Violation]] = {}
+    for one in violations:
+        groups.setdefault((one.promise, fingerprint(one.text, one.workflow)), []).append(one)
+    for first, *others in groups.values():
+        yield f"{first} (also: {', '.join(one.workflow for one in others)})" if others else str(first)
 
 
 def _tell(told: _Told, broken: int) -> None:

@@ -18,6 +18,7 @@ from saga.documents.example import example
 from saga.engine.retention import MARGIN
 from saga.errors import DefinitionError
 from saga.participant.participant import Participant
+from saga.protocol.facts import FactStatus
 from saga.testing.simulation.act import Schedule
 from saga.testing.simulation.drawing import Drawing, Kind
 from saga.testing.simulation.rare import met
@@ -136,11 +137,17 @@ class _Trace:
     def note(self, act: str) -> None:
         self._acts += 1
         self.lines.append(f"{self._acts:4} {act}")
+        notes = 0
         for number, log in enumerate(self.world.facts()):
             for record in log[self._read[number] :]:
                 message = from_headers(dict(record.headers), record.value or b"")
                 kind = message.kind
+                if kind.status is FactStatus.NOTE:
+                    notes += 1
+                    continue
                 said = f"{kind.source} states {kind.step or 'the workflow'} {kind.status} of {message.workflow_id}"
                 place = f"{record.topic}/{record.partition}@{record.offset}"
                 self.lines.append(f"       {said} ({kind.type}, number {message.sequence}, {place})")
             self._read[number] = len(log)
+        if notes:
+            self.lines.append(f"       {notes} {'note says' if notes == 1 else 'notes say'} what operators did")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -61,16 +62,25 @@ def _alive(world: World) -> Iterator[Violation]:
 
 def _over(world: World) -> Iterator[Violation]:
     """Nothing is parked in the end, since everything was tried again; outboxes are empty, and nothing was taken for lost."""
+    yield from _open(world)
     for name, store in world.stores.items():
-        for workflow in store._tables.workflows.values():
-            if not workflow.closed:
-                parked = {fence.step: fence.error for fence in workflow.fences.values() if fence.error}
-                yield Violation("everything ends", workflow.id, f"open at {name}; {parked or 'nothing is parked'}")
         for row in (row for rows in store._tables.outbox.values() for row in rows.values()):
             level = "published and never acknowledged" if row.offset is not None else "never published"
             yield Violation("everything is handled", row.workflow_id, f"{row.type} of {name} is {level}")
     if lost := world.lost + sum(loop.unhandled.lost for loop in world.loops.values()):
         yield Violation("nothing is lost", "", f"{lost} events were taken for lost, and none was")
+
+
+def _open(world: World) -> Iterator[Violation]:
+    """What has not ended is told once, with the cause wherever that is."""
+    at, parked = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    for name, store in world.stores.items():
+        for workflow in (one for one in store._tables.workflows.values() if not one.closed):
+            at[workflow.id].append(name)
+            failed = (fence for fence in workflow.fences.values() if fence.error)
+            parked[workflow.id] += [f"{fence.step!r} of {name} is parked: {fence.error}" for fence in failed]
+    for id, names in at.items():
+        yield Violation("everything ends", id, f"open at {', '.join(names)}; {'; '.join(parked[id]) or 'nothing is parked'}")
 
 
 def _forgotten(world: World) -> Iterator[Violation]:
