@@ -9,9 +9,10 @@ from saga.protocol.story import short
 
 
 def mermaid(saga: Definition) -> str:
-    """The flow chart of a saga in Mermaid's language: what leads on is solid, what unwinds is dotted, failures end in a circle.
+    """The flow chart of a saga in Mermaid's language: what leads on is solid, failures end in a circle.
 
-    A pivot is a hexagon. Joins meet in a small circle; alternatives arrive by arrows of their own.
+    What unwinds is dotted and runs back, as its ↩ says: Mermaid would take an arrow for an order, and draw steps before those
+    that lead to them. A pivot is a hexagon. Joins meet in a small circle; alternatives arrive by arrows of their own.
     """
     return "\n".join(("flowchart LR", *(f"  {line}" for line in _lines(saga))))
 
@@ -54,7 +55,7 @@ def _unwinding(saga: Definition, step: Step) -> Iterator[str]:
         return
     for before in saga.predecessors[step.name]:
         report = short(step.compensated) if isinstance(step.compensated, str) else "skipped"
-        yield f"{_id('step', step.name)} -. {report} .-> {_id('step', before)}"
+        yield f"{_id('step', before)} -. ↩ {report} .- {_id('step', step.name)}"
 
 
 def _id(kind: str, name: str) -> str:

@@ -39,10 +39,10 @@ flowchart LR
   step_authorise -- Authorised --> join_dispatch_0
   step_reserve -- Reserved --> join_dispatch_0
   step_dispatch -- Dispatched --> step_end
-  step_reserve -. ReserveUndone .-> step_place
-  step_authorise -. AuthoriseUndone .-> step_place
-  step_dispatch -. skipped .-> step_reserve
-  step_dispatch -. skipped .-> step_authorise
+  step_place -. ↩ ReserveUndone .- step_reserve
+  step_place -. ↩ AuthoriseUndone .- step_authorise
+  step_reserve -. ↩ skipped .- step_dispatch
+  step_authorise -. ↩ skipped .- step_dispatch
   classDef pivot stroke-width:4px
   class step_dispatch pivot"""
     )
