@@ -28,6 +28,8 @@ SHOWN: tuple[tuple[str, str, str], ...] = (
     ("F-40", "a timer races with the completion", "tests/integration/test_real_timers.py"),
     ("F-42", "a rebuild beside live traffic",
      "tests/services/test_rebuild_real.py::test_a_rebuild_beside_a_living_service_takes_its_place_without_loss"),
+    ("F-46", "rights and passwords at Kafka that are taken away, and given back",
+     "tests/integration/test_real_rights.py"),
     ("F-48", "a million events wait, memory is bounded",
      "tests/integration/test_real_memory.py::test_a_participant_with_a_million_events_waiting_stays_below_200_megabytes"),
 )  # fmt: skip
@@ -38,7 +40,6 @@ MISSING: tuple[tuple[str, str, str], ...] = (
     ("F-18b", "promotion of a replica of PostgreSQL", "no replica is run; a store that lost commits is refused"),
     ("F-38", "versions side by side while they are deployed", "no fault: a way of working, with tests of its own"),
     ("F-44", "an inbox that is pruned early", "there is no setting that would"),
-    ("F-46", "credentials that change", "the brokers of these runs ask for none"),
 )  # fmt: skip
 
 PROMISES: tuple[tuple[str, str, str], ...] = (

@@ -67,12 +67,17 @@ def fetch(report: Report) -> None:
     jars(f"kafka-{VERSION}", ARTIFACTS, report)
 
 
-def local(report: Report, *, tethered: bool = True) -> LocalServer:
-    """A broker on this machine, formatted and not yet started; its address is that of the bootstrap."""
+def local(report: Report, *, tethered: bool = True, guarded: str = "") -> LocalServer:
+    """A broker on this machine, formatted and not yet started; its address is that of the bootstrap.
+
+    At `guarded`, a second address, clients must say who they are (SASL_PLAINTEXT, SCRAM-SHA-256), every few seconds again, and
+    may do what ACLs allow; at the first one everybody may do everything.
+    """
     classes = jars(f"kafka-{VERSION}", ARTIFACTS, report)
     program = [str(java(report)), *_JVM, "-cp", f"{classes}/*"]
     home, address = workspace("kafka"), f"{LOOPBACK}:{free_port()}"
-    properties = {**SETTINGS, **_listening(address, f"{LOOPBACK}:{free_port()}"), "log.dirs": str(home / "data")}
+    listening = _listening(address, f"{LOOPBACK}:{free_port()}")
+    properties = {**SETTINGS, **listening, **(_guarding(listening, guarded) if guarded else {}), "log.dirs": str(home / "data")}
     (home / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     (home / "log4j2.yaml").write_text(_LOGGING)
     tool = f"kafka.tools.StorageTool format --cluster-id {uuid.uuid4().hex} --standalone --config server.properties".split()
@@ -112,4 +117,18 @@ def _listening(address: str, controller: str) -> dict[str, str]:
         **_ROLES,
         "listeners": f"PLAINTEXT://{address},CONTROLLER://{controller}",
         "controller.quorum.bootstrap.servers": controller,
+    }
+
+
+def _guarding(listening: Mapping[str, str], address: str) -> dict[str, str]:
+    return {
+        "listeners": f"{listening['listeners']},GUARDED://{address}",
+        "listener.security.protocol.map": f"{listening['listener.security.protocol.map']},GUARDED:SASL_PLAINTEXT",
+        "listener.name.guarded.sasl.enabled.mechanisms": "SCRAM-SHA-256",
+        "listener.name.guarded.scram-sha-256.sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        ),
+        "listener.name.guarded.connections.max.reauth.ms": "3000",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
     }

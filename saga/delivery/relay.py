@@ -34,6 +34,7 @@ class Relay:
     """Publishes, and keeps the delivery reports until a transaction has marked or cleaned their rows.
 
     `astray` has, by lane, the topics that are others than before, as the offsets of what was delivered there say.
+    `failing` says since when nothing is published, and why; None as soon as the broker has taken something.
     `aside` takes records that have no outbox: they are sent until the broker has them, and then come back from `arrived`.
     Belongs to one thread. `waiting` holds the lanes whose pending rows must be read from the store. What is due is written
     with the next unit of work, or by `write`.
@@ -51,6 +52,7 @@ class Relay:
         self.acks, self.deliveries = acks, deliveries
         self.waiting: set[int] = set()
         self.astray: dict[int, set[str]] = {}
+        self.failing: str | None = None
         self._producer: Producer | None = None
         self._in_flight = SingleFile()
         self._earlier: set[str] = set()
@@ -151,6 +153,7 @@ class Relay:
             self.waiting.update(owned)
         else:
             self._hand_over(following)
+            self.failing = None if delivered or self._arrived else self.failing
         if delivered:
             failpoint(Failpoint.RELAY_ACKNOWLEDGED)
 
@@ -204,6 +207,7 @@ class Relay:
 
     def _restart(self, why: str) -> None:
         log.warning("publishing failed (%s): a new producer will publish the outbox again in %.0f s", why, RESTART_PAUSE)
+        self.failing = self.failing or f"nothing is published since {self.clock.now():%F %T %Z}: {why}"
         assert self._producer is not None
         self._producer.purge()
         self._producer = None

@@ -113,7 +113,7 @@ class Loop:
     def parts(self) -> list[Part]:
         """How this thread and its lanes are; called from any thread."""
         behind = lag_unread(self.lanes, self.watch.ends) if self.watch is not None else {}
-        return [self.pulse.part(self.processor.doing), *self.lanes.parts(behind)]
+        return [self.pulse.part(self.processor.doing, self.relay.failing), *self.lanes.parts(behind)]
 
     def run(self) -> None:
         """Turn until told to stop; what the lanes have in hand is published and marked before the group is left."""

@@ -26,14 +26,14 @@ class Pulse:
         """Seconds since the latest sign of life."""
         return self.clock.monotonic() - self.at
 
-    def part(self, doing: str | None) -> Part:
-        """How the thread is; `doing` names the handler that it is in."""
+    def part(self, doing: str | None, failing: str | None = None) -> Part:
+        """How the thread is; `doing` names the handler that it is in, `failing` tells what it fails at though it turns."""
         busy = f", in {doing}" if doing else ""
         if self.age > STALLED:
             text = f"has not turned for {self.age:.0f} s{busy}; Kafka gives its lanes to others: start a new process"
             return Part(self.name, State.DEAD, text)
         if self.age > SLOW:
             return Part(self.name, State.DEGRADED, f"has not turned for {self.age:.0f} s{busy}")
-        if self.waiting is not None:
-            return Part(self.name, State.DEGRADED, self.waiting)
+        if (trouble := self.waiting or failing) is not None:
+            return Part(self.name, State.DEGRADED, trouble)
         return Part(self.name, State.READY, f"turned {self.age:.1f} s ago")

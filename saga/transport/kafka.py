@@ -33,6 +33,7 @@ from saga.transport.kafka_settings import READERS, KafkaSettings
 from saga.transport.port import Assignments, Partition, Record, out_of_range, unknown_topics
 
 _READ_BATCH = 500
+_REFUSALS = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
 _UNTOLD = frozenset(
     {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
 )  # brokers that have no ids of topics, or do not tell everybody
@@ -165,17 +166,31 @@ class KafkaBroker:
         first = client.poll(self.settings.timeout)
         if first is None:
             raise BrokerError(f"nothing to read arrived within {self.settings.timeout} s", retriable=True)
-        messages = [first, *client.consume(_READ_BATCH - 1, 0)]
-        for error in (message.error() for message in messages):
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+        messages = []
+        for message in (first, *client.consume(_READ_BATCH - 1, 0)):
+            if (error := message.error()) is None or error.code() == KafkaError._PARTITION_EOF:
+                messages.append(message)
+            elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # of a group that is not used here
                 raise broker_error(error, "cannot read")
         return messages
 
     @contextmanager
     def _reader(self, group: str = READERS) -> Iterator[Consumer]:
-        client = opened(Consumer, {**self.settings.reader(), "group.id": group})
+        """A client that is in no group's way; where it is refused, the error says so, and not only that nobody answered."""
+        refused: list[str] = []
+
+        def hear(error: KafkaError) -> None:
+            if error.code() in _REFUSALS:
+                refused.append(error.str())
+
+        client = opened(Consumer, {**self.settings.reader(), "group.id": group, "error_cb": hear})
         try:
             yield client
+        except BrokerError as error:
+            client.poll(0)  # hands over what was heard
+            if not refused:
+                raise
+            raise BrokerError(f"{error}: {refused[-1]}", retriable=error.retriable) from error
         finally:
             client.close()
 

@@ -194,12 +194,11 @@ class KafkaConsumer:
         """Keep an error for later; False for a record."""
         if (error := message.error()) is None:
             return False
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            offset = message.offset()
-            assert offset is not None
-            self._errors.append(out_of_range(partition_of(message), offset))
-        else:
-            self._errors.append(self._failed(error, f"cannot consume {message.topic() or ''}".rstrip()))
+        failed = self._failed(error, f"cannot consume {message.topic() or ''}".rstrip())
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # librdkafka fetches nothing of that partition any more
+            offset, failed.retriable = message.offset(), False
+            failed = failed if offset is None else out_of_range(partition_of(message), offset)
+        self._errors.append(failed)
         return True
 
     def _claim_all(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
@@ -23,7 +24,7 @@ class KafkaProducer:
     def __init__(self, settings: KafkaSettings) -> None:
         self._patience = settings.timeout
         self._reported: list[Delivery] = []
-        self._ended = False
+        self._ended, self._end = False, ""
         self._client = opened(Client, {**settings.producer(), "error_cb": self._on_error})
 
     def send(self, records: Iterable[Outbound]) -> None:
@@ -32,24 +33,27 @@ class KafkaProducer:
             try:
                 self._produce(record)
             except KafkaException as error:
-                doing = f"cannot publish {record.token} to {record.topic}/{record.partition}"
-                raise broker_error(error.args[0], doing) from error
+                refused = broker_error(error.args[0], f"cannot publish {record.token} to {record.topic}/{record.partition}")
+                raise BrokerError(f"{refused}{self._end}", retriable=refused.retriable) from error
 
     def reports(self) -> list[Delivery]:
         self._refuse_ended()
-        self._client.poll(0)
+        with self._serving():
+            self._client.poll(0)
         reported, self._reported = self._reported, []
         return reported
 
     def flush(self, timeout: float) -> None:
         self._refuse_ended()
-        self._client.flush(timeout)
+        with self._serving():
+            self._client.flush(timeout)
 
     def purge(self) -> None:
         if not self._ended:
             self._ended = True
-            self._client.purge()
-            self._client.close()
+            with self._serving():
+                self._client.purge()
+                self._client.close()
 
     def _produce(self, record: Outbound) -> None:
         waited = 0.0
@@ -73,20 +77,29 @@ class KafkaProducer:
 
     def _on_delivery(self, token: str, error: KafkaError | None, message: Message) -> None:
         if not self._ended:
-            self._reported.append(_delivery(token, error, message))
+            self._reported.append(_delivery(token, error, message, self._end))
 
     def _on_error(self, error: KafkaError) -> None:
         # Whatever is lost by it comes back as a failed delivery.
         log.debug("librdkafka: %s", error)
+
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        """A client that ends for good says so once, out of whatever is called; all it has comes back as failed deliveries."""
+        try:
+            yield
+        except KafkaException as error:
+            self._end = f": {error.args[0].str()}"
 
     def _refuse_ended(self) -> None:
         if self._ended:
             raise LifecycleError("this producer was purged; open another one")
 
 
-def _delivery(token: str, error: KafkaError | None, message: Message) -> Delivery:
+def _delivery(token: str, error: KafkaError | None, message: Message, end: str) -> Delivery:
     if error:
-        return Delivery(token, error=str(broker_error(error, f"{message.topic()}/{message.partition()} did not take it")))
+        refused = broker_error(error, f"{message.topic()}/{message.partition()} did not take it")
+        return Delivery(token, error=f"{refused}{end}")
     offset = message.offset()
     if offset is None or offset < 0:
         # The broker has it, from a try whose answer was lost, and does not say where. Without its place nobody could see it
