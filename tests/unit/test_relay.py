@@ -9,6 +9,7 @@ from saga.contracts.acknowledged import RECORD, Acknowledged, Reason
 from saga.contracts.message import from_headers
 from saga.delivery.acks import Acks, Remark
 from saga.delivery.single_file import SingleFile
+from saga.engine.health import State
 from saga.store.lane import Lane
 from saga.store.outbox import OutboxRow
 from saga.transport.port import Outbound, Partition
@@ -55,6 +56,25 @@ def test_an_event_whose_delivery_fails_is_passed_by_no_later_one_of_its_workflow
 
     assert sequences == sorted(sequences)
     assert len(sequences) > 2
+
+
+def test_while_the_broker_takes_nothing_the_thread_is_degraded_and_says_since_when_and_why() -> None:
+    with harness(Script()) as running:
+        running.broker.fault = lambda _: "forbidden"
+        running.start(TripBooked(trip="rome"), workflow_id="w1")
+        running.turn("agency")
+        running.turn("agency")
+        since, refused = running.clock.now(), running.loops["agency"].parts()[0]
+        running.clock.sleep(5)
+        running.turn("agency")
+        running.turn("agency")
+        later = running.loops["agency"].parts()[0]
+        running.broker.fault = None
+        running.advance(5)
+        afterwards = running.loops["agency"].parts()[0]
+
+    assert (refused.state, afterwards.state) == (State.DEGRADED, State.READY)
+    assert refused.text == later.text == f"nothing is published since {since:%F %T %Z}: forbidden"
 
 
 def test_nothing_counts_as_told_behind_an_acknowledgment_that_has_not_arrived() -> None:
