@@ -96,7 +96,7 @@ def shell(script: str, scene: Scene) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,
         check=False,
     )
     return done.returncode, done.stdout

@@ -33,8 +33,8 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 
 LANES = 4
-GRACE = 20.0
-"""Seconds in which a worker must have ended after it was told to, whatever is away; orchestrators kill after 30."""
+GRACE = 30.0
+"""Seconds in which a worker must have ended after it was told to, whatever is away: then orchestrators kill it."""
 
 
 @pytest.fixture

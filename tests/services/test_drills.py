@@ -40,7 +40,7 @@ def test_the_page_holds_on_a_fleet_of_its_own(one: Drill, tmp_path: Path) -> Non
         one.check(scene)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("one", REAL, ids=lambda one: one.name)
 def test_the_page_holds_on_real_servers(one: Drill, kafka: str, postgres: str, registry: str, tmp_path: Path) -> None:
     with (
