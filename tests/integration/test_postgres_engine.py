@@ -202,7 +202,8 @@ class _Line:
         heard = b""
         while data := _received(self.server):
             if not self.silent:
-                self.client.sendall(data)
+                with suppress(OSError):  # it has left, which `requests` tells
+                    self.client.sendall(data)
                 continue
             heard += data
             if b"COMMIT\0" in heard:
