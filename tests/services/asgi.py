@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from threading import Lock
 
 import httpx
 from starlette.types import ASGIApp
@@ -13,11 +14,14 @@ def client(app: ASGIApp) -> httpx.Client:
 
 
 class _InProcess(httpx.BaseTransport):
+    """One request at a time, whoever asks: a server's event loop would see to that."""
+
     def __init__(self, app: ASGIApp) -> None:
-        self.asgi = httpx.ASGITransport(app)
+        self.asgi, self._turn = httpx.ASGITransport(app), Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return asyncio.run(self._answer(request, request.read()))
+        with self._turn:
+            return asyncio.run(self._answer(request, request.read()))
 
     async def _answer(self, request: httpx.Request, content: bytes) -> httpx.Response:
         sent = httpx.Request(request.method, request.url, headers=request.headers, content=content)
