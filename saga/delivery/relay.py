@@ -153,7 +153,8 @@ class Relay:
             self.waiting.update(owned)
         else:
             self._hand_over(following)
-            self.failing = None if delivered or self._arrived else self.failing
+            if delivered or self._arrived:
+                self.failing = None
         if delivered:
             failpoint(Failpoint.RELAY_ACKNOWLEDGED)
 

@@ -1,7 +1,8 @@
 """The driver's pipeline, which keeps statements back and hands many to the server at once.
 
 psycopg waits for the socket and writes to it after every single statement, which costs more than all else that it does for
-one. It has no setting for that; where a release of it lacks the inner methods that are replaced here, its own pipeline is used.
+one. It has no setting for that; where a release of it lacks an inner part that is replaced or used here, its own pipeline is
+used.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from psycopg.generators import send
 
 MOST = 64  # the server is to work while the rest is still being prepared
 
-_INNER = ("_communicate_gen", "_enqueue_sync")
+_INNER = (
+    (psycopg.Pipeline, "_communicate_gen"),
+    (psycopg.Pipeline, "_enqueue_sync"),
+    (psycopg.Cursor, "_query"),
+    (psycopg.Cursor, "_check_results"),
+)
 
 
 class _Unasked:
@@ -70,9 +76,14 @@ class Collecting(psycopg.Pipeline):
 
 def entered(connection: psycopg.Connection[Any]) -> Any:
     """The block in which the connection is in pipeline mode."""
-    if connection._pipeline is None and all(hasattr(psycopg.Pipeline, name) for name in _INNER):
+    if connection._pipeline is None and _is_known(connection):
         connection._pipeline = Collecting(connection)
     return connection.pipeline()
+
+
+def _is_known(connection: psycopg.Connection[Any]) -> bool:
+    prepared = getattr(connection, "_prepared", None)
+    return hasattr(prepared, "_names") and all(hasattr(kind, name) for kind, name in _INNER)
 
 
 def repeat(connection: psycopg.Connection[Any], sql: str, parameters: Sequence[Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from saga.errors import LifecycleError, SagaError, StatementFailed, StoreConflict, StoreError
+from saga.store import postgres_collecting
 from saga.store.postgres import PostgresStore
 from saga.store.postgres_unit import PostgresUnit
 
@@ -53,6 +54,20 @@ def insert(*skus: str) -> list[Statement]:
 
 
 # --- statements
+
+
+@pytest.mark.parametrize("driver", ["as it is", "another release"])
+def test_a_statement_repeated_with_values_of_several_types_writes_them_all(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
+    if driver == "another release":
+        monkeypatch.setattr(postgres_collecting, "_INNER", ((psycopg.Pipeline, "no such part"),))
+    values = {f"sku {n}": (1, 70_000)[n % 2] for n in range(300)}
+    with store.unit() as unit:
+        for sku, many in values.items():
+            unit.execute("INSERT INTO shelf VALUES (%s, %s)", (sku, many))
+
+    assert pieces(store) == {"rice": 5, "tea": 5, **values}
 
 
 @pytest.mark.parametrize("eager", [False, True])
