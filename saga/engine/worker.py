@@ -245,7 +245,7 @@ class Worker:
         told = False
         while not self._stopping.is_set():
             try:
-                self.participant.codec.warm()
+                self.participant.warm()
                 return
             except RegistryUnavailable as error:
                 if not told:

@@ -75,6 +75,14 @@ class Participant(Declarations):
         """Take the ids of schemas from this registry; to be said before anything is encoded, in each process alike."""
         self.versions.use(registry)
 
+    def warm(self) -> None:
+        """Learn the ids of all versions' schemas, so that no transaction has to wait for the registry; a worker does it itself.
+
+        For a process that starts workflows without a worker, before the first. Raises SchemaNotFound for a schema that is not
+        registered, RegistryUnavailable.
+        """
+        self.versions.warm()
+
     def limit(self, max_event_bytes: int) -> None:
         """Let no event be larger, neither one that is written here nor one that is read; in each process alike."""
         if max_event_bytes < 1:

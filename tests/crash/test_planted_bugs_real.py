@@ -72,7 +72,7 @@ class PlantedBank(Bank):
         if not hasattr(self, "_teller"):
             self._teller = Participant("payer", transfer)
             self._teller.use(Registry(self.fleet.ground.environment("payer")["SAGA_REGISTRY"]))
-            self._teller.codec.warm()  # else the first transaction asks the registry while PostgreSQL waits
+            self._teller.warm()  # else the first transaction asks the registry while PostgreSQL waits
         return self._teller, PostgresStore(self.books.urls["payer"], idle_timeout=60.0)
 
     def signal(self, service: str, number: signal.Signals) -> None:

@@ -11,15 +11,19 @@ from typing import Any
 
 import pytest
 
-from saga import DefinitionError, Participant, Saga, Transaction, assembly
+from saga import DefinitionError, Participant, Saga, Transaction, Worker, assembly
 from saga.contracts.avro import AvroCodec
 from saga.contracts.registry import Registry
+from saga.contracts.topics import saga_topics
 from saga.errors import DecodeError, RegistryUnavailable, SchemaNotFound
 from saga.settings import Settings
+from saga.store.memory import MemoryStore
 from saga.testing.harness import Harness
+from saga.transport.memory import MemoryBroker
 from tests.sources import ROOT
 from tests.travel import Script, TripBooked, TripConfirmed
 from tests.travel import fleet as participants
+from tests.waiting import until
 
 CHECKOUT = Saga.load(ROOT / "schemas" / "checkout")
 EVENT = "checkout.OutOfStock"
@@ -164,6 +168,51 @@ def test_whoever_states_anything_else_without_it_is_refused_as_well(
             state(forgetful, tx)
 
         assert store.find("legacy") == []
+
+
+def test_once_warm_no_transaction_asks_the_registry_whatever_the_version(fake: Fake) -> None:
+    [worker, *_], [starter, *_] = (participants(Script(), versions=(1, 2)) for _ in range(2))
+    for each in (worker, starter):
+        each.use(Registry(fake.url, client={"max.retries": 0}))
+    starter.warm()
+    asked, fake.status = len(fake.asked), 503
+    with Harness(worker) as fleet:
+        for version in (1, 2):
+            with fleet.stores["agency"].transaction() as tx:
+                starter.start(TripBooked(trip="rome"), tx, version=version)
+
+        assert asked > 0
+        assert len(fake.asked) == asked
+
+
+def _tour(version: int, *fields: str) -> Saga:
+    """Booked by the agency, confirmed by the guide; in each version a tour has other fields."""
+
+    def step(name: str, event: str, **attributes: Any) -> dict[str, Any]:
+        return {"name": name, "type": ["null", event], "default": None, "step": {**attributes, "emits": [event]}}
+
+    texts = [{"name": name, "type": "string", "default": ""} for name in fields]
+    booked = {"type": "record", "name": "Booked", "namespace": "tour", "fields": texts}
+    steps = [step("book", "Booked", by="agency", compensated=None), step("confirm", "Confirmed", by="guide", on=["Booked"])]
+    return Saga.of(
+        booked,
+        {**booked, "name": "Confirmed"},
+        {**booked, "name": "Tour", "saga": {"name": "tour", "version": version, "owner": "agency"}, "fields": steps},
+    )
+
+
+def test_a_worker_knows_the_schemas_of_all_its_versions_before_it_takes_a_lane(fake: Fake) -> None:
+    agency = Participant("agency", [_tour(1, "place"), _tour(2, "place", "guests")])
+    broker = MemoryBroker(saga_topics(agency.saga.name), partitions=1)
+    worker = Worker(agency, store=MemoryStore(), broker=broker, registry=Registry(fake.url, client={"max.retries": 0}))
+    with worker.running():
+        until(lambda: worker.standing().lanes, what="the lane")
+        asked, fake.status = len(fake.asked), 503
+
+        agency.warm()
+
+        assert asked > 0
+        assert len(fake.asked) == asked
 
 
 def test_without_a_registry_on_either_side_nothing_is_refused() -> None:
