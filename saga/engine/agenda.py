@@ -64,16 +64,17 @@ class Agenda:
         if not (lanes := self._at_work()):
             return
         self._look_again = self.clock.monotonic() + self.every
-        saga, now, acks = self.participant.saga, self.clock.now(), self.processor.acks
-        mine = saga.initiator == self.participant.name
+        versions, now, acks = self.participant.versions, self.clock.now(), self.processor.acks
+        saga, known = versions.name, versions.numbers
+        mine = [each.version for each in versions if each.initiator == self.participant.name]
         try:
             with self.store.unit() as unit:
-                due = unit.due(saga.name, lanes, now, self.batch)
-                expired = unit.expired(saga.name, lanes, now, self.batch, deadlines=mine)
+                due = unit.due(saga, lanes, known, now, self.batch)
+                expired = unit.expired(saga, lanes, known, now, self.batch, deadlines=mine)
                 for number in filter(acks.held.get, lanes):
                     acks.release(self.lanes.owned[number].lane, unit)
                 full = self._measure(unit, consumer)
-                recalled = unit.recalled(saga.name, lanes, self.participant.versions.numbers, 1)
+                recalled = unit.recalled(saga, lanes, known, 1)
             late = self._caught_up(consumer, {lane for lane, _ in expired})
         except (StoreError, BrokerError) as error:
             log.warning("what is due cannot be looked up (%s); trying again", error)

@@ -291,6 +291,11 @@ class Participant(Declarations):
             raise Refused(f"cannot {wish} workflow {workflow_id}: participant {self.name!r} knows none of this id")
         if workflow.closed:
             raise Refused(f"cannot {wish} workflow {workflow_id}: it ended {workflow.status} at {workflow.closed:%F %T}")
+        if workflow.version not in self.versions:
+            known = ", ".join(map(str, self.versions.numbers))
+            raise Refused(
+                f"cannot {wish} workflow {workflow_id}: it is of version {workflow.version}; {self.name!r} knows {known}"
+            )
         self._refuse_computed_ids(ledger.unit)
         return workflow
 

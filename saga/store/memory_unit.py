@@ -76,21 +76,32 @@ class MemoryUnit(Immediate, MemoryLetters):
         busy = [w for w in found if any(fence.status in _BUSY for fence in w.fences.values())]
         return [w.id for w in sorted(busy, key=lambda w: (w.opened, w.id))]
 
-    def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
-        found = (w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane in lanes)
+    def due(
+        self, saga: str, lanes: Collection[int], versions: Collection[int], now: datetime, limit: int
+    ) -> list[tuple[int, str]]:
+        found = (w for w in self._opened(saga, lanes) if w.version in versions)
         waiting = [(f.due, w.lane, w.id) for w in found for f in w.fences.values() if f.due is not None and f.due <= now]
         return list(dict.fromkeys((lane, id_) for _, lane, id_ in sorted(waiting)))[:limit]
 
     def expired(
-        self, saga: str, lanes: Collection[int], now: datetime, limit: int, *, deadlines: bool
+        self,
+        saga: str,
+        lanes: Collection[int],
+        versions: Collection[int],
+        now: datetime,
+        limit: int,
+        *,
+        deadlines: Collection[int],
     ) -> list[tuple[int, str]]:
-        found = [w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane in lanes and not w.closed]
+        found = [w for w in self._opened(saga, lanes) if w.version in versions]
+        mine = [w for w in found if w.version in deadlines]
         waiting = [(f.expires, w.lane, w.id) for w in found for f in w.fences.values() if f.expires and f.expires <= now]
-        if deadlines:
-            late = (w for w in found if w.deadline and w.deadline <= now and w.error is None)
-            waiting += [(w.deadline, w.lane, w.id) for w in late if w.deadline]
-            waiting += [(w.unwind_by, w.lane, w.id) for w in found if w.unwind_by and w.unwind_by <= now]
+        waiting += [(w.deadline, w.lane, w.id) for w in mine if w.deadline and w.deadline <= now and w.error is None]
+        waiting += [(w.unwind_by, w.lane, w.id) for w in mine if w.unwind_by and w.unwind_by <= now]
         return list(dict.fromkeys((lane, id_) for _, lane, id_ in sorted(waiting)))[:limit]
+
+    def _opened(self, saga: str, lanes: Collection[int]) -> list[Workflow]:
+        return [w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane in lanes and not w.closed]
 
     def save(self, saga: str, changes: Changes) -> None:
         for workflow in (*changes.workflows, *changes.closed, *changes.ended):

@@ -108,17 +108,29 @@ class Unit(Transaction, DeadLetters, Protocol):
         """Ids of the lane's open workflows with an own step `running` or `compensating`, oldest first."""
         ...
 
-    def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
-        """(lane, id) of parked workflows with a `due` fence, the longest waiting first; each such fence counts for `limit`."""
+    def due(
+        self, saga: str, lanes: Collection[int], versions: Collection[int], now: datetime, limit: int
+    ) -> list[tuple[int, str]]:
+        """(lane, id) of parked workflows of these versions with a `due` fence, the longest waiting first.
+
+        Each such fence counts for `limit`.
+        """
         ...
 
     def expired(
-        self, saga: str, lanes: Collection[int], now: datetime, limit: int, *, deadlines: bool
+        self,
+        saga: str,
+        lanes: Collection[int],
+        versions: Collection[int],
+        now: datetime,
+        limit: int,
+        *,
+        deadlines: Collection[int],
     ) -> list[tuple[int, str]]:
-        """(lane, id) of open workflows of these lanes with a fence that `expires`.
+        """(lane, id) of open workflows of these lanes and versions with a fence that `expires`.
 
-        With `deadlines` also those whose own deadline has passed, unless their `error` says that this has been seen to, and
-        those of which `unwind_by` has passed.
+        Of the versions in `deadlines` also those whose own deadline has passed, unless their `error` says that this has been
+        seen to, and those of which `unwind_by` has passed.
         """
         ...
 

@@ -130,14 +130,24 @@ class PostgresUnit:
     def running(self, saga: str, lane: int) -> list[str]:
         return [id_ for (id_,) in self.pipeline.rows("running", saga=saga, lane=lane)]
 
-    def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
-        return self.pipeline.rows("due", saga=saga, lanes=[*lanes], now=iso(now), limit=limit)
+    def due(
+        self, saga: str, lanes: Collection[int], versions: Collection[int], now: datetime, limit: int
+    ) -> list[tuple[int, str]]:
+        place = {"saga": saga, "lanes": [*lanes], "versions": [*versions], "now": iso(now), "limit": limit}
+        return self.pipeline.rows("due", **place)
 
     def expired(
-        self, saga: str, lanes: Collection[int], now: datetime, limit: int, *, deadlines: bool
+        self,
+        saga: str,
+        lanes: Collection[int],
+        versions: Collection[int],
+        now: datetime,
+        limit: int,
+        *,
+        deadlines: Collection[int],
     ) -> list[tuple[int, str]]:
-        place = {"saga": saga, "lanes": [*lanes], "now": iso(now), "limit": limit, "deadlines": deadlines}
-        return self.pipeline.rows("expired", **place)
+        place = {"saga": saga, "lanes": [*lanes], "versions": [*versions], "now": iso(now), "limit": limit}
+        return self.pipeline.rows("expired", **place, deadlines=[*deadlines])
 
     def save(self, saga: str, changes: Changes) -> None:
         workflows = {w.id: w for w in (*changes.workflows, *changes.closed)}

@@ -7,7 +7,7 @@ can tell who is to blame.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -68,7 +68,7 @@ class SqliteUnit(Immediate):
         return bool(row and row[1])
 
     def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
-        wanted = orjson.dumps([*ids]).decode()
+        wanted = _listed(ids)
         found = {row[0]: ROWS.workflow(row) for row in self.query("load_workflows", saga, wanted)}
         for id_, *fence in self.query("load_fences", saga, wanted):
             found[id_].fences[fence[0]] = ROWS.fence(fence)
@@ -90,13 +90,23 @@ class SqliteUnit(Immediate):
     def running(self, saga: str, lane: int) -> list[str]:
         return [id_ for (id_,) in self.query("running", saga, lane)]
 
-    def due(self, saga: str, lanes: Collection[int], now: datetime, limit: int) -> list[tuple[int, str]]:
-        return [*self.query("due", saga, orjson.dumps([*lanes]).decode(), iso(now), limit)]
+    def due(
+        self, saga: str, lanes: Collection[int], versions: Collection[int], now: datetime, limit: int
+    ) -> list[tuple[int, str]]:
+        return [*self.query("due", saga, _listed(lanes), iso(now), limit, _listed(versions))]
 
     def expired(
-        self, saga: str, lanes: Collection[int], now: datetime, limit: int, *, deadlines: bool
+        self,
+        saga: str,
+        lanes: Collection[int],
+        versions: Collection[int],
+        now: datetime,
+        limit: int,
+        *,
+        deadlines: Collection[int],
     ) -> list[tuple[int, str]]:
-        return [*self.query("expired", saga, orjson.dumps([*lanes]).decode(), iso(now), limit, deadlines)]
+        place = saga, _listed(lanes), iso(now), limit, _listed(versions), _listed(deadlines)
+        return [*self.query("expired", *place)]
 
     def save(self, saga: str, changes: Changes) -> None:
         workflows = {w.id: w for w in (*changes.workflows, *changes.closed)}
@@ -107,7 +117,7 @@ class SqliteUnit(Immediate):
         self._write("save_received", [_received_row(saga, id_, r) for id_, r in changes.inbox if id_ not in closed])
         self._write("save_outbox", [_outbox_row(row) for row in changes.outbox])
         if closed:
-            ids = orjson.dumps([*closed]).decode()
+            ids = _listed(closed)
             self.query("drop_fences", saga, ids)
             self.query("drop_inbox", saga, ids)
 
@@ -158,7 +168,7 @@ class SqliteUnit(Immediate):
         self._write("exhume", [*places])
 
     def recalled(self, saga: str, lanes: Collection[int], versions: Collection[int], limit: int) -> list[DeadLetter]:
-        given = (orjson.dumps([*numbers]).decode() for numbers in (lanes, versions))
+        given = _listed(lanes), _listed(versions)
         return [ROWS.letter(row) for row in self.query("recalled", saga, *given, limit)]
 
     def letters(self, wanted: LetterSearch, limit: int) -> list[DeadLetter]:
@@ -184,7 +194,7 @@ class SqliteUnit(Immediate):
         found = [one for one in known if one.is_idle(wanted.idle_since)]  # they come first
         for saga in {one.saga for one in found}:
             open_ = {one.workflow.id: one.workflow for one in found if one.saga == saga and not one.workflow.closed}
-            for id_, *fence in self.query("load_fences", saga, orjson.dumps([*open_]).decode()):
+            for id_, *fence in self.query("load_fences", saga, _listed(open_)):
                 open_[id_].fences[fence[0]] = ROWS.fence(fence)
         return found
 
@@ -232,6 +242,11 @@ def _fence_row(saga: str, workflow_id: str, f: Fence) -> tuple[Any, ...]:
         workflow_id, saga, f.step, f.status.value, f.event, f.result, f.pending, f.refused, f.attempt, _iso(f.due), f.error,
         _iso(f.changed), _iso(f.expires),
     )  # fmt: skip
+
+
+def _listed(values: Iterable[Any]) -> str:
+    """As `json_each` reads them."""
+    return orjson.dumps([*values]).decode()
 
 
 def _received_row(saga: str, workflow_id: str, r: Received) -> tuple[Any, ...]:

@@ -364,21 +364,24 @@ def test_folding_a_workflow_that_is_open_is_refused(store: ArchivedStore) -> Non
     assert load(store, "w1") == {}
 
 
-def test_timeouts_expire_by_lane_and_deadlines_only_where_they_are_asked_for_and_not_seen_to(store: ArchivedStore) -> None:
+def test_timeouts_expire_by_lane_and_version_and_deadlines_where_they_are_asked_for_and_not_seen_to(
+    store: ArchivedStore,
+) -> None:
     def timed(id_: str, lane: int, expires: datetime) -> Workflow:
         return workflow(id_, lane=lane, fences={"reserve": fence(status=StepStatus.RUNNING, expires=expires)})
 
     second = timedelta(seconds=1)
     ready, waiting = timed("timeout", 0, NOW), [timed("early", 0, NOW + 9 * second), timed("elsewhere", 2, NOW)]
     late = workflow("late", deadline=NOW - second)
+    others = [replace(timed("unknown", 0, NOW), version=2), workflow("others", version=3, deadline=NOW)]
     seen_to = [workflow("told", deadline=NOW, error="it passed"), workflow("fine", deadline=NOW + 9 * second)]
-    save(store, changes_of(ready, *waiting, late, *seen_to))
+    save(store, changes_of(ready, *waiting, late, *others, *seen_to))
     save(store, Changes(closed=[workflow("closed", deadline=NOW, closed=NOW)]))
 
     with store.unit() as unit:
-        without = unit.expired("checkout", [0, 1], NOW + second, 10, deadlines=False)
-        both = unit.expired("checkout", [0, 1], NOW + second, 10, deadlines=True)
-        one = unit.expired("checkout", [0, 1], NOW + second, 1, deadlines=True)
+        without = unit.expired("checkout", [0, 1], [1, 3], NOW + second, 10, deadlines=[])
+        both = unit.expired("checkout", [0, 1], [1, 3], NOW + second, 10, deadlines=[1])
+        one = unit.expired("checkout", [0, 1], [1], NOW + second, 1, deadlines=[1])
 
     assert [tuple(row) for row in without] == [(0, "timeout")]
     assert [tuple(row) for row in both] == [(0, "late"), (0, "timeout")]
@@ -391,8 +394,8 @@ def test_alarms_about_an_unwinding_go_off_where_deadlines_are_asked_for(store: A
     save(store, Changes(closed=[workflow("closed", unwind_by=NOW, closed=NOW)]))
 
     with store.unit() as unit:
-        without = unit.expired("checkout", [0], NOW, 10, deadlines=False)
-        with_alarms = unit.expired("checkout", [0], NOW, 10, deadlines=True)
+        without = unit.expired("checkout", [0], [1], NOW, 10, deadlines=[])
+        with_alarms = unit.expired("checkout", [0], [1], NOW, 10, deadlines=[1])
 
     assert without == []
     assert [tuple(row) for row in with_alarms] == [(0, "first"), (0, "second")]
@@ -435,18 +438,19 @@ def test_parked_workflows_are_counted_once_each_and_no_further_than_asked(store:
     assert found == ([2, 1], 0)
 
 
-def test_parked_workflows_are_due_by_lane_and_time_the_longest_waiting_first(store: ArchivedStore) -> None:
+def test_parked_workflows_are_due_by_lane_version_and_time_the_longest_waiting_first(store: ArchivedStore) -> None:
     def parked(id_: str, lane: int, due: datetime | None) -> Workflow:
         return workflow(id_, lane=lane, fences={"reserve": fence(status=StepStatus.IDLE, attempt=2, due=due, error="no")})
 
     ready = [parked("later", 0, NOW + timedelta(seconds=1)), parked("now", 0, NOW), parked("twin", 1, NOW)]
     waiting = [parked("early", 0, NOW + timedelta(seconds=5)), parked("operator", 0, None), parked("elsewhere", 2, NOW)]
-    save(store, changes_of(*ready, *waiting))
+    unknown = replace(parked("unknown", 0, NOW), version=2)
+    save(store, changes_of(*ready, *waiting, unknown))
 
     with store.unit() as unit:
-        due = unit.due("checkout", [0, 1], NOW + timedelta(seconds=1), 10)
-        first = unit.due("checkout", [0], NOW + timedelta(seconds=1), 1)
-        nothing = unit.due("other", [0, 1], NOW + timedelta(seconds=1), 10)
+        due = unit.due("checkout", [0, 1], [1], NOW + timedelta(seconds=1), 10)
+        first = unit.due("checkout", [0], [1], NOW + timedelta(seconds=1), 1)
+        nothing = unit.due("other", [0, 1], [1], NOW + timedelta(seconds=1), 10)
 
     assert sorted(map(tuple, due)) == [(0, "later"), (0, "now"), (1, "twin")]
     assert [tuple(row) for row in first] == [(0, "now")]

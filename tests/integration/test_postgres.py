@@ -530,16 +530,16 @@ def test_each_pending_row_is_looked_up_among_those_that_are_known(
     assert not any("Join" in line for (line,) in plan), plan
 
 
-@pytest.mark.parametrize(("look", "more"), [("due", {}), ("expired", {"deadlines": False}), ("expired", {"deadlines": True})])
+@pytest.mark.parametrize(("look", "more"), [("due", {}), ("expired", {"deadlines": []}), ("expired", {"deadlines": [1, 2]})])
 def test_of_thousands_that_are_late_at_once_no_more_are_read_than_can_be_seen_to(
-    store: PostgresStore, database: str, monkeypatch: pytest.MonkeyPatch, look: str, more: dict[str, bool]
+    store: PostgresStore, database: str, monkeypatch: pytest.MonkeyPatch, look: str, more: dict[str, list[int]]
 ) -> None:
     with psycopg.connect(database, autocommit=True) as administrator:
         administrator.execute(MANY_LATE_WORKFLOWS)
         administrator.execute(MANY_LATE_STEPS)
         administrator.execute("ANALYZE saga_workflow, saga_fence")
     monkeypatch.setitem(SQL, f"plan of {look}", f"EXPLAIN (ANALYZE, FORMAT JSON) {SQL[look]}")
-    asked = {"saga": "checkout", "lanes": [0, 1], "now": NOW.isoformat(), "limit": 10, **more}
+    asked = {"saga": "checkout", "lanes": [0, 1], "versions": [1, 2], "now": NOW.isoformat(), "limit": 10, **more}
 
     with store.unit() as unit:
         [[[found]]] = unit.pipeline.rows(f"plan of {look}", **asked)

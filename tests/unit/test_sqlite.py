@@ -301,9 +301,9 @@ def test_a_handlers_row_factory_ends_with_its_transaction(store: SqliteStore) ->
     assert (named, woken, plain) == ({"one": 1}, True, (1,))
 
 
-@pytest.mark.parametrize(("look", "more"), [("due", []), ("expired", [False]), ("expired", [True])])
+@pytest.mark.parametrize(("look", "more"), [("due", []), ("expired", ["[]"]), ("expired", ["[1, 2]"])])
 def test_of_thousands_that_are_late_at_once_no_more_are_read_than_can_be_seen_to(
-    caller: sqlite3.Connection, look: str, more: list[bool]
+    caller: sqlite3.Connection, look: str, more: list[str]
 ) -> None:
     caller.execute(MANY_LATE_WORKFLOWS)
     caller.execute(MANY_LATE_STEPS)
@@ -315,7 +315,7 @@ def test_of_thousands_that_are_late_at_once_no_more_are_read_than_can_be_seen_to
         steps += 1
 
     caller.set_progress_handler(count, 1)
-    found = caller.execute(statement, ["checkout", "[0, 1]", NOW.isoformat(), 10, *more]).fetchall()
+    found = caller.execute(statement, ["checkout", "[0, 1]", NOW.isoformat(), 10, "[1, 2]", *more]).fetchall()
 
     assert len(found) == 10
     assert steps < 2000

@@ -7,11 +7,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from saga import DefinitionError, Participant, Transaction
+from saga import DefinitionError, Event, Participant, Refused, Saga, Transaction
 from saga.contracts.message import from_headers
 from saga.contracts.topics import fact_topics
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
+from tests.commands import schemas
 from tests.travel import (
     FlightBooked,
     HotelBooked,
@@ -220,3 +221,93 @@ def test_openfeature_decides_by_workflow(travel: Travel) -> None:
     running.settle()
 
     assert (workflow, "insure", "action") in effects(running)
+
+
+@pytest.mark.parametrize("script", [Script(raising={("hotel", "oslo"): 5}), Script(waiting={"oslo"})], ids=["retry", "timeout"])
+def test_what_is_of_a_version_that_a_release_does_not_know_waits_for_one_that_does(travel: Travel, script: Script) -> None:
+    running = travel(script, versions=(1, 2))
+    new = started(running, "oslo")
+    running.settle()
+
+    for participant in fleet(script, versions=(1,)):
+        running.deploy(participant)
+    old = started(running, "rome")
+    running.advance(700)
+    assert (ends(running, old), ends(running, new)) == ({(1, WorkflowStatus.COMPLETED)}, set())
+
+    with running.transaction("agency") as tx, pytest.raises(Refused, match="it is of version 2; 'agency' knows 1"):
+        running.participants["agency"].abort(new, tx, reason="called off")
+    for participant in fleet(script, versions=(1, 2)):
+        running.deploy(participant)
+    running.advance(700)
+    assert ends(running, new) == {(2, WorkflowStatus.COMPENSATED)}
+
+
+def test_a_call_to_the_world_is_not_asked_about_in_a_release_that_does_not_know_its_version(travel: Travel) -> None:
+    script = Script()
+    running = travel(script, versions=(1, 2), external=True)
+    script.meanwhile = lambda: (_ for _ in ()).throw(SystemExit)
+    new = started(running, "oslo")
+    with pytest.raises(SystemExit):
+        running.settle()
+    script.meanwhile = lambda: None
+
+    for participant in fleet(script, versions=(1,), external=True):
+        running.deploy(participant)
+    running.settle()
+    assert len(script.calls) == 1
+
+    for participant in fleet(script, versions=(1, 2), external=True):
+        running.deploy(participant)
+    running.settle()
+    assert ends(running, new) == {(2, WorkflowStatus.COMPLETED)}
+
+
+class OrderPlaced(Event):
+    order_id: str
+
+
+class OrderCancelled(Event):
+    order_id: str
+
+
+class OrderShipped(Event):
+    order_id: str
+
+
+def ordering(version: int, initiator: str, other: str) -> Saga:
+    """Place, then ship, of which the deadline is ten minutes."""
+    place = {"name": "place", "by": initiator, "emits": ["OrderPlaced"], "compensated": "OrderCancelled"}
+    ship = {"name": "ship", "by": other, "on": ["OrderPlaced"], "emits": ["OrderShipped"]}
+    *records, flow = schemas(place, ship)
+    return Saga.of(*records, flow | {"saga": flow["saga"] | {"version": version, "owner": initiator}})
+
+
+def clerk(name: str, *, away: bool) -> Participant:
+    """Places orders in one of two versions and ships them in the other, once the world is not `away`."""
+    participant = Participant(name, [ordering(1, "shop", "web"), ordering(2, "web", "shop")])
+
+    @participant.step
+    def ship(order: OrderPlaced, tx: Transaction) -> OrderShipped:
+        if away:
+            raise OSError("no carrier")
+        return OrderShipped(order_id=order.order_id)
+
+    @participant.compensation(of="place")
+    def cancel(order: OrderPlaced, tx: Transaction) -> OrderCancelled:
+        return OrderCancelled(order_id=order.order_id)
+
+    return participant
+
+
+def test_who_began_a_workflow_watches_its_deadline_though_another_begins_those_of_the_latest_version() -> None:
+    with Harness(clerk("shop", away=True), clerk("web", away=True), partitions=1) as running:
+        for name, version in (("shop", 1), ("web", 2)):
+            with running.transaction(name) as tx:
+                event = OrderPlaced(order_id=name)
+                running.participants[name].start(event, tx, workflow_id=name, version=version)
+        running.settle()
+        running.advance(700)
+
+        found = [running.workflow(name, workflow) for workflow in ("shop", "web") for name in ("shop", "web")]
+        assert {known.status if known else None for known in found} == {WorkflowStatus.COMPENSATED}

@@ -46,6 +46,7 @@ FROM (
     SELECT w.lane, w.workflow_id, f.due
     FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)
     WHERE f.saga = %(saga)s AND f.due <= %(now)s::timestamptz AND w.lane = ANY(%(lanes)s::integer[])
+      AND w.version = ANY(%(versions)s::integer[])
     ORDER BY f.due, f.workflow_id LIMIT %(limit)s
 ) AS first
 GROUP BY lane, workflow_id ORDER BY min(due), workflow_id;
@@ -56,18 +57,19 @@ FROM (
     (SELECT w.lane, w.workflow_id, f.expires AS moment
     FROM saga_fence AS f JOIN saga_workflow AS w USING (workflow_id, saga)
     WHERE f.saga = %(saga)s AND f.expires <= %(now)s::timestamptz AND w.lane = ANY(%(lanes)s::integer[])
+      AND w.version = ANY(%(versions)s::integer[])
     ORDER BY f.expires, f.workflow_id LIMIT %(limit)s)
     UNION ALL
     (SELECT lane, workflow_id, deadline
     FROM saga_workflow
-    WHERE %(deadlines)s::boolean AND saga = %(saga)s AND deadline <= %(now)s::timestamptz
-      AND closed IS NULL AND error IS NULL AND lane = ANY(%(lanes)s::integer[])
+    WHERE cardinality(%(deadlines)s::integer[]) > 0 AND saga = %(saga)s AND deadline <= %(now)s::timestamptz
+      AND closed IS NULL AND error IS NULL AND lane = ANY(%(lanes)s::integer[]) AND version = ANY(%(deadlines)s::integer[])
     ORDER BY deadline, workflow_id LIMIT %(limit)s)
     UNION ALL
     (SELECT lane, workflow_id, unwind_by
     FROM saga_workflow
-    WHERE %(deadlines)s::boolean AND saga = %(saga)s AND unwind_by <= %(now)s::timestamptz
-      AND closed IS NULL AND lane = ANY(%(lanes)s::integer[])
+    WHERE cardinality(%(deadlines)s::integer[]) > 0 AND saga = %(saga)s AND unwind_by <= %(now)s::timestamptz
+      AND closed IS NULL AND lane = ANY(%(lanes)s::integer[]) AND version = ANY(%(deadlines)s::integer[])
     ORDER BY unwind_by, workflow_id LIMIT %(limit)s)
 ) AS late
 GROUP BY lane, workflow_id ORDER BY min(moment), workflow_id LIMIT %(limit)s;

@@ -36,6 +36,7 @@ SELECT lane, workflow_id FROM (
     SELECT w.lane, w.workflow_id, f.due
     FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AND w.saga = f.saga
     WHERE f.saga = ?1 AND f.due <= ?3 AND w.lane IN (SELECT value FROM json_each(?2))
+      AND w.version IN (SELECT value FROM json_each(?5))
     ORDER BY f.due, f.workflow_id LIMIT ?4
 )
 GROUP BY lane, workflow_id ORDER BY min(due), workflow_id;
@@ -46,19 +47,21 @@ SELECT lane, workflow_id FROM (
         SELECT w.lane, w.workflow_id, f.expires AS moment
         FROM saga_fence AS f JOIN saga_workflow AS w ON w.workflow_id = f.workflow_id AND w.saga = f.saga
         WHERE f.saga = ?1 AND f.expires <= ?3 AND w.lane IN (SELECT value FROM json_each(?2))
+          AND w.version IN (SELECT value FROM json_each(?5))
         ORDER BY f.expires, f.workflow_id LIMIT ?4
     )
     UNION ALL
     SELECT * FROM (
         SELECT lane, workflow_id, deadline FROM saga_workflow
-        WHERE ?5 AND saga = ?1 AND deadline <= ?3 AND closed IS NULL AND error IS NULL
-          AND lane IN (SELECT value FROM json_each(?2))
+        WHERE ?6 <> '[]' AND saga = ?1 AND deadline <= ?3 AND closed IS NULL AND error IS NULL
+          AND lane IN (SELECT value FROM json_each(?2)) AND version IN (SELECT value FROM json_each(?6))
         ORDER BY deadline, workflow_id LIMIT ?4
     )
     UNION ALL
     SELECT * FROM (
         SELECT lane, workflow_id, unwind_by FROM saga_workflow
-        WHERE ?5 AND saga = ?1 AND unwind_by <= ?3 AND closed IS NULL AND lane IN (SELECT value FROM json_each(?2))
+        WHERE ?6 <> '[]' AND saga = ?1 AND unwind_by <= ?3 AND closed IS NULL
+          AND lane IN (SELECT value FROM json_each(?2)) AND version IN (SELECT value FROM json_each(?6))
         ORDER BY unwind_by, workflow_id LIMIT ?4
     )
 )
