@@ -26,6 +26,7 @@ from saga.errors import DefinitionError
 from saga.participant.participant import Participant
 from saga.settings import Settings
 from saga.store.port import Unit
+from saga.store.workflow import Workflow
 
 WorkflowId = Annotated[str | None, typer.Argument(metavar="ID", help="A workflow's id; without it, all that fit.")]
 StepName = Annotated[str | None, typer.Argument(metavar="STEP", help="A step of this participant; or --step.")]
@@ -89,9 +90,11 @@ def resolve(
     report = asked.report("resolve", selection, reason)
 
     def verb(participant: Participant, workflow: str, tx: Unit) -> None:
-        report.event = participant.saga.event(given.event)
-        view = _view(participant, name, report.event)
-        stated = _event(view, report.event, given.filled(workflow, _result(participant, given, workflow, name, tx)))
+        known = tx.load(participant.saga.name, [workflow]).get(workflow)
+        saga = participant.saga_of(known.version if known else None)
+        report.event = saga.event(given.event)
+        view = _view(participant, saga.version, name, report.event)
+        stated = _event(view, report.event, given.filled(workflow, _result(participant, given, known, name)))
         participant.resolve(workflow, name, stated, tx, reason=reason, by=report.by, record=True)
 
     _carry_out(target, selection, report, asked, verb, "is resolved with {event}", "would be resolved with {event}")
@@ -131,21 +134,20 @@ def _carry_out(target: str, selection: Selection, report: bulk.Report, asked: As
         store.close()
 
 
-def _result(participant: Participant, given: Template, workflow_id: str, step: str, tx: Unit) -> Mapping[str, Any]:
+def _result(participant: Participant, given: Template, known: Workflow | None, step: str) -> Mapping[str, Any]:
     """The fields of the event with which the step's action ended, where the template asks for them."""
-    if not given.asks_for_results:
+    if known is None or not given.asks_for_results:
         return {}
-    known = tx.load(participant.saga.name, [workflow_id]).get(workflow_id)
-    fence = known.fences.get(step) if known else None
+    fence = known.fences.get(step)
     if fence is None or fence.event is None or fence.result is None:
         return {}
-    return participant.codec.decode(fence.event, fence.result)
+    return participant.versions.codec(known.version).decode(fence.event, fence.result)
 
 
-def _view(participant: Participant, step: str, name: str) -> type[Event]:
-    """The service's own view of the event, so that a value means what it means there."""
-    ends = [(view, known) for handler in participant.handlers.values() if handler.step == step
-            for view, known in handler.results.items()]  # fmt: skip
+def _view(participant: Participant, version: int, step: str, name: str) -> type[Event]:
+    """The service's own view of the event in this version, so that a value means what it means there."""
+    handlers = (one for one in participant.handlers.values() if (one.version, one.step) == (version, step))
+    ends = [(view, known) for handler in handlers for view, known in handler.results.items()]
     view = next((view for view, known in ends if known == name), None)
     if view is None:
         expected = " or ".join(known for _, known in ends) or "a step of this participant"

@@ -65,12 +65,17 @@ def _tell(findings: Sequence[Finding]) -> None:
 
 
 class _Examination:
-    """One visit: what was found so far, and the saga once it is known."""
+    """One visit: what was found so far, and the saga once it is known, in all versions that are to run."""
 
     def __init__(self, target: str | None) -> None:
         self.target = target
-        self.saga: Saga | None = None
+        self.sagas: list[Saga] = []
         self.recorded: int | None = None
+
+    @property
+    def saga(self) -> Saga | None:
+        """The latest version."""
+        return self.sagas[-1] if self.sagas else None
 
     def run(self, load: Callable[[], Settings]) -> list[Finding]:
         """Everything that can be looked at; what hangs on a thing that failed is left out."""
@@ -98,21 +103,22 @@ class _Examination:
             yield from self._participant(self.target)
         elif (folder := settings.schemas) is not None:
             fix = "correct the folder, SAGA_SCHEMAS or --schemas"
-            self.saga, finding = _tried("contracts", str(folder), lambda: Saga.load(folder), fix=fix)
-            if self.saga is None:
+            saga, finding = _tried("contracts", str(folder), lambda: Saga.load(folder), fix=fix)
+            if saga is None:
                 yield finding
+            else:
+                self.sagas = [saga]
         else:
             yield Finding("contracts", "warn", "no saga was named", "name MODULE:PARTICIPANT, or --schemas DIR")
-        if self.saga is not None:
-            events = sum(not name.startswith("saga.") for name in self.saga.types)
-            text = f"saga {self.saga.name} v{self.saga.version}: {len(self.saga.steps)} steps, {events} types"
-            yield Finding("contracts", "ok", text)
+        for each in self.sagas:
+            events = sum(not name.startswith("saga.") for name in each.types)
+            yield Finding("contracts", "ok", f"saga {each.name} v{each.version}: {len(each.steps)} steps, {events} types")
 
     def _participant(self, target: str) -> Iterator[Finding]:
         fix = "correct the service's module, or the name"
         participant, finding = _tried("participant", target, lambda: arguments.participant(target), fix=fix)
         if participant is not None:
-            self.saga = participant.saga
+            self.sagas = [*participant.versions]
             text = f"{participant.name}: every step has its handler"
             _, finding = _tried("participant", text, participant.check, fix="declare what is missing in the service's module")
         yield finding
@@ -127,16 +133,18 @@ class _Examination:
         if missing:
             yield Finding("schemas", "fail", f"not registered: {', '.join(missing)}", "run: saga schemas register DIR")
         elif missing is not None and self.saga is not None:
-            yield Finding("schemas", "ok", f"every schema of saga {self.saga.name} v{self.saga.version} is registered")
+            versions = ", ".join(f"v{each.version}" for each in self.sagas)
+            yield Finding("schemas", "ok", f"every schema of saga {self.saga.name} {versions} is registered")
 
     def _unregistered(self, settings: Settings) -> list[str]:
-        """The saga's subjects under which the registry itself does not have our schema; without a saga it is only asked."""
+        """Subjects of any version under which the registry itself does not have our schema; without a saga it is only asked."""
         registry = assembly.registry(settings)
         assert registry is not None
         if self.saga is None:
             registry.known("saga.doctor")
             return []
-        return [subject for subject, schema in subjects(self.saga) if not registry.registered(subject, schema)]
+        wanted = (one for each in self.sagas for one in subjects(each))
+        return list(dict.fromkeys(subject for subject, schema in wanted if not registry.registered(subject, schema)))
 
     def _database(self, settings: Settings) -> Iterator[Finding]:
         if settings.database is None:
