@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saga.clock import Clock, SystemClock
 from saga.contracts import ids
 from saga.contracts.event import Event
-from saga.contracts.message import MAX_ID_BYTES, written_gates
+from saga.contracts.message import MAX_ID_BYTES, is_usable_id, written_gates
 from saga.contracts.saga import Saga
 from saga.contracts.topics import lane_of
 from saga.contracts.upcast import Upcasters
@@ -162,16 +162,21 @@ class Participant(Declarations):
         No handler runs; should the workflow unwind, the step's compensation gets the event. The participants of later steps
         adopt first, the initiator last, since its event sets the workflow going. `fields` are the whole event's, `gates` the
         open ones, for all participants alike. Answers False, and changes nothing, if this store knows of the step already.
-        Raises DefinitionError for what is no outcome of an own step, ContractError for what does not fit the contract.
+        Raises DefinitionError for what is no outcome of an own step, ContractError for what does not fit the contract, Refused
+        for a workflow that runs in another version or behind other gates.
         """
         saga, opened = self.saga_of(version), written_gates(gates)
         owned, name = self.owned(step, saga), saga.event(event)
         if name not in owned.emits:
             raise DefinitionError(f"step {step!r} is not done with {name}; expected {' or '.join(owned.emits)}")
+        _refuse_unusable(workflow_id)
         ledger = self._ledger(tx)
         workflow = ledger.load([workflow_id]).get(workflow_id)
         if workflow is not None and (workflow.closed or step in workflow.fences):
             return False
+        if workflow is not None and (workflow.version, workflow.gates or "") != (saga.version, opened):
+            known = f"it runs in version {workflow.version}, behind the open gates {workflow.gates or ''!r}"
+            raise Refused(f"cannot adopt workflow {workflow_id} in version {saga.version} with the gates {opened!r}: {known}")
         self._refuse_computed_ids(ledger.unit)
         payload = self.versions.codec(saga.version).encode(name, fields)
         if workflow is None:
@@ -318,8 +323,8 @@ class Participant(Declarations):
 
 
 def _refuse_unusable(workflow_id: str) -> None:
-    if len(workflow_id.encode()) > MAX_ID_BYTES or "\0" in workflow_id:
+    if not is_usable_id(workflow_id):
         raise DefinitionError(
             f"found a workflow id of {len(workflow_id.encode())} bytes, {workflow_id[:40]!r}...; expected 1 to {MAX_ID_BYTES} "
-            f"without NUL, since every participant's database indexes it. Give a shorter one"
+            f"without NUL, since every participant's database indexes it. Give another one"
         )

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from saga import ContractError, DefinitionError
+from saga import ContractError, DefinitionError, Refused
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
-from tests.travel import Script, effects, harness
+from tests.travel import Script, TripBooked, effects, harness
 
 ALL = ("agency", "hotels", "airline", "bank")
 Travel = Callable[..., Harness]
@@ -93,3 +93,23 @@ def test_gates_are_those_that_are_given(travel: Travel) -> None:
 
     assert outcome(fleet) == {WorkflowStatus.COMPLETED}
     assert ("legacy", "insure", "action") in effects(fleet)
+
+
+@pytest.mark.parametrize("id", ["", "x" * 600, "a\0b"], ids=["empty", "long", "with NUL"])
+def test_an_id_that_others_could_not_keep_is_refused(travel: Travel, id: str) -> None:
+    fleet = travel(Script())
+    agency = fleet.participants["agency"]
+
+    with fleet.transaction("agency") as tx, pytest.raises(DefinitionError, match="expected 1 to 512 without NUL"):
+        agency.adopt(id, "book", "TripBooked", {"trip": "rome"}, tx)
+    with fleet.transaction("agency") as tx, pytest.raises(DefinitionError, match="expected 1 to 512 without NUL"):
+        agency.start_many({id: TripBooked(trip="rome")}, tx)
+
+
+def test_a_workflow_is_adopted_in_one_version(travel: Travel) -> None:
+    fleet = travel(Script(), versions=(1, 2))
+    with fleet.transaction("airline") as tx:
+        fleet.participants["airline"].adopt("legacy", "flight", "FlightBooked", {"trip": "rome", "seat": "4A"}, tx, version=1)
+
+    with pytest.raises(Refused, match="in version 2 with the gates '': it runs in version 1"):
+        adopt(fleet, "airline", "insure", "TripInsured")

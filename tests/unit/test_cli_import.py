@@ -64,15 +64,24 @@ def test_a_file_may_be_given_again_with_more_in_it(folder: Path) -> None:
 
 
 def test_what_is_wrong_is_told_by_its_line_and_the_rest_is_imported(folder: Path) -> None:
-    file = written(folder, ORDER | {"order_id": "o-1"}, b"{", ORDER | {"units": "many"}, {"units": 1}, b"[]")
+    file = written(
+        folder,
+        ORDER | {"order_id": "o-1"},
+        b"{",
+        ORDER | {"units": "many"},
+        {"units": 1},
+        b"[]",
+        ORDER | {"order_id": "o" * 600},
+    )
 
     said = imported(folder, file)
 
     assert said.code == 1
-    assert said.out.startswith("1 imported into checkout as reserve done, 0 known already, 4 refused\n  line 2: no JSON")
+    assert said.out.startswith("1 imported into checkout as reserve done, 0 known already, 5 refused\n  line 2: no JSON")
     assert "line 3: units: found 'many'; expected long" in said.out
     assert "line 4: found None as order_id; expected the id of a workflow" in said.out
     assert "line 5: found list; expected an object" in said.out
+    assert "line 6: found an id of 600 characters; expected at most 512 bytes" in said.out
     assert known(folder, "o-1") == {"o-1": StepStatus.DONE}
 
 

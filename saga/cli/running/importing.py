@@ -17,8 +17,9 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.running.records import Row, rows
+from saga.contracts.message import MAX_ID_BYTES, is_usable_id
 from saga.contracts.plain import from_plain
-from saga.errors import ContractError, DefinitionError
+from saga.errors import ContractError, DefinitionError, Refused
 from saga.participant.participant import Participant
 from saga.settings import Settings
 from saga.store.port import Store
@@ -62,7 +63,7 @@ class _Import:
                     new = self.participant.adopt(
                         workflow_id, self.step, self.event, fields, tx, version=self.version, gates=self.gates
                     )
-                except ContractError as error:
+                except (ContractError, Refused) as error:
                     told.refused[row.line] = str(error)
                 else:
                     told.imported, told.known = told.imported + new, told.known + (not new)
@@ -73,6 +74,10 @@ class _Import:
         workflow_id = row.fields.get(self.id_field)
         if not isinstance(workflow_id, str | int) or not str(workflow_id):
             raise ContractError(f"found {workflow_id!r} as {self.id_field}; expected the id of a workflow")
+        if not is_usable_id(str(workflow_id)):
+            raise ContractError(
+                f"found an id of {len(str(workflow_id))} characters; expected at most {MAX_ID_BYTES} bytes, no NUL"
+            )
         schema = self.participant.versions.saga_of(self.version).contract(self.event)
         is_field = any(known["name"] == self.id_field for known in schema["fields"])
         fields = {name: value for name, value in row.fields.items() if is_field or name != self.id_field}
