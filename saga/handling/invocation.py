@@ -26,9 +26,10 @@ class HandlerFailure(SagaError):
     """
 
     def __init__(self, handler: Handler, workflow_id: str, why: str, failure: Failure, *, is_hushed: bool = False) -> None:
-        self.handler, self.workflow_id, self.why, self.failure, self.tried = handler, workflow_id, why, failure, 0
+        self.handler, self.workflow_id, self.failure, self.tried = handler, workflow_id, failure, 0
+        self.why = _storable(why)
         self.is_hushed = is_hushed
-        super().__init__(f"{handler.title} failed for workflow {workflow_id}: {why}")
+        super().__init__(f"{handler.title} failed for workflow {workflow_id}: {self.why}")
 
     @property
     def shown_cause(self) -> BaseException | None:
@@ -175,3 +176,8 @@ class Invocation:
                     kind = Failure.TRANSIENT if isinstance(error, UnknownSchema) else Failure.POISON
                     raise HandlerFailure(handler, workflow_id, why, kind) from error
         return None
+
+
+def _storable(text: str) -> str:
+    """The text with what no database takes spelt out: an exception may say anything, names of files that are no text too."""
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()

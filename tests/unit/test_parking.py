@@ -187,3 +187,15 @@ def test_one_that_fails_among_many_makes_no_handler_run_more_than_twice(travel: 
     assert len(tried) == 100
     assert max(tried.values()) == 2
     assert [trip for trip, count in tried.items() if count == 1] == [f"trip {number}" for number in range(61, 100)]
+
+
+@pytest.mark.parametrize("said", ["no file 'm\udcfcnchen.csv'", "no \0 here"], ids=["no text", "NUL"])
+def test_whatever_an_exception_says_can_be_kept_by_any_database(travel: Travel, said: str) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}, error=lambda _: OSError(said)), retry=PATIENT)
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    error = fence(fleet, "hotels", workflow, "hotel").error
+    assert error is not None
+    assert error.encode().startswith(b"OSError: no ")
+    assert "\0" not in error
