@@ -79,7 +79,7 @@ def replay_histories(
     participant: Participant, file: str | Path, *, prepare: Prepare | None = None, ignore: Collection[str] = ()
 ) -> Replayed:
     """As `check_histories`, to be looked into: nothing fails."""
-    contracts, found = Contracts([*participant.versions]), Replayed()
+    contracts, found = Contracts([*participant.versions], participant.codec.registry), Replayed()
     for history in RecordingSource(Path(file)).histories():
         if (reason := _reason_to_leave_out(contracts, participant.name, history)) is not None:
             found.left_out[history.workflow] = reason

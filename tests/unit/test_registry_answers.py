@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -16,12 +17,16 @@ from saga.contracts.avro import AvroCodec
 from saga.contracts.registry import Registry
 from saga.contracts.topics import saga_topics
 from saga.errors import DecodeError, RegistryUnavailable, SchemaNotFound
+from saga.participant.handler import Act
+from saga.replay import recording
 from saga.settings import Settings
 from saga.store.memory import MemoryStore
 from saga.testing.harness import Harness
+from saga.testing.history import replay_histories
 from saga.transport.memory import MemoryBroker
+from tests.histories import history, records
 from tests.sources import ROOT
-from tests.travel import Script, TripBooked, TripConfirmed
+from tests.travel import CREATE_EFFECTS, HotelBooked, Script, TripBooked, TripConfirmed
 from tests.travel import fleet as participants
 from tests.waiting import until
 
@@ -183,6 +188,33 @@ def test_once_warm_no_transaction_asks_the_registry_whatever_the_version(fake: F
 
         assert asked > 0
         assert len(fake.asked) == asked
+
+
+def test_code_that_says_something_else_with_ids_of_the_registry_is_no_code_that_says_the_same(
+    fake: Fake, tmp_path: Path
+) -> None:
+    def registered() -> list[Participant]:
+        found = participants(Script())
+        for one in found:
+            one.use(Registry(fake.url, client={"max.retries": 0}))
+        return found
+
+    with Harness(*registered()) as running:
+        for name in running.stores:
+            with running.transaction(name) as tx:
+                tx.execute(CREATE_EFFECTS)
+        running.start(TripBooked(trip="rome"), workflow_id="rome")
+        running.settle()
+        one = history(records(running.broker), "rome")
+    file, payloads = tmp_path / "histories.avro", {entry.id: entry.record.value or b"" for entry in one.entries.values()}
+    recording.write(file, "travel", [(one, payloads, ())])
+    hotels = next(one for one in registered() if one.name == "hotels")
+    key, handler = next((key, one) for key, one in hotels.handlers.items() if one.step == "hotel" and one.act is Act.ACTION)
+    hotels.handlers[key] = replace(handler, function=lambda event, tx: HotelBooked(trip=event.trip, room="13"))
+
+    [difference] = replay_histories(hotels, file).differences
+
+    assert difference.fields == (("room", "12", "13"),)
 
 
 def _tour(version: int, *fields: str) -> Saga:
