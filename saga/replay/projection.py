@@ -73,17 +73,27 @@ class Projection:
         return function
 
     def on(self, *views: type[Event]) -> Callable[[Fold], Fold]:
-        """Declare what is done with these events: `(event, tx) -> None`. Raises DefinitionError for what the contract lacks."""
+        """Declare what is done with these events: `(event, tx) -> None`, in all versions of the saga that have them.
+
+        Raises DefinitionError for what no version has.
+        """
 
         def declare(function: Fold) -> Fold:
             for view in views:
-                for saga in self.contracts.sagas.values():
-                    name = saga.event(view.event_name)
-                    check_view(view, saga, name, writes=False)
-                self.folds.setdefault(name, []).append((function, view))
+                for name in self._full_names(view):
+                    self.folds.setdefault(name, []).append((function, view))
             return function
 
         return declare
+
+    def _full_names(self, view: type[Event]) -> set[str]:
+        """What the event is called in the versions that have it, each of which the view must fit."""
+        short, names = view.event_name, set()
+        having = [saga for saga in self.contracts.sagas.values() if {short, f"{saga.namespace}.{short}"} & saga.types.keys()]
+        for saga in having or [self.contracts.latest]:
+            names.add(name := saga.event(short))
+            check_view(view, saga, name, writes=False)
+        return names
 
     def check(self) -> None:
         """Refuse (DefinitionError) what could not run."""

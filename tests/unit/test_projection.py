@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from saga import Event, Projection, ProjectionTransaction
+from saga import Event, Projection, ProjectionTransaction, Saga
 from saga.errors import DefinitionError, LaneFenced, LaneStopped, SagaError
 from saga.replay.projector import Projector
 from saga.store.memory import MemoryStore
@@ -17,7 +17,7 @@ from saga.store.port import Store
 from saga.store.sqlite import SqliteStore
 from saga.testing.harness import Harness
 from tests.histories import lived
-from tests.travel import TripBooked, TripCancelled
+from tests.travel import Script, TripBooked, TripCancelled, TripInsured, harness
 from tests.travel import saga as travel
 
 
@@ -197,3 +197,28 @@ def test_what_could_not_work_is_refused_where_it_is_declared() -> None:
         Projection("Trips!", travel(), tables=["trips"])
     with pytest.raises(DefinitionError, match="at least one table like 'orders_by_day'"):
         Projection("trips", travel(), tables=["trips; DROP"])
+
+
+def test_events_that_only_one_version_has_are_folded_beside_those_of_all(store: Store) -> None:
+    first, folded = travel(version=1), list[tuple[str, str]]()
+    types = [schema for name, schema in first.types.items() if not name.startswith("saga.") and name != "travel.TripInsured"]
+    projection = Projection("trips", [Saga.of(first.own, *types), travel(version=2)], tables=["trips"])
+
+    @projection.create
+    def create(tx: ProjectionTransaction) -> None:
+        tx.execute(f"CREATE TABLE {tx.table('trips')} (trip TEXT)")
+
+    @projection.on(TripBooked, TripInsured)
+    def note(event: TripBooked | TripInsured, tx: ProjectionTransaction) -> None:
+        folded.append((type(event).__name__, event.trip))
+
+    with harness(Script(), versions=(1, 2)) as fleet:
+        for version in (1, 2):
+            with fleet.transaction("agency") as tx:
+                fleet.participants["agency"].start(TripBooked(trip=f"v{version}"), tx, version=version)
+        fleet.settle()
+        projector = Projector(projection, store, fleet.broker)
+        projector.start()
+        projector.catch_up()
+
+    assert sorted(folded) == [("TripBooked", "v1"), ("TripBooked", "v2"), ("TripInsured", "v2")]
