@@ -60,7 +60,7 @@ class Outcome:
 
     def parked(self, *, step: str) -> Outcome:
         """Its handlers wait at this step, for another try or for a person."""
-        owner = self.fleet.saga[step].by
+        owner = self.fleet.saga_of(self.workflow_id)[step].by
         known = self.fleet.workflow(owner, self.workflow_id)
         fence = known.fences.get(step) if known else None
         if fence is None or fence.error is None:
@@ -91,9 +91,10 @@ class Outcome:
         return [(message.kind.step, message.kind.status) for message in ordered]
 
     def _ended(self, status: WorkflowStatus) -> Outcome:
+        concerned = self.fleet.stores.keys() & self.fleet.saga_of(self.workflow_id).participants
         found = {
             name: known.status if (known := self.fleet.workflow(name, self.workflow_id)) and known.closed else None
-            for name in self.fleet.stores
+            for name in sorted(concerned)
         }
         if set(found.values()) != {status}:
             said = ", ".join(f"{name}: {end or 'open'}" for name, end in found.items())

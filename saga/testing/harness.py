@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Self
 
 from saga.contracts.event import Event
+from saga.contracts.saga import Saga
 from saga.contracts.topics import fact_topics, saga_topics
 from saga.engine.loop import Loop
 from saga.errors import LaneStopped, LifecycleError
@@ -127,9 +128,17 @@ class Harness:
         found = self.stores[participant].find(workflow_id)
         return found[0][1] if found else None
 
+    def saga_of(self, workflow_id: str) -> Saga:
+        """The saga as this workflow runs it; the latest version if nobody knows the workflow."""
+        for name, participant in self.participants.items():
+            if (known := self.workflow(name, workflow_id)) is not None:
+                return participant.versions.of(known)
+        return self.saga
+
     def steps(self, workflow_id: str) -> dict[str, StepStatus]:
         """Status of every step, as its owner's store says."""
-        known = {step.name: self.workflow(step.by, workflow_id) for step in self.saga.steps if step.by in self.stores}
+        steps = self.saga_of(workflow_id).steps
+        known = {step.name: self.workflow(step.by, workflow_id) for step in steps if step.by in self.stores}
         return {
             name: workflow.fences[name].status if workflow and name in workflow.fences else StepStatus.IDLE
             for name, workflow in known.items()

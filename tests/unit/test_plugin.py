@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from saga import DefinitionError, Transaction
+from saga import DefinitionError, Event, Participant, Saga, Transaction
 from saga.failpoints import Failpoint
 from saga.testing.environment import Environment, seconds
 from tests.travel import CREATE_EFFECTS, Script, TripBooked, effects, fleet
@@ -93,3 +94,38 @@ def test_time_is_said_in_several_ways(span: str | float | timedelta, expected: f
 def test_what_is_no_time_is_refused(span: str) -> None:
     with pytest.raises(DefinitionError, match="expected a span such as 90s"):
         seconds(span)
+
+
+def test_a_workflow_of_an_older_version_is_asked_of_those_who_have_a_part_in_it(saga_env: Callable[..., Environment]) -> None:
+    booked = {"type": "record", "name": "Booked", "namespace": "tour", "fields": []}
+
+    def tour(version: int, porter: Mapping[str, Any] | None = None) -> Saga:
+        told: list[tuple[str, dict[str, Any]]] = [("book", {"by": "agency", "emits": ["Booked"], "compensated": None})]
+        told += [("pack", {"on": ["Booked"], "emits": ["Packed"], **porter})] if porter else []
+        fields = [{"name": name, "type": ["null", step["emits"][0]], "default": None, "step": step} for name, step in told]
+        own = {"name": "tour", "version": version, "owner": "agency"}
+        packed = [{**booked, "name": "Packed"}] if porter else []
+        return Saga.of(booked, *packed, {**booked, "name": "Tour", "saga": own, "fields": fields})
+
+    versions = [tour(1, {"by": "guide"}), tour(2, {"by": "porter"})]
+    agency, guide, porter = (Participant(name, versions) for name in ("agency", "guide", "porter"))
+    for one, number in ((guide, 1), (porter, 2)):
+        one.step(step="pack", versions=[number])(_packed)
+    env = saga_env(agency, guide, porter)
+    with env.transaction("agency") as tx:
+        old, new = (agency.start(Booked(), tx, version=number) for number in (1, 2))
+
+    env.assert_saga(old).completed().steps(pack="done")
+    env.assert_saga(new).completed().steps(pack="done")
+
+
+class Booked(Event):
+    """Of a tour."""
+
+
+class Packed(Event):
+    """Of a tour."""
+
+
+def _packed(event: Booked, tx: Transaction) -> Packed:
+    return Packed()
