@@ -127,4 +127,7 @@ def is_whole(seen: Seen) -> bool:
 
 
 def _moment(raw: RawHeaders) -> datetime:
-    return datetime.fromisoformat((raw["ce_time"] or b"").decode())
+    moment = datetime.fromisoformat((raw["ce_time"] or b"").decode())
+    if moment.tzinfo is None:
+        raise ValueError(f"the moment {moment.isoformat()!r} has no offset from UTC")
+    return moment

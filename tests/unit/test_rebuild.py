@@ -356,6 +356,20 @@ def test_a_function_that_fails_is_named_with_its_record() -> None:
             rebuild.catch_up()
 
 
+def test_until_a_moment_a_record_whose_time_has_no_zone_is_what_a_worker_makes_of_it() -> None:
+    with lived() as fleet:
+        log = next(log for partition, log in fleet.broker.logs.items() if log and partition.topic == "travel.events")
+        headers = [(name, b"2030-01-01T00:00:00" if name == "ce_time" else value) for name, value in log[-1].headers]
+        log.append(log[-1]._replace(offset=len(log), headers=headers))
+        fleet.settle()
+
+        store = rebuilt(fleet, "airline", until=datetime(2100, 1, 1, tzinfo=UTC))
+
+        with store.unit() as ours, fleet.stores["airline"].unit() as theirs:
+            letters = [[(one.place, one.reason) for one in unit.letters(LetterSearch(), 10)] for unit in (ours, theirs)]
+        assert letters[0] == letters[1] != []
+
+
 def test_until_is_a_moment_with_a_zone() -> None:
     with lived() as fleet:
         first = begun(fleet, "bank", until=datetime(2030, 1, 1, tzinfo=UTC))
