@@ -72,6 +72,11 @@ class _Saga(Listing):
         except SagaError as error:
             output.error(error, debug=ctx.params["debug"])
             raise typer.Exit(2 if isinstance(error, DefinitionError) else 1) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            output.error(f"{error.filename}: {error.strerror}", debug=ctx.params["debug"])
+            raise typer.Exit(1) from error
 
 
 app = typer.Typer(

@@ -56,7 +56,7 @@ def mermaid(told: Timeline) -> str:
     """A sequence diagram: an arrow to everybody that must handle a record, a note for what nobody must."""
     names = list(dict.fromkeys(moment.source for moment in told.moments))
     names += sorted({heard for moment in told.moments for heard in moment.heard_by} - set(names))
-    lines = ["sequenceDiagram", *(f"  participant {_id(name)} as {name}" for name in names)]
+    lines = ["sequenceDiagram", *(f"  participant {_id(name)} as {_safe(name) or 'unknown'}" for name in names)]
     for moment in told.moments:
         lines += _arrows(moment)
     lines += [f"  Note over {_id(one.participant)}: awaited: {_safe(one.what)}" for one in told.awaited]

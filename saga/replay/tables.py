@@ -82,7 +82,7 @@ def _exists(name: str) -> DefinitionError:
 
 def _write_sqlite(file: str, name: str, columns: Sequence[tuple[str, str]], rows: Iterator[list[Any]], replace: bool) -> None:
     kinds = {"text": "TEXT", "moment": "TEXT", "integer": "INTEGER", "json": "TEXT"}
-    with closing(sqlite3.connect(file)) as connection, _told(sqlite3.Error):
+    with _told(sqlite3.Error), closing(sqlite3.connect(file)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone():
             if not replace:

@@ -193,3 +193,21 @@ def test_topics_that_do_not_exist_are_named(contracts: Commands, fleet: Harness)
 
     assert said.code == 1
     assert "waiting for topic travel.events" in said.err
+
+
+@pytest.mark.parametrize("place", ["nowhere/travel.avro", "sqlite:///nowhere/travel.db"])
+def test_a_place_that_cannot_be_written_is_named_in_a_line(fleet: Harness, contracts: Commands, place: str) -> None:
+    said = contracts("state", "travel", "--schemas", "contracts", "--to", place)
+
+    assert (said.code, said.out) == (1, "")
+    assert said.err.splitlines()[-1] in {
+        "error: nowhere/travel.avro.part: No such file or directory",
+        "error: the table was not written: unable to open database file",
+    }
+
+
+def test_before_its_first_record_a_workflow_is_not_told_to_be_unknown(fleet: Harness, contracts: Commands) -> None:
+    said = contracts("state", "travel", "--schemas", "contracts", "--workflow", "smooth", "--at", "2026-03-01T14:00:00Z")
+
+    assert (said.code, said.out) == (1, "")
+    assert "hold nothing about smooth by 2026-03-01 14:00:00Z; check the id, and --at" in said.err

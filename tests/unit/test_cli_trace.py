@@ -183,6 +183,14 @@ def test_a_sequence_diagram_has_an_arrow_to_everybody_who_must_hear(fleet: Harne
     assert "  bank-->>agency: pay failed: TripDeclined" in lines
 
 
+def test_a_record_of_nobody_has_a_name_in_the_sequence_diagram(fleet: Harness) -> None:
+    stray = Record("travel.events", 0, 99, b"poor", b"", [("ce_subject", b"poor")])
+
+    drawn = drawing.mermaid(timeline(TRAVEL, history([*records(fleet.broker), stray], "poor")))
+
+    assert "  participant _ as unknown" in drawn.splitlines()
+
+
 def test_json_holds_every_moment_with_its_fields(fleet: Harness, contracts: Commands) -> None:
     said = contracts("trace", "poor", "--schemas", "contracts", "--json").json
 

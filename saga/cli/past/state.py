@@ -103,7 +103,9 @@ class _Telling:
             if len(shown) < limit:
                 shown.append(one)
         if self.wanted and not (shown or self.others or self.findings.count):
-            raise SagaError(f"the topics of saga {self.saga.name!r} hold nothing about {', '.join(self.wanted)}; check the id")
+            by, what = ("", "the id") if self.at is None else (f" by {output.moment(self.at)}", "the id, and --at")
+            wanted = ", ".join(self.wanted)
+            raise SagaError(f"the topics of saga {self.saga.name!r} hold nothing about {wanted}{by}; check {what}")
         if as_json:
             data = {"saga": self.saga.name, "version": self.saga.version, "statuses": self.statuses}
             output.json({**data, "workflows": [_data(self.saga, one) for one in shown], "not_whole": self.marked})
