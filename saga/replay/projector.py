@@ -13,7 +13,18 @@ from heapq import merge
 from itertools import islice
 
 from saga.contracts.topics import fact_topics
-from saga.errors import CommitUnknown, DefinitionError, LaneFenced, LaneStopped, SagaError, StoreConflict
+from saga.errors import (
+    BrokerError,
+    CommitUnknown,
+    DefinitionError,
+    LaneFenced,
+    LaneStopped,
+    RegistryUnavailable,
+    SagaError,
+    StatementFailed,
+    StoreConflict,
+    StoreError,
+)
 from saga.replay.entry import Entry, entry
 from saga.replay.gathering import Pace, histories
 from saga.replay.history import in_causal_order, is_foreign
@@ -68,7 +79,11 @@ class Projector:
             )
 
     def catch_up(self) -> int:
-        """Fold everything that is on the topics now; answers how many records were read."""
+        """Fold everything that is on the topics now; answers how many records were read.
+
+        After an outage (`is_outage`) it may be called again: what was not committed is read again. Raises LaneStopped for a
+        record that cannot be folded.
+        """
         return self._fold(self.lanes, rebuild=False)
 
     def rebuild(self) -> int:
@@ -164,9 +179,9 @@ class Projector:
             for one in batch:
                 try:
                     self._patiently(lane, [one], names, eager=True)
-                except (LaneFenced, StoreConflict):
-                    raise
                 except Exception as blamed:
+                    if isinstance(blamed, LaneFenced) or is_outage(blamed):
+                        raise
                     why = f"record {one.place}, workflow {one.workflow}: {type(blamed).__name__}: {blamed}"
                     raise LaneStopped(lane.saga, lane.number, why) from error
 
@@ -175,12 +190,7 @@ class Projector:
             ahead = replace(lane, batch=lane.batch + 1, offsets={**lane.offsets, **_after(batch)})
             try:
                 with self.store.unit(eager=eager) as unit:
-                    tx = ProjectionTransaction(unit, names)
-                    seen = Seen(unit, names[_SEEN], batch)
-                    for one in in_causal_order(batch):
-                        if seen.is_news(one):
-                            self._apply(one, tx)
-                    seen.write()
+                    self._take_in(batch, unit, names)
                     unit.advance(ahead)
             except StoreConflict:
                 if attempt == CONFLICTS - 1:
@@ -193,6 +203,18 @@ class Projector:
             break
         lane.offsets, lane.batch = ahead.offsets, ahead.batch
 
+    def _take_in(self, batch: Sequence[Entry], unit: Unit, names: Mapping[str, str]) -> None:
+        tx, seen = ProjectionTransaction(unit, names), Seen(unit, names[_SEEN], batch)
+        try:
+            for one in in_causal_order(batch):
+                if seen.is_news(one):
+                    self._apply(one, tx)
+            seen.write()
+        except Exception as error:
+            if isinstance(error, SagaError) or (outage := unit.technical(error)) is None:
+                raise
+            raise outage from error  # which a fold's statement says in the driver's words
+
     def _apply(self, one: Entry, tx: ProjectionTransaction) -> None:
         folds = self.projection.folds.get(one.type, ())
         saga = self.contracts.sagas.get(one.version)
@@ -204,6 +226,13 @@ class Projector:
         tx.workflow_id = one.workflow
         for function, view in folds:
             function(view.model_validate(fields), tx)
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether broker, database or registry is to blame for it, so that the same may succeed later."""
+    if isinstance(error, BrokerError):
+        return error.retriable
+    return isinstance(error, StoreError | RegistryUnavailable) and not isinstance(error, LaneFenced | StatementFailed)
 
 
 def _after(batch: Sequence[Entry]) -> dict[str, int]:

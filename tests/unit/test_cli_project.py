@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from saga import assembly
+from saga.errors import BrokerError, LaneFenced
+from saga.replay.projector import Projector
 from saga.store.sqlite_tables import SqliteTables
 from saga.testing.harness import Harness
 from tests.commands import Commands, Said
@@ -42,13 +45,13 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
         yield running
 
 
-def project(contracts: Commands, *options: str, version: int = 1, name: str = "trips") -> Said:
+def project(contracts: Commands, *options: str, version: int = 1, name: str = "trips", once: bool = True) -> Said:
     """The command, with the code of this version of the projection; each module is imported once."""
     module = f"reports_{contracts.folder.name[-12:]}_{version}"
     (contracts.folder / f"{module}.py").write_text(REPORTS.format(version=version))
     SqliteTables(contracts.folder / "reports.db").upgrade()
     try:
-        return contracts("project", f"{module}:{name}", "--database", "sqlite:///reports.db", "--once", *options)
+        return contracts("project", f"{module}:{name}", "--database", "sqlite:///reports.db", *["--once"] * once, *options)
     finally:
         sys.modules.pop(module, None)
 
@@ -83,3 +86,50 @@ def test_what_is_no_projection_is_refused_with_those_that_there_are(fleet: Harne
 
     assert said.code == 2
     assert "'number' there is of type int; expected a saga.Projection. It has: reports_" in " ".join(said.err.split())
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Give signals the handlers back that they had."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_one_that_goes_on_waits_for_a_broker_that_is_away(
+    fleet: Harness, contracts: Commands, monkeypatch: pytest.MonkeyPatch, handlers: None
+) -> None:
+    looks: list[int] = []
+
+    def catch_up(projector: Projector) -> int:
+        looks.append(len(looks))
+        if looks[-1] in (1, 2):
+            raise BrokerError("nobody answers", retriable=True)
+        if looks[-1] == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(Projector, "catch_up", catch_up)
+    monkeypatch.setattr(sys.modules["saga.cli.past.project"], "PAUSE", 0.01)
+
+    said = project(contracts, once=False)
+
+    assert (said.code, len(looks)) == (0, 4)
+    assert said.err.count("nobody answers; trying again") == 1
+
+
+def test_one_that_was_fenced_ends(fleet: Harness, contracts: Commands, monkeypatch: pytest.MonkeyPatch, handlers: None) -> None:
+    found = iter([0])
+
+    def catch_up(projector: Projector) -> int:
+        if (count := next(found, None)) is None:
+            raise LaneFenced("travel", 0, 1)
+        return count
+
+    monkeypatch.setattr(Projector, "catch_up", catch_up)
+
+    said = project(contracts, once=False)
+
+    assert said.code == 1
+    assert "was taken over by another owner" in said.err

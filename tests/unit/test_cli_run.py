@@ -113,7 +113,7 @@ def test_a_bug_is_logged_with_its_traceback_and_ends_in_one_line(
 ) -> None:
     class Broken(MemoryBroker):
         def partitions(self, topics: object) -> dict[str, int | None]:
-            raise ZeroDivisionError("no such luck")
+            raise ZeroDivisionError("no such luck with m\udcfcnchen.csv")
 
     monkeypatch.setattr(assembly, "broker", lambda settings: Broken())
 
@@ -121,10 +121,10 @@ def test_a_bug_is_logged_with_its_traceback_and_ends_in_one_line(
 
     *lines, last = said.err.splitlines()
     assert said.code == 1
-    assert last == "error: the worker failed: ZeroDivisionError: no such luck"
+    assert last == "error: the worker failed: ZeroDivisionError: no such luck with m\\udcfcnchen.csv"
     logged = [orjson.loads(line) for line in lines]
     assert "applied migration 001_tables" in [line["message"] for line in logged]
-    assert "ZeroDivisionError: no such luck" in logged[-1]["traceback"]
+    assert "ZeroDivisionError: no such luck with m\\udcfcnchen.csv" in logged[-1]["traceback"]
 
 
 @pytest.mark.parametrize(("level", "told"), [("info", False), ("debug", True)])

@@ -153,11 +153,15 @@ def test_a_partial_result_is_marked_wherever_it_goes(fleet: Harness, contracts: 
     shown = contracts("state", "travel", "--schemas", "contracts", "--partial")
 
     assert (as_file.code, as_table.code, shown.code) == (0, 0, 0)
-    assert [*json.loads((contracts.folder / "travel.avro.holes.json").read_text())] == ["smooth"]
+    holes = contracts.folder / "travel.avro.holes.json"
+    assert [*json.loads(holes.read_text())] == ["smooth"]
     with closing(sqlite3.connect(contracts.folder / "analysis.db")) as connection:
         marked = connection.execute("SELECT id FROM travel_v1 WHERE holes IS NOT NULL").fetchall()
     assert marked == [("smooth",)]
     assert "completed, not whole" in shown.out
+
+    assert contracts("state", "travel", "--schemas", "contracts", "-o", "travel.avro", "--workflow", "poor").code == 0
+    assert not holes.exists()
 
 
 def test_the_terminal_is_told_nothing_partial_unasked(fleet: Harness, contracts: Commands) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -190,7 +191,10 @@ def test_one_that_fails_among_many_makes_no_handler_run_more_than_twice(travel: 
 
 
 @pytest.mark.parametrize("said", ["no file 'm\udcfcnchen.csv'", "no \0 here"], ids=["no text", "NUL"])
-def test_whatever_an_exception_says_can_be_kept_by_any_database(travel: Travel, said: str) -> None:
+def test_whatever_an_exception_says_can_be_kept_by_any_database(
+    travel: Travel, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "saga")  # what is captured goes from process to process, which takes text alone
     fleet = travel(Script(raising={("hotel", "rome"): 99}, error=lambda _: OSError(said)), retry=PATIENT)
     workflow = fleet.start(TripBooked(trip="rome"))
     fleet.settle()

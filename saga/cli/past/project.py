@@ -11,8 +11,9 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.past import replaying
+from saga.errors import SagaError
 from saga.replay.projection import Projection
-from saga.replay.projector import Projector
+from saga.replay.projector import Projector, is_outage
 from saga.settings import Settings
 
 PAUSE = 0.5
@@ -59,5 +60,15 @@ def _follow(projector: Projector) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    told = ""
     while not stopping.wait(PAUSE):
-        projector.catch_up()
+        try:
+            projector.catch_up()
+        except SagaError as error:
+            if not is_outage(error):
+                raise
+            if str(error) != told:
+                output.progress(f"{error}; trying again")
+            told = str(error)
+        else:
+            told = ""

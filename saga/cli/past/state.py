@@ -157,8 +157,9 @@ def _write(to: str, telling: _Telling, *, replace: bool) -> str:
         raise DefinitionError(f"found {to!r}; expected FILE.avro, sqlite:///FILE or postgresql://user@host:5432/database")
     subject, schema = telling.saga.state
     avro_file.write(file, schema, (one.record() for one in telling.states()), {"saga.subject": subject})
+    marks = file.with_name(f"{file.name}.holes.json")
+    marks.unlink(missing_ok=True)  # of an earlier file of this name
     if telling.marked:
-        marks = file.with_name(f"{file.name}.holes.json")
         marks.write_bytes(orjson.dumps(telling.marked, option=orjson.OPT_INDENT_2))
         output.progress(f"what is missing is in {marks}")
     return str(file)

@@ -120,10 +120,16 @@ class _JsonLines(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and the traceback where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        line = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
+        line["message"] = _spelt_out(record.getMessage())
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = _spelt_out(self.formatException(record.exc_info))
         return orjson.dumps(line).decode()
+
+
+def _spelt_out(text: str) -> str:
+    """The text with what UTF-8 lacks as an escape: the name of a file may be anything, and its line is not to be lost."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _time(record: logging.LogRecord) -> str:
