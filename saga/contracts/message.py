@@ -170,10 +170,10 @@ def from_headers(
             kind or kind_of(raw),
             _id(raw["ce_id"]),
             _id(raw["ce_subject"]),
-            _when(raw["ce_time"]),
+            moment_of(raw["ce_time"]),
             _number(raw["ce_sequence"], 63),
             _optional(raw.get("ce_causationid")),
-            _when(deadline) if deadline else None,
+            moment_of(deadline) if deadline else None,
             _optional(raw.get("traceparent")),
             _optional(raw.get("tracestate")),
             _names(raw.get("ce_exceptions")),
@@ -244,7 +244,8 @@ def _moment(moment: datetime) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _when(raw: bytes | None) -> datetime:
+def moment_of(raw: bytes | None) -> datetime:
+    """The moment that a header holds, in UTC; ValueError for anything else, and for one without an offset from UTC."""
     moment = datetime.fromisoformat(_text(raw))
     if moment.tzinfo is UTC:
         return moment

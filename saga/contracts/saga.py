@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -131,11 +131,14 @@ class Saga(Definition):
         _refuse_hazards(types)
         return _Reader(source, schema, types, registry).saga(cls)
 
+    def full_name(self, name: str) -> str | None:
+        """The full name of an event written without its namespace; None if the saga has none of that name."""
+        return _full_name(name, self.namespace, self.types)
+
     def event(self, name: str) -> str:
-        """The full name of an event written without its namespace; DefinitionError if the saga has none of that name."""
-        for candidate in (name, f"{self.namespace}.{name}"):
-            if candidate in self.types:
-                return candidate
+        """As `full_name`; DefinitionError if the saga has none of that name."""
+        if (found := self.full_name(name)) is not None:
+            return found
         known = ", ".join(sorted(n.removeprefix(f"{self.namespace}.") for n in self.types if not n.startswith("saga.")))
         raise DefinitionError(f"saga {self.name!r} has no event {name!r}; its contracts are {known}")
 
@@ -231,9 +234,8 @@ class _Reader:
             raise self._wrong(step, f"type {union!r}", f"a union of null and the step's events: {['null', *events]!r}")
 
     def _event(self, step: str, name: str) -> str:
-        for candidate in (name, f"{self.namespace}.{name}"):
-            if candidate in self.types:
-                return candidate
+        if (found := _full_name(name, self.namespace, self.types)) is not None:
+            return found
         known = ", ".join(sorted(n for n in self.types if not n.startswith("saga.")))
         raise self._wrong(step, f"event {name!r}, for which there is no .avsc", f"one of {known}")
 
@@ -304,3 +306,7 @@ def _index(sources: Mapping[str, Schema]) -> dict[str, Schema]:
             raise DefinitionError(f"{source}: type {name!r} is defined in two files; keep one of them")
         types[name] = schema
     return types
+
+
+def _full_name(name: str, namespace: str, types: Container[str]) -> str | None:
+    return next((full for full in (name, f"{namespace}.{name}") if full in types), None)

@@ -22,6 +22,7 @@ from saga.protocol.facts import FactStatus, audience
 from saga.store.dead_letter import DeadLetter, Place, Reason
 from saga.store.lane import Lane
 from saga.store.workflow import Workflow
+from saga.text import storable
 from saga.transport.port import Record
 
 log = logging.getLogger("saga.intake")
@@ -204,7 +205,7 @@ def _letter(lane: Lane, record: Record, found: Unusable, now: datetime) -> DeadL
         value=record.value,
         headers=tuple(record.headers),
         reason=found.reason,
-        error=str(found).replace("\0", "\\0"),
+        error=storable(str(found)),
         recorded=now,
         workflow_id=found.message.workflow_id if found.message else None,
         version=found.message.kind.version if found.message else None,

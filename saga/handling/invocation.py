@@ -14,6 +14,7 @@ from saga.participant.failure import Failure, FailureKind, failure_of, infrastru
 from saga.participant.handler import ExternalCall, Handler, Input, Pending
 from saga.participant.participant import Participant
 from saga.store.port import Transaction
+from saga.text import storable
 
 Answered = tuple[str, bytes]
 """The full name of an event and its bytes."""
@@ -27,7 +28,7 @@ class HandlerFailure(SagaError):
 
     def __init__(self, handler: Handler, workflow_id: str, why: str, failure: Failure, *, is_hushed: bool = False) -> None:
         self.handler, self.workflow_id, self.failure, self.tried = handler, workflow_id, failure, 0
-        self.why = _storable(why)
+        self.why = storable(why)
         self.is_hushed = is_hushed
         super().__init__(f"{handler.title} failed for workflow {workflow_id}: {self.why}")
 
@@ -176,8 +177,3 @@ class Invocation:
                     kind = Failure.TRANSIENT if isinstance(error, UnknownSchema) else Failure.POISON
                     raise HandlerFailure(handler, workflow_id, why, kind) from error
         return None
-
-
-def _storable(text: str) -> str:
-    """The text with what no database takes spelt out: an exception may say anything, names of files that are no text too."""
-    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()

@@ -89,7 +89,7 @@ class Projection:
     def _full_names(self, view: type[Event]) -> set[str]:
         """What the event is called in the versions that have it, each of which the view must fit."""
         short, names = view.event_name, set()
-        having = [saga for saga in self.contracts.sagas.values() if {short, f"{saga.namespace}.{short}"} & saga.types.keys()]
+        having = [saga for saga in self.contracts.sagas.values() if saga.full_name(short) is not None]
         for saga in having or [self.contracts.latest]:
             names.add(name := saga.event(short))
             check_view(view, saga, name, writes=False)

@@ -25,6 +25,7 @@ from saga.errors import (
     StoreConflict,
     StoreError,
 )
+from saga.participant.failure import infrastructure
 from saga.replay.entry import Entry, entry
 from saga.replay.gathering import Pace, histories
 from saga.replay.history import in_causal_order, is_foreign
@@ -211,7 +212,7 @@ class Projector:
                     self._apply(one, tx)
             seen.write()
         except Exception as error:
-            if isinstance(error, SagaError) or (outage := unit.technical(error)) is None:
+            if (outage := infrastructure(error, unit)) is None or outage is error:
                 raise
             raise outage from error  # which a fold's statement says in the driver's words
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from saga.contracts.message import MAX_ID_BYTES, Message, RawHeaders, from_headers, kind_of
+from saga.contracts.message import MAX_ID_BYTES, Message, from_headers, kind_of, moment_of
 from saga.contracts.topics import astray
 from saga.errors import ContractError
 from saga.replay.restoring import Fact, Restoring
@@ -78,7 +78,7 @@ class Reading:
                 raw = dict(record.headers)
                 kind = kind_of(raw)
                 part = restoring.part(kind)
-                if until is not None and _moment(raw) > until:
+                if until is not None and moment_of(raw["ce_time"]) > until:
                     found.late.setdefault(record.topic, record.offset)
                 elif not (part.own or part.heard):
                     workflow, sequence = (raw["ce_subject"] or b"").decode(), int(raw["ce_sequence"] or b"")
@@ -124,10 +124,3 @@ def note(seen: dict[str, Seen], workflow: str, source: str, sequence: int) -> No
 def is_whole(seen: Seen) -> bool:
     """Whether no number is missing."""
     return not any(bits & (bits + 2) for bits in seen.values())
-
-
-def _moment(raw: RawHeaders) -> datetime:
-    moment = datetime.fromisoformat((raw["ce_time"] or b"").decode())
-    if moment.tzinfo is None:
-        raise ValueError(f"the moment {moment.isoformat()!r} has no offset from UTC")
-    return moment

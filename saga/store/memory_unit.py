@@ -79,7 +79,7 @@ class MemoryUnit(Immediate, MemoryLetters):
     def due(
         self, saga: str, lanes: Collection[int], versions: Collection[int], now: datetime, limit: int
     ) -> list[tuple[int, str]]:
-        found = (w for w in self._opened(saga, lanes) if w.version in versions)
+        found = self._opened(saga, lanes, versions)
         waiting = [(f.due, w.lane, w.id) for w in found for f in w.fences.values() if f.due is not None and f.due <= now]
         return list(dict.fromkeys((lane, id_) for _, lane, id_ in sorted(waiting)))[:limit]
 
@@ -93,15 +93,16 @@ class MemoryUnit(Immediate, MemoryLetters):
         *,
         deadlines: Collection[int],
     ) -> list[tuple[int, str]]:
-        found = [w for w in self._opened(saga, lanes) if w.version in versions]
+        found = self._opened(saga, lanes, versions)
         mine = [w for w in found if w.version in deadlines]
         waiting = [(f.expires, w.lane, w.id) for w in found for f in w.fences.values() if f.expires and f.expires <= now]
         waiting += [(w.deadline, w.lane, w.id) for w in mine if w.deadline and w.deadline <= now and w.error is None]
         waiting += [(w.unwind_by, w.lane, w.id) for w in mine if w.unwind_by and w.unwind_by <= now]
         return list(dict.fromkeys((lane, id_) for _, lane, id_ in sorted(waiting)))[:limit]
 
-    def _opened(self, saga: str, lanes: Collection[int]) -> list[Workflow]:
-        return [w for (of, _), w in self.tables.workflows.items() if of == saga and w.lane in lanes and not w.closed]
+    def _opened(self, saga: str, lanes: Collection[int], versions: Collection[int]) -> list[Workflow]:
+        known = (w for (of, _), w in self.tables.workflows.items() if of == saga and not w.closed)
+        return [w for w in known if w.lane in lanes and w.version in versions]
 
     def save(self, saga: str, changes: Changes) -> None:
         for workflow in (*changes.workflows, *changes.closed, *changes.ended):

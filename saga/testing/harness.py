@@ -129,9 +129,10 @@ class Harness:
         return found[0][1] if found else None
 
     def saga_of(self, workflow_id: str) -> Saga:
-        """The saga as this workflow runs it; the latest version if nobody knows the workflow."""
+        """The saga as this workflow runs it; the latest version if nobody knows the workflow, or its version any more."""
         for name, participant in self.participants.items():
-            if (known := self.workflow(name, workflow_id)) is not None:
+            known = self.workflow(name, workflow_id)
+            if known is not None and known.version in participant.versions:
                 return participant.versions.of(known)
         return self.saga
 

@@ -15,7 +15,7 @@ from saga.contracts.topics import saga_topics
 from saga.engine.health import Health, Part, State
 from saga.engine.pulse import SLOW, STALLED, Pulse
 from saga.engine.watch import UNPUBLISHED_PATIENCE, Watch
-from saga.errors import BrokerError, DefinitionError, LaneStopped, StoreError
+from saga.errors import BrokerError, DefinitionError, LaneStopped
 from saga.observe.health import asgi, served
 from saga.participant.participant import Participant
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
@@ -24,6 +24,7 @@ from saga.store.memory_unit import MemoryUnit
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker, MemoryConsumer
 from saga.transport.port import Outbound, Partition
+from tests.flaky import FlakyStore
 from tests.services.asgi import client
 from tests.travel import Script, TripBooked, fleet
 from tests.waiting import until
@@ -38,17 +39,6 @@ class FlakyBroker(MemoryBroker):
         if self.away:
             raise BrokerError("nobody answers", retriable=True)
         return super().partitions(topics)
-
-
-class FlakyStore(MemoryStore):
-    away = False
-
-    @contextmanager
-    def unit(self, *, eager: bool = False) -> Iterator[MemoryUnit]:
-        if self.away:
-            raise StoreError("the database is away")
-        with super().unit(eager=eager) as unit:
-            yield unit
 
 
 @pytest.fixture(autouse=True)

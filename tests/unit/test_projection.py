@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from saga import Event, Projection, ProjectionTransaction, Saga
 from saga.errors import DefinitionError, LaneFenced, LaneStopped, SagaError, StoreError
 from saga.replay.projector import Projector, is_outage
 from saga.store.memory import MemoryStore
-from saga.store.memory_unit import MemoryUnit
 from saga.store.port import Store
 from saga.store.sqlite import SqliteStore
 from saga.testing.harness import Harness
+from tests.flaky import FlakyStore
 from tests.histories import lived
 from tests.travel import Script, TripBooked, TripCancelled, TripInsured, harness
 from tests.travel import saga as travel
@@ -111,23 +111,13 @@ def test_a_fold_that_fails_stops_at_its_record_and_goes_on_there_once_it_is_mend
 
 
 def test_a_database_that_is_away_is_no_record_s_fault_and_what_was_read_meanwhile_is_folded_later(fleet: Harness) -> None:
-    class Away(MemoryStore):
-        is_away = False
-
-        @contextmanager
-        def unit(self, *, eager: bool = False) -> Iterator[MemoryUnit]:
-            if self.is_away:
-                raise StoreError("the database is away")
-            with super().unit(eager=eager) as unit:
-                yield unit
-
-    with closing(Away()) as store:
+    with closing(FlakyStore()) as store:
         projector = Projector(trips(), store, fleet.broker)
         projector.start()
-        store.is_away = True
+        store.away = True
         with pytest.raises(StoreError, match="the database is away") as outage:
             projector.catch_up()
-        store.is_away = False
+        store.away = False
         projector.catch_up()
 
         assert is_outage(outage.value)

@@ -234,6 +234,7 @@ def test_what_is_of_a_version_that_a_release_does_not_know_waits_for_one_that_do
     old = started(running, "rome")
     running.advance(700)
     assert (ends(running, old), ends(running, new)) == ({(1, WorkflowStatus.COMPLETED)}, set())
+    assert running.steps(new)["book"] is StepStatus.DONE
 
     with running.transaction("agency") as tx, pytest.raises(Refused, match="it is of version 2; 'agency' knows 1"):
         running.participants["agency"].abort(new, tx, reason="called off")

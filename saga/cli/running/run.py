@@ -20,6 +20,7 @@ from saga.engine.worker import Worker
 from saga.errors import SagaError
 from saga.observe.health import Opening, served
 from saga.settings import Settings
+from saga.text import spelt_out
 
 log = logging.getLogger("saga.run")
 
@@ -121,15 +122,10 @@ class _JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
-        line["message"] = _spelt_out(record.getMessage())
+        line["message"] = spelt_out(record.getMessage())
         if record.exc_info:
-            line["traceback"] = _spelt_out(self.formatException(record.exc_info))
+            line["traceback"] = spelt_out(self.formatException(record.exc_info))
         return orjson.dumps(line).decode()
-
-
-def _spelt_out(text: str) -> str:
-    """The text with what UTF-8 lacks as an escape: the name of a file may be anything, and its line is not to be lost."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _time(record: logging.LogRecord) -> str:

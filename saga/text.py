@@ -1,0 +1,13 @@
+"""Texts that may be anything, such as what an exception says of a file whose name is no text, in a form that can be kept."""
+
+from __future__ import annotations
+
+
+def spelt_out(text: str) -> str:
+    """The text with what UTF-8 lacks as escapes, so that it can be written."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def storable(text: str) -> str:
+    """The text as any database takes it: without NUL as well."""
+    return spelt_out(text.replace("\0", "\\0"))
