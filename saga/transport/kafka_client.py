@@ -19,10 +19,9 @@ Client = TypeVar("Client")
 UNREADABLE_NAMES = "(a header's name is not UTF-8)"
 UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 # librdkafka repeats by itself whatever repeating can help, and says `retriable` only of transactions: so these are listed.
+# Who one is is not among them: a connection that breaks in the middle of that question is told in the same words as a refusal.
 _HOPELESS = frozenset(
     {
-        KafkaError._AUTHENTICATION,
-        KafkaError._SSL,
         KafkaError._UNSUPPORTED_FEATURE,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.FENCED_INSTANCE_ID,
@@ -34,7 +33,6 @@ _HOPELESS = frozenset(
         KafkaError.INVALID_SESSION_TIMEOUT,
         KafkaError.MSG_SIZE_TOO_LARGE,
         KafkaError.POLICY_VIOLATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.TOPIC_EXCEPTION,
         KafkaError.UNSUPPORTED_ASSIGNOR,
