@@ -5,7 +5,7 @@ The sole importer of fastavro. Bytes are made before the commit, so what can nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
@@ -73,6 +73,7 @@ class AvroCodec:
 
     With a `registry` (by default the one in which the saga was found) ids are those registered there, without one 31 bits of
     each schema's fingerprint, which every process computes alike.
+    `others` are sagas that have other versions of its types: without a registry, what was written by them can be read, too.
     `max_bytes` (900 kB if it is not said) bounds what `encode` makes and what `decode` accepts, acknowledgments apart, which
     nobody would have to blame; it must stay below the topics' `max.message.bytes`. `upcasters` raise old events to those that
     are asked for.
@@ -85,9 +86,10 @@ class AvroCodec:
         *,
         max_bytes: int | None = None,
         upcasters: Upcasters | None = None,
+        others: Iterable[Contracts] = (),
     ) -> None:
         self.saga, self.registry, self.max_bytes = saga, registry or saga.registry, max_bytes or MAX_EVENT_BYTES
-        self.upcasters = upcasters or Upcasters()
+        self.upcasters, self.others = upcasters or Upcasters(), tuple(others)
         self._types: dict[str, _Type] = {}
         self._others: dict[int, Parsed] = {}
 
@@ -188,6 +190,8 @@ class AvroCodec:
         for old in self.upcasters.olds:
             if self.upcasters.leads(old, name) and (known := self._known(old)) is not None and known.prefix == prefix:
                 return known.reading
+        if self.registry is None and (written := self._of_others(name, prefix)) is not None:
+            return written
         if self.registry is None or len(prefix) < 5 or prefix[0] != 0:
             raise DecodeError(
                 f"event {name} begins with {prefix.hex() or 'nothing'}; expected 00 and the schema id "
@@ -204,6 +208,12 @@ class AvroCodec:
                 raise UnknownSchema(f"event {name} was written with schema {id}, which the registry does not know") from error
             self._others[id] = _parsed(f"event {name} was written with schema {id}", schema)
         return self._others[id]
+
+    def _of_others(self, name: str, prefix: bytes) -> Parsed | None:
+        for schema in (one.contract(name) for one in self.others if name in one.published):
+            if prefix == b"\0" + fingerprint(schema).to_bytes(4, "big"):
+                return fastavro.parse_schema(schema)
+        return None
 
 
 def _parsed(what: str, schema: Any) -> Parsed:

@@ -41,7 +41,7 @@ class Contracts:
         from saga.contracts.avro import AvroCodec
 
         if version not in self._codecs:
-            self._codecs[version] = AvroCodec(self.sagas[version], self.registry)
+            self._codecs[version] = AvroCodec(self.sagas[version], self.registry, others=self.sagas.values())
         return self._codecs[version]
 
     def of(self, history: History) -> Saga | None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from saga import Saga
 from saga.protocol.facts import StepStatus
 from saga.replay.contracts import Contracts
 from saga.store.outbox import OutboxRow
@@ -72,6 +73,22 @@ def test_a_run_that_went_well_is_judged_by_all_that_there_is_evidence_for_and_no
     assert {v.invariant for v in judgement.verdicts if v.why_not} == {Invariant.CONSERVED, Invariant.PROGRESS}
     assert (judgement.workflows, judgement.facts) == (2, 12)
     assert next(v.looked for v in judgement.verdicts if v.invariant is Invariant.REPLAY) == "2 workflows, 8 rows"
+
+
+def test_an_event_that_got_a_field_in_a_later_version_is_read_by_the_contracts_of_both(fleet: Harness) -> None:
+    older = fleet.saga
+    added = {"name": "stars", "type": "int", "default": 0}
+    events = {name: schema for name, schema in older.types.items() if not name.startswith("saga.")}
+    hotel = events["travel.HotelBooked"]
+    events["travel.HotelBooked"] = {**hotel, "fields": [*hotel["fields"], added]}
+    newer = Saga.of(*events.values(), {**older.own, "saga": {**older.own["saga"], "version": 2}})
+
+    assert judge(Evidence.gather(Contracts([older, newer]), fleet.broker, fleet.stores)).violations == []
+
+    events["travel.HotelBooked"] = {**hotel, "fields": [*hotel["fields"], {"name": "stars", "type": "int"}]}
+    broken_off = Saga.of(*events.values(), {**older.own, "saga": {**older.own["saga"], "version": 2}})
+    judgement = judge(Evidence.gather(Contracts([older, broken_off]), fleet.broker, fleet.stores))
+    assert broken(judgement) == {Invariant.SCHEMA}
 
 
 def test_what_there_is_no_evidence_for_is_not_said_to_hold(fleet: Harness) -> None:
