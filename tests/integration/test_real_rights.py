@@ -212,7 +212,7 @@ def test_whose_topics_are_taken_away_ends_with_the_reason_and_a_successor_waits_
                 begin(agency, store, "meanwhile")
                 until(ended.is_set, what="the worker to end")
 
-        with pytest.raises(BrokerError, match="(?i)authorization.failed"):  # librdkafka says it in words of its own too
+        with pytest.raises(BrokerError, match=r"(?i)authorization.failed"):  # librdkafka says it in words of its own too
             be_shut_out()
         assert worker.health().state is State.DEAD
 
