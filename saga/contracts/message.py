@@ -7,7 +7,7 @@ Source: CloudEvents specification 1.0.2 and its Kafka protocol binding; W3C Trac
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha1
 from typing import NamedTuple
@@ -23,6 +23,10 @@ Headers = list[tuple[str, str]]
 CONTENT_TYPE = "application/avro"
 MAX_ID_BYTES = 512
 """Of an event's or a workflow's id: databases index them."""
+
+# a database answers in the zone of its session, which has no name for the last hours of the calendar or none for the first
+_EARLIEST = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
+_LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
 
 _NAMESPACE = UUID("6f1a53c5-7b0c-5f2e-9a4e-2d1f3b6c8e90").bytes
 
@@ -247,14 +251,11 @@ def _moment(moment: datetime) -> str:
 def moment_of(raw: bytes | None) -> datetime:
     """The moment that a header holds, in UTC; ValueError for anything else, and for one without an offset from UTC."""
     moment = datetime.fromisoformat(_text(raw))
-    if moment.tzinfo is UTC:
-        return moment
     if moment.tzinfo is None:
         raise ValueError(f"the moment {moment.isoformat()!r} has no offset from UTC")
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError(f"the moment {moment.isoformat()!r} is outside of the calendar") from error
+    if not _EARLIEST <= moment <= _LATEST:
+        raise ValueError(f"the moment {moment.isoformat()!r} is less than a day from an end of the calendar")
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def _names(raw: bytes | None) -> frozenset[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
@@ -190,10 +190,20 @@ def forgotten(lane: Lane, incoming: Incoming, saga: Definition, now: datetime) -
 
 def may_be_pruned(lane: Lane, message: Message, saga: Definition) -> str | None:
     """Why a workflow that is not here may have been here, if so."""
-    began = message.deadline - saga.deadline if message.deadline and saga.deadline else message.time
+    began = _began(message, saga)
     if lane.pruned is None or began > lane.pruned + SKEW:
         return None
     return f"its workflow began at {began:%Y-%m-%dT%H:%M:%SZ}, is not here, and may have been pruned"
+
+
+def _began(message: Message, saga: Definition) -> datetime:
+    """When its workflow began, as far as its headers tell."""
+    if not message.deadline or not saga.deadline:
+        return message.time
+    try:
+        return message.deadline - saga.deadline
+    except OverflowError:  # a deadline of long before there were calendars
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _letter(lane: Lane, record: Record, found: Unusable, now: datetime) -> DeadLetter:

@@ -84,6 +84,8 @@ NONSENSE: dict[str, dict[str, bytes | None]] = {
     "an unknown status": {"ce_status": b"perhaps"},
     "no moment": {"ce_time": b"yesterday"},
     "a moment outside of the calendar": {"ce_deadline": b"9999-12-31T23:59:59-10:00"},
+    "a moment for which other zones have no name": {"ce_deadline": b"9999-12-31T23:59:59Z"},
+    "a moment at the beginning of the calendar": {"ce_deadline": b"0001-01-01T00:00:00Z"},
     "a moment without offset": {"ce_time": b"2026-03-01T12:00:00"},
     "a fact of no step": {"ce_step": b""},
     "a step done with the event of another": {"ce_type": b"travel.HotelBooked"},

@@ -14,12 +14,15 @@ from typing import cast
 import pytest
 
 from saga import DefinitionError
+from saga.contracts.message import from_headers
 from saga.engine.pruning import AT_ONCE, Pruning
 from saga.engine.retention import ASK_EVERY, MARGIN, TRUST, Retention, refuse_to_forget
 from saga.engine.worker import Worker
 from saga.errors import BrokerError, StoreError
+from saga.handling.intake import may_be_pruned
 from saga.protocol.facts import WorkflowStatus
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
+from saga.store.lane import Lane
 from saga.store.memory import MemoryStore
 from saga.store.port import Changes, Store
 from saga.store.workflow import Workflow
@@ -236,6 +239,19 @@ def test_many_go_in_batches_of_which_each_is_whole() -> None:
         left.append(len(store.page("travel", "", 1000)))
 
     assert left == [1, 0]
+
+
+def test_a_deadline_at_the_beginning_of_the_calendar_is_of_a_workflow_that_began_before() -> None:
+    with harness(Script()) as fleet:
+        fleet.start(TripBooked(trip="rome"))
+        fleet.settle()
+        [*_, first] = filter(None, fleet.facts())
+    headers = dict(first[0].headers) | {"ce_deadline": b"0001-01-03T00:00:00Z"}
+
+    lane = Lane("travel", 0, 1, pruned=fleet.clock.now())
+    why = may_be_pruned(lane, from_headers(headers, b""), replace(saga(), deadline=KEEP))
+
+    assert "may have been pruned" in (why or "")
 
 
 @pytest.mark.parametrize(
