@@ -91,7 +91,7 @@ class AvroCodec:
         self.saga, self.registry, self.max_bytes = saga, registry or saga.registry, max_bytes or MAX_EVENT_BYTES
         self.upcasters, self.others = upcasters or Upcasters(), tuple(others)
         self._types: dict[str, _Type] = {}
-        self._others: dict[int, Parsed] = {}
+        self._others: dict[tuple[str, bytes], Parsed] = {}
 
     def warm(self) -> None:
         """Learn the ids of all types; raises SchemaNotFound for one that is not registered, RegistryUnavailable."""
@@ -175,7 +175,7 @@ class AvroCodec:
 
     def _type(self, name: str) -> _Type:
         if (known := self._types.get(name)) is None:
-            prefix, schema = b"\0" + self.schema_id(name).to_bytes(4, "big"), self.saga.contract(name)
+            prefix, schema = _prefix(self.schema_id(name)), self.saga.contract(name)
             known = _Type(prefix, fastavro.parse_schema(_guarded(schema)), fastavro.parse_schema(schema))
             self._types[name] = known
         return known
@@ -187,11 +187,24 @@ class AvroCodec:
 
     def _other(self, name: str, prefix: bytes) -> Parsed:
         """The schema of another version of this type, or of one that is raised to it, with which a record was written."""
+        if (known := self._others.get((name, prefix))) is None:
+            known = self._raisable(name, prefix) or self._beside(name, prefix) or self._registered(name, prefix)
+            self._others[name, prefix] = known
+        return known
+
+    def _raisable(self, name: str, prefix: bytes) -> Parsed | None:
         for old in self.upcasters.olds:
             if self.upcasters.leads(old, name) and (known := self._known(old)) is not None and known.prefix == prefix:
                 return known.reading
-        if self.registry is None and (written := self._of_others(name, prefix)) is not None:
-            return written
+        return None
+
+    def _beside(self, name: str, prefix: bytes) -> Parsed | None:
+        if self.registry is not None:
+            return None
+        schemas = (one.contract(name) for one in self.others if name in one.published)
+        return next((fastavro.parse_schema(each) for each in schemas if prefix == _prefix(fingerprint(each))), None)
+
+    def _registered(self, name: str, prefix: bytes) -> Parsed:
         if self.registry is None or len(prefix) < 5 or prefix[0] != 0:
             raise DecodeError(
                 f"event {name} begins with {prefix.hex() or 'nothing'}; expected 00 and the schema id "
@@ -201,19 +214,15 @@ class AvroCodec:
         id = int.from_bytes(prefix[1:], "big")
         if id >= 2**31:
             raise DecodeError(f"event {name} was written with schema {id}, beyond all that a registry gives out")
-        if id not in self._others:
-            try:
-                schema = self.registry.schema_of(id)
-            except SchemaNotFound as error:
-                raise UnknownSchema(f"event {name} was written with schema {id}, which the registry does not know") from error
-            self._others[id] = _parsed(f"event {name} was written with schema {id}", schema)
-        return self._others[id]
+        try:
+            schema = self.registry.schema_of(id)
+        except SchemaNotFound as error:
+            raise UnknownSchema(f"event {name} was written with schema {id}, which the registry does not know") from error
+        return _parsed(f"event {name} was written with schema {id}", schema)
 
-    def _of_others(self, name: str, prefix: bytes) -> Parsed | None:
-        for schema in (one.contract(name) for one in self.others if name in one.published):
-            if prefix == b"\0" + fingerprint(schema).to_bytes(4, "big"):
-                return fastavro.parse_schema(schema)
-        return None
+
+def _prefix(id: int) -> bytes:
+    return b"\0" + id.to_bytes(4, "big")
 
 
 def _parsed(what: str, schema: Any) -> Parsed:
