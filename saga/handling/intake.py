@@ -19,7 +19,7 @@ from saga.errors import DecodeError
 from saga.participant.versions import Versions
 from saga.protocol.definition import Definition
 from saga.protocol.facts import FactStatus, audience
-from saga.store.dead_letter import DeadLetter, Place, Reason
+from saga.store.dead_letter import DeadLetter, LetterState, Place, Reason
 from saga.store.lane import Lane
 from saga.store.workflow import Workflow
 from saga.text import storable
@@ -33,13 +33,14 @@ SKEW = timedelta(hours=1)  # between the clocks of services
 class Incoming(NamedTuple):
     """A consumed record: with its `message` if it is this participant's business, with a `letter` if it cannot be taken in.
 
-    `again`: it comes from among the dead letters, and the lane's offsets have passed it.
+    `again`: it comes from among the dead letters, and the lane's offsets have passed it. `asked`: a person wants it taken in.
     """
 
     record: Record
     message: Message | None
     letter: DeadLetter | None = None
     again: bool = False
+    asked: bool = False
 
     @property
     def is_idle(self) -> bool:
@@ -98,9 +99,10 @@ class Intake:
 
     def again(self, lane: Lane, letters: Sequence[DeadLetter], now: datetime) -> list[Incoming]:
         """As `read`, for what was a dead letter until now."""
-        places = (letter.place for letter in letters)
-        records = [Record(*place[1:], one.key, one.value, one.headers) for place, one in zip(places, letters, strict=True)]
-        return [incoming._replace(again=True) for incoming in self.read(lane, records, now)]
+        records = [Record(*one.place[1:], one.key, one.value, one.headers) for one in letters]
+        asked = [one.state is LetterState.REQUEUED for one in letters]
+        read = self.read(lane, records, now)
+        return [incoming._replace(again=True, asked=is_asked) for incoming, is_asked in zip(read, asked, strict=True)]
 
     def _incoming(self, lane: Lane, record: Record, now: datetime) -> Incoming:
         try:
@@ -179,11 +181,12 @@ def forgotten(lane: Lane, incoming: Incoming, saga: Definition, now: datetime) -
     """What a record becomes whose workflow is not here, and began at a time of which workflows were pruned.
 
     When it was stated says nothing: somebody who has not heard of the end may wish to abort at any time. Nobody can tell
-    whether the workflow has run here, so a person decides; what that person has requeued is taken in.
+    whether the workflow has run here, so a person decides; what that person has requeued is taken in. What has waited for a
+    release that knows its version may have waited until its workflow was pruned.
     """
     message = incoming.message
     assert message is not None
-    if incoming.again or not (why := may_be_pruned(lane, message, saga)):
+    if incoming.asked or not (why := may_be_pruned(lane, message, saga)):
         return None
     return _letter(lane, incoming.record, Unusable(Reason.PRUNED, why, message), now)
 

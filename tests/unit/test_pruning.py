@@ -124,6 +124,27 @@ def test_who_has_not_heard_of_the_end_for_long_cannot_undo_what_a_forgotten_pivo
         assert ended.status is WorkflowStatus.COMPLETED
 
 
+def test_records_that_waited_for_a_release_until_their_workflow_was_deleted_are_kept_and_nothing_is_done_twice() -> None:
+    script = Script()
+    with harness(script, versions=(1, 2), keep_workflows=KEEP) as fleet:
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        fleet.settle()
+        for participant in participants(script, versions=(1,)):
+            fleet.deploy(participant)
+        come_again(fleet)
+        fleet.advance(60)
+        fleet.advance(LONG)
+        before = effects(fleet)
+
+        for participant in participants(script, versions=(1, 2)):
+            fleet.deploy(participant)
+        fleet.settle()
+
+        assert effects(fleet) == before
+        assert known(fleet) == {name: [] for name in fleet.stores}
+        assert {letter.reason for name in fleet.stores for letter in letters(fleet, name)} == {Reason.PRUNED}
+
+
 def test_the_next_owner_of_a_lane_does_nothing_twice_either() -> None:
     with pruned() as fleet:
         before = effects(fleet)
