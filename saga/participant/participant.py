@@ -301,6 +301,10 @@ class Participant(Declarations):
             raise Refused(
                 f"cannot {wish} workflow {workflow_id}: it is of version {workflow.version}; {self.name!r} knows {known}"
             )
+        if (lost := self.versions.lost(workflow)) is not None:
+            raise Refused(
+                f"cannot {wish} workflow {workflow_id}: it {lost}; do it with a release whose version {workflow.version} does"
+            )
         self._refuse_computed_ids(ledger.unit)
         return workflow
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from saga.contracts.message import open_gates
 from saga.contracts.saga import Saga
-from saga.errors import DefinitionError, LifecycleError
+from saga.errors import DefinitionError, LaneStopped, LifecycleError
 from saga.protocol.gates import variant
 from saga.store.workflow import Workflow
 
@@ -65,9 +65,21 @@ class Versions:
         return known
 
     def of(self, workflow: Workflow) -> Saga:
-        """The saga as this workflow runs it."""
-        known = self._variants.get((workflow.version, workflow.gates or ""))
-        return known or self.saga(workflow.version, workflow.gates or "")
+        """The saga as this workflow runs it; LaneStopped where its version is no more what it was when it began."""
+        if (known := self._variants.get((workflow.version, workflow.gates or ""))) is not None:
+            return known
+        if workflow.version in self and (lost := self.lost(workflow)) is not None:
+            hint = "A version must stay as it is while workflows run in it: deploy it with the gate, then it goes on"
+            raise LaneStopped(self.name, workflow.lane, f"workflow {workflow.id} {lost}. {hint}")
+        return self.saga(workflow.version, workflow.gates or "")
+
+    def lost(self, workflow: Workflow) -> str | None:
+        """Why nobody here can go on with the workflow, if its version has lost the gates behind which it began."""
+        try:
+            self.saga(workflow.version, workflow.gates or "")
+        except LookupError as error:
+            return f"runs in version {workflow.version} behind the gates {workflow.gates}, and {error}"
+        return None
 
     def codec(self, version: int) -> AvroCodec:
         """Turns the events of a version into bytes and back; loads the Avro library at first use."""

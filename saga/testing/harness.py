@@ -132,7 +132,7 @@ class Harness:
         """The saga as this workflow runs it; the latest version if nobody knows the workflow, or its version any more."""
         for name, participant in self.participants.items():
             known = self.workflow(name, workflow_id)
-            if known is not None and known.version in participant.versions:
+            if known is not None and known.version in participant.versions and not participant.versions.lost(known):
                 return participant.versions.of(known)
         return self.saga
 

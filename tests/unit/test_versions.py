@@ -244,6 +244,30 @@ def test_what_is_of_a_version_that_a_release_does_not_know_waits_for_one_that_do
     assert ends(running, new) == {(2, WorkflowStatus.COMPENSATED)}
 
 
+@pytest.mark.parametrize("script", [Script(raising={("hotel", "oslo"): 5}), Script(waiting={"oslo"})], ids=["retry", "timeout"])
+def test_a_version_that_lost_a_gate_stops_the_lane_of_a_workflow_behind_it_until_it_has_it_again(
+    travel: Travel, script: Script
+) -> None:
+    running = travel(script, versions=(2,), gate="insurance", gates=Open("insurance"))
+    workflow = started(running, "oslo")
+    running.settle()
+
+    for participant in fleet(script, versions=(2,)):
+        running.deploy(participant)
+    running.advance(700)
+
+    stopped = {str(error) for errors in running.stopped().values() for error in errors}
+    assert len(stopped) == 1
+    assert f'workflow {workflow} runs in version 2 behind the gates ["insurance"], and' in stopped.pop()
+    with running.transaction("agency") as tx, pytest.raises(Refused, match="it runs in version 2 behind the gates"):
+        running.participants["agency"].abort(workflow, tx, reason="called off")
+    for participant in fleet(script, versions=(2,), gate="insurance"):
+        running.deploy(participant)
+    running.advance(700)
+    assert ends(running, workflow) == {(2, WorkflowStatus.COMPENSATED)}
+    assert running.stopped() == {}
+
+
 def test_a_call_to_the_world_is_not_asked_about_in_a_release_that_does_not_know_its_version(travel: Travel) -> None:
     script = Script()
     running = travel(script, versions=(1, 2), external=True)
