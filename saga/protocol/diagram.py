@@ -60,4 +60,9 @@ def _unwinding(saga: Definition, step: Step) -> Iterator[str]:
 
 def _id(kind: str, name: str) -> str:
     """An identifier that Mermaid cannot mistake for one of its own words, such as `end`."""
-    return f"{kind}_{''.join(letter if letter.isalnum() else '_' for letter in name)}"
+    return f"{kind}_{identifier(name)}"
+
+
+def identifier(name: str) -> str:
+    """A name in letters that Mermaid takes for one word: another one for each name."""
+    return "".join(letter if letter.isalnum() or letter == "_" else f"_{ord(letter):x}_" for letter in name)

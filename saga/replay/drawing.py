@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from saga.protocol.diagram import identifier
 from saga.replay.timeline import Moment, Timeline
 
 
@@ -78,7 +79,7 @@ def _missing(holes: Sequence[str], names: Sequence[str]) -> Iterator[str]:
 
 
 def _id(name: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in name) or "_"
+    return identifier(name) or "_"
 
 
 def _safe(text: str) -> str:

@@ -191,6 +191,17 @@ def test_a_record_of_nobody_has_a_name_in_the_sequence_diagram(fleet: Harness) -
     assert "  participant _ as unknown" in drawn.splitlines()
 
 
+def test_participants_whose_names_differ_in_a_hyphen_are_two_in_the_sequence_diagram(fleet: Harness) -> None:
+    strays = [
+        Record("travel.events", 0, 99 + number, b"poor", b"", [("ce_subject", b"poor"), ("ce_source", name), ("ce_id", name)])
+        for number, name in enumerate((b"front-desk", b"front_desk"))
+    ]
+
+    drawn = drawing.mermaid(timeline(TRAVEL, history([*records(fleet.broker), *strays], "poor")))
+
+    assert len({line.split()[1] for line in drawn.splitlines() if " as front" in line}) == 2
+
+
 def test_json_holds_every_moment_with_its_fields(fleet: Harness, contracts: Commands) -> None:
     said = contracts("trace", "poor", "--schemas", "contracts", "--json").json
 

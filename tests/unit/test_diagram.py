@@ -6,6 +6,12 @@ from saga.protocol.diagram import mermaid
 from tests.simulation.sagas import last, on, saga, step
 
 
+def test_owners_whose_names_differ_in_a_hyphen_are_not_drawn_as_one() -> None:
+    lines = mermaid(saga(step("place", "back-office"), last("ship", "back_office", on("Place")))).splitlines()
+
+    assert len({line.partition("[")[0] for line in lines if "subgraph" in line}) == 2
+
+
 def test_a_diagram_shows_steps_owners_events_the_pivot_and_how_it_unwinds() -> None:
     checkout = saga(
         step("place", "orders", emits="checkout.Placed"),
