@@ -168,9 +168,13 @@ class Acks:
         return [self._outbound(token, telling) for token, telling in unsaid.items()]
 
     def progress(self, lanes: Iterable[Lane]) -> dict[Partition, int]:
-        """How far each partition is in the store and, where facts come, acknowledged as well."""
+        """How far each partition is in the store and, where facts come, acknowledged as well; none of which nothing is yet.
+
+        A lane that was claimed begins with nothing told, and Kafka must not hear that its group has gone back.
+        """
         offsets = {Partition(topic, lane.number): offset for lane in lanes for topic, offset in lane.offsets.items()}
-        return {p: o if p.topic == self.topic else min(o, self.told.get(p, 0)) for p, o in offsets.items()}
+        known = {p: o if p.topic == self.topic else min(o, self.told.get(p, 0)) for p, o in offsets.items()}
+        return {p: offset for p, offset in known.items() if offset}
 
     def arrived(self, tokens: Iterable[str]) -> None:
         """The broker has these; nothing counts as told behind a span that it does not have."""

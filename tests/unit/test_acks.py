@@ -74,6 +74,20 @@ def test_kafka_is_told_an_offset_only_when_it_is_acknowledged(travel: Travel) ->
     assert fleet.broker.offsets["travel.hotels"][Partition(EVENTS, 0)] == len(fleet.broker.logs[Partition(EVENTS, 0)])
 
 
+def test_kafka_is_never_told_less_than_before_by_the_next_owner(travel: Travel) -> None:
+    fleet, partition = travel(Script()), Partition(EVENTS, 0)
+    fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+    before = fleet.broker.offsets["travel.hotels"][partition]
+    fleet.crash("hotels")
+
+    told = []
+    while fleet.turn("hotels"):
+        told.append(fleet.broker.offsets["travel.hotels"][partition])
+
+    assert set(told) == {before}
+
+
 def test_what_was_committed_and_not_acknowledged_is_acknowledged_by_the_next_owner(travel: Travel) -> None:
     fleet = travel(Script())
     fleet.start(TripBooked(trip="rome"))
