@@ -120,7 +120,8 @@ class Lanes:
             if going:
                 self.leaving([owned.lane for owned in going])
             for owned in going:
-                self.store.release(owned.lane)
+                if owned.stopped is None:  # else its next owner is to look for himself
+                    self.store.release(owned.lane)
         except StoreError as error:
             log.warning("lanes of %s were left as they are, their next owner will tidy up: %s", self.saga, error)
 

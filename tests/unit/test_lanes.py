@@ -197,6 +197,27 @@ def test_a_store_restored_from_a_backup_stops_the_lanes_that_went_on_without_it(
     assert "Put the right database back" in restored.stopped[0]
 
 
+@pytest.mark.parametrize("again", [True, False])
+def test_such_a_lane_stops_again_whenever_its_worker_is_started(broker: FlakyBroker, again: bool) -> None:
+    store = MemoryStore()
+    first = Agency(broker, store)
+    first.start("w0", "w2")
+    first.loop.leave()
+    backup = copy.deepcopy(store._tables)
+    first = Agency(broker, store)
+    first.start("w3")
+    first.loop.leave()
+
+    store._tables = copy.deepcopy(backup)
+    restored = Agency(broker, store)
+    restored.loop.leave()
+    if again:  # the very backup, which says that it was left clean
+        store._tables = backup
+    restored = Agency(broker, store)
+
+    assert set(restored.stopped) == {0}
+
+
 def test_a_record_that_others_wrote_in_our_name_stops_no_lane(broker: FlakyBroker, caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
     agency = Agency(broker, store)
