@@ -59,8 +59,13 @@ class Flight:
                 raise self.failed
             self.unit.arrive()
         except CommitUnknown:
-            if not store.committed(self.ahead):
+            if not self.is_known(store):
                 raise
+
+    def is_known(self, store: Store) -> bool:
+        """Whether the store has it, whose COMMIT was not answered; whatever it says, no other one is given its number."""
+        self.lane.batch = self.ahead.batch
+        return store.committed(self.ahead)
 
 
 def parts(items: Sequence[Incoming], batch: int) -> Iterator[Sequence[Incoming]]:

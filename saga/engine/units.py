@@ -77,7 +77,7 @@ class Units:
         try:
             self._write(flight, departing=departing and len(items) > 1)
         except CommitUnknown:
-            if not self.store.committed(ahead):
+            if not flight.is_known(self.store):
                 raise
         except StatementFailed as failed:
             if len(items) > 1 or (blamed := self.handling.blame(failed)) is None:

@@ -11,9 +11,10 @@ from typing import Any
 class Lane:
     """Partition `number` of all topics of a saga, as its owner holds it.
 
-    `offsets`: topic to the next offset to be read, all before it is in the store; `batch` numbers the last committed unit of
-    work; `clean`: the previous owner ended in order. `acks` is what the owner keeps of acknowledgments, JSON to the store;
-    `gaps` are spans never taken in; `trials`: what was begun, how often, as a process might die of it. `pruned`: see `forget`.
+    `offsets`: topic to the next offset to be read, all before it is in the store; `batch` numbers the last unit of work that
+    was committed, or may have been; `clean`: the previous owner ended in order. `acks` is what the owner keeps of
+    acknowledgments, JSON to the store; `gaps` are spans never taken in; `trials`: what was begun, how often, as a process might
+    die of it. `pruned`: see `forget`.
     """
 
     saga: str
