@@ -73,14 +73,14 @@ class Agenda:
                 expired = unit.expired(saga, lanes, known, now, self.batch, deadlines=mine)
                 for number in filter(acks.held.get, lanes):
                     acks.release(self.lanes.owned[number].lane, unit)
-                full = self._measure(unit, consumer)
+                self._measure(unit, consumer)
                 recalled = unit.recalled(saga, lanes, known, 1)
             late = self._caught_up(consumer, {lane for lane, _ in expired})
         except (StoreError, BrokerError) as error:
             log.warning("what is due cannot be looked up (%s); trying again", error)
             return
-        if full is not None:
-            self._regulate(full, consumer)
+        finally:
+            self._regulate(consumer)
         self.prune()
         for number in {letter.lane for letter in recalled}:
             self._do(number, self.processor.take_back)
@@ -101,20 +101,23 @@ class Agenda:
             self._do(number, self.processor.note)
         return caught_up(consumer, self.lanes, numbers & {*self._at_work()})
 
-    def _measure(self, unit: Unit, consumer: Consumer) -> Bounds | None:
-        """The bounds if they became full or are so no more; counted about once a second."""
+    def _measure(self, unit: Unit, consumer: Consumer) -> None:
+        """See whether the bounds became full or are so no more, about once a second."""
         if self.clock.monotonic() < self._count_again:
-            return None
+            return
         self._count_again = self.clock.monotonic() + COUNT_AMONG * self.every
         self.lag = lag(consumer, self.lanes)
-        return self._bounds if self._bounds.look(unit, self.participant) else None
+        self._bounds.look(unit, self.participant)
 
-    def _regulate(self, bounds: Bounds, consumer: Consumer) -> None:
+    def _regulate(self, consumer: Consumer) -> None:
         """Take no more facts in while too much waits; polling, publishing, acknowledgments and due retries go on."""
-        self.lanes.full = bounds.full
+        full = self._bounds.full
+        if (full is None) is (self.lanes.full is None):
+            return
+        self.lanes.full = full
         sources = [source for number in self.lanes.owned for source in self.lanes.sources(number)]
-        if bounds.full is not None:
-            log.warning("nothing more is taken in: %s", bounds.full)
+        if full is not None:
+            log.warning("nothing more is taken in: %s", full)
             consumer.pause(sources)
         else:
             log.info("facts are taken in again")

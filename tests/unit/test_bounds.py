@@ -8,12 +8,14 @@ from contextlib import ExitStack
 
 import pytest
 
-from saga import Retry
+from saga import Participant, Retry
 from saga.delivery.relay import Relay
 from saga.engine.bounds import Bounds
 from saga.engine.health import State
+from saga.errors import StoreError
 from saga.protocol.facts import WorkflowStatus
 from saga.store.outbox import OutboxRow
+from saga.store.port import Unit
 from saga.testing.harness import Harness
 from saga.transport.port import Outbound
 from tests.travel import Script, TripBooked, effects, harness
@@ -146,3 +148,26 @@ def test_what_is_on_its_way_to_kafka_is_bounded_and_the_outbox_keeps_the_rest(
 
     assert 0 < max(seen) <= 6
     assert {fleet.workflow("hotels", f"w{n}").status for n in range(50)} == {WorkflowStatus.COMPLETED}  # type: ignore[union-attr]
+
+
+def test_what_changed_is_heeded_although_the_database_went_away_in_the_moment_that_it_was_seen(
+    travel: Travel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Bounds.look
+
+    def lost(bounds: Bounds, unit: Unit, participant: Participant) -> bool:
+        if changed := look(bounds, unit, participant):
+            raise StoreError("the connection was lost")
+        return changed
+
+    monkeypatch.setattr(Bounds, "look", lost)
+    fleet, script = hotels_that_fail(travel, 5)
+    fleet.advance(1)
+    full = fleet.loops["hotels"].lanes.full
+
+    script.raising.clear()
+    fleet.advance(11)
+    fleet.advance(1)
+
+    assert full == "5 workflows are parked, of at most 4; look at: saga parked"
+    assert fleet.loops["hotels"].lanes.full is None
