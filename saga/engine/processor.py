@@ -93,9 +93,9 @@ class Processor:
 
     def _take_in(self, lane: Lane, items: Sequence[Incoming]) -> None:
         self.settle(lane)
-        if (caution := self._caution(lane)) is not None:
-            items = self._take_in_singly(lane, items, caution)
-        items = [*self.passing.pop(lane.number, ()), *items]
+        passed = self.passing.pop(lane.number, ())
+        caution = self._caution(lane)
+        items = [*passed, *items] if caution is None else self._take_in_singly(lane, passed, items, caution)
         if len(items) < self.batch and all(item.is_idle for item in items):
             self.passing[lane.number] = items
             return
@@ -103,9 +103,14 @@ class Processor:
             self.settle(lane)
             self._carry_on(lane, self._commit(lane, part, departing=True))
 
-    def _take_in_singly(self, lane: Lane, items: Sequence[Incoming], caution: Caution) -> Sequence[Incoming]:
-        """Each message alone, of which the last process may have died; answers what is left and has nothing of them in it."""
-        ordinary: list[Incoming] = []
+    def _take_in_singly(
+        self, lane: Lane, passed: Sequence[Incoming], items: Sequence[Incoming], caution: Caution
+    ) -> Sequence[Incoming]:
+        """Each message alone, of which the last process may have died; answers what is left and has nothing of them in it.
+
+        What was `passed` is older.
+        """
+        ordinary = [*passed]
         for item in items:
             if item.message is None or not caution.holds(item.record.topic, item.record.offset):
                 ordinary.append(item)

@@ -19,6 +19,7 @@ from saga.store.memory_unit import MemoryUnit
 from saga.store.port import Unit
 from saga.store.workflow import Fence
 from saga.testing.harness import Harness
+from saga.transport.memory import MemoryConsumer
 from tests.travel import Script, TripBooked, effects, harness
 
 Travel = Callable[..., Harness]
@@ -253,3 +254,22 @@ def test_timers_of_an_unclean_lane_pass_as_ever(travel: Travel) -> None:
     running.advance(timedelta(minutes=2).total_seconds())
 
     assert running.steps("w1")["book"] is StepStatus.COMPENSATED
+
+
+def test_what_is_taken_in_singly_comes_behind_what_was_passed_before(travel: Travel) -> None:
+    running = travel(Script(waiting={"rome"}))
+    running.start(TripBooked(trip="rome"), workflow_id="w1")
+    for name in ("agency", "agency", "hotels", "hotels"):
+        running.turn(name)
+    running.crash("bank")
+    consumer = running.loops["bank"].consumer
+    assert isinstance(consumer, MemoryConsumer)
+    consumer.held, poll = {"travel.acks"}, consumer.poll
+    consumer.poll = lambda limit, timeout: poll(min(limit, 1), timeout)  # type: ignore[method-assign]
+
+    fences = []
+    for _ in range(4):  # the booking is nothing to the bank, and of the hotel's answer there is nothing to be said yet
+        running.turn("bank")
+        fences.append(running.stores["bank"].lanes()[0].offsets.get("travel.events", 0))
+
+    assert fences == [0, 2, 2, 2]
