@@ -129,6 +129,7 @@ class Lanes:
         """Let a lane go that another owner claimed; it is ours again if its partitions are still assigned here later on."""
         log.warning("%s", fenced)
         del self.owned[fenced.lane]
+        self.claimed = [lane for lane in self.claimed if lane.number != fenced.lane]
         self.again[fenced.lane] = self.clock.monotonic() + FENCED_PAUSE
         self.refused[fenced.lane] = str(fenced)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
 from saga.contracts.topics import events_topic, saga_topics
-from saga.engine.lanes import CLAIM_PAUSE, FENCED_PAUSE
+from saga.engine.lanes import CLAIM_PAUSE, FENCED_PAUSE, Lanes
 from saga.engine.loop import Loop
 from saga.errors import BrokerError, StoreError
 from saga.store.lane import Lane
@@ -247,3 +248,24 @@ def test_what_was_read_before_a_lane_was_whole_is_read_again_from_its_fence(brok
 
     ends = {n: len(broker.logs[Partition(events_topic("travel"), n)]) for n in range(LANES)}
     assert {n: owned.lane.offsets.get(events_topic("travel"), 0) for n, owned in agency.loop.lanes.owned.items()} == ends
+
+
+def test_a_lane_that_stops_at_its_claim_and_is_taken_over_in_that_moment_ends_nothing(
+    broker: FlakyBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    first = Agency(broker, store)
+    first.start("w0", "w2")
+    first.loop.leave()
+    broker.recreate(events_topic("travel"))
+    look = Lanes._claim
+
+    def taken_over(lanes: Lanes, number: int, **options: Any) -> None:
+        look(lanes, number, **options)
+        if number == 0:
+            store.claim("travel", number, LANES)  # the operator's command
+
+    monkeypatch.setattr(Lanes, "_claim", taken_over)
+    second = Agency(broker, store)
+
+    assert set(second.stopped) == {1}
