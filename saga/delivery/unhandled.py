@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -34,6 +34,8 @@ OVERDUE = timedelta(seconds=30)
 _START = ("", -1)
 
 Ends = Callable[[Iterable[Partition]], dict[Partition, int]]
+_Open = tuple[OutboxRow, list[str]]
+"""An event, with those that have not acknowledged it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Unhandled:
         self.since: dict[int, datetime] = {}
         self.trials: dict[int, _Trial] = {}
         self._behind: dict[int, tuple[str, int]] = {}
+        self._judged: dict[int, tuple[str, int]] = {}
         self._cleared: dict[tuple[int, str], int] = {}
         self._moving: set[int] = set()
         self._sweep_at = self._judge_at = 0.0
@@ -69,7 +72,7 @@ class Unhandled:
     def begin(self, lane: Lane) -> None:
         """The lane is ours: its rows are not known."""
         self.deliveries.begin(lane)
-        self._behind[lane.number] = _START
+        self._behind[lane.number] = self._judged[lane.number] = _START
         self._cleared = {place: offset for place, offset in self._cleared.items() if place[0] != lane.number}
 
     def give_up(self, lane: int) -> None:
@@ -85,12 +88,14 @@ class Unhandled:
             return
         self._sweep_at = now + self.sweep_every
         judging = now >= self._judge_at
-        open_: list[tuple[OutboxRow, list[str]]] = []
+        open_: list[_Open] = []
         for number in lanes if judging else self.deliveries.marked & lanes.keys():  # a former owner may have marked late
             if self._clear(number) and not judging:
                 continue
             if judging or self._behind[number] != _START:
-                open_ += self._look_over(number, PAGE if judging or number in self._moving else PROBE)
+                begin = self._behind[number]
+                left = self._look_over(number, PAGE if judging or number in self._moving else PROBE)
+                open_ += self._next(number, begin, left) if judging else ()
         self._give_verdicts(lanes)
         if judging and not self.deliveries.due.lost:
             self._judge_at = now + self.judge_every
@@ -108,17 +113,14 @@ class Unhandled:
             self.deliveries.due.cleared.append(Cleared(self.saga, number, topic, upto))
         return bool(more)
 
-    def _look_over(self, number: int, limit: int) -> Iterator[tuple[OutboxRow, list[str]]]:
+    def _look_over(self, number: int, limit: int) -> list[_Open]:
         """Clean what is handled; the others with those that have not acknowledged them."""
         begin = self._behind[number]
         rows = self.store.unhandled(self.saga, number, begin, limit)
-        is_full = len(rows) == limit
-        self._behind[number] = (rows[-1].topic, rows[-1].offset or 0) if is_full else _START
-        known, left = self.acks.known[number], []
+        is_full, self._behind[number] = len(rows) == limit, _following(rows, limit)
+        left = []
         for row in rows:
-            assert row.offset is not None
-            missing = known.missing(self.deliveries.audience(row), row.topic, row.offset)
-            if missing:
+            if missing := self._missing(row):
                 left.append((row, missing))
             else:
                 self.deliveries.due.handled.append(_report(row))
@@ -129,7 +131,23 @@ class Unhandled:
             self._moving.add(number)
             if is_full:
                 self._sweep_at = 0.0
-        yield from left
+        return left
+
+    def _next(self, number: int, begin: tuple[str, int], left: list[_Open]) -> list[_Open]:
+        """What is to be judged now: what was `left` of the page that began there if that is the next one, else of the next.
+
+        Looks that clean go on between two verdicts, and none of what they saw must remain without one.
+        """
+        if self._judged[number] == begin:
+            self._judged[number] = self._behind[number]
+            return left
+        rows = self.store.unhandled(self.saga, number, self._judged[number], PAGE)
+        self._judged[number] = _following(rows, PAGE)
+        return [(row, missing) for row in rows if (missing := self._missing(row))]
+
+    def _missing(self, row: OutboxRow) -> list[str]:
+        assert row.offset is not None
+        return self.acks.known[row.lane].missing(self.deliveries.audience(row), row.topic, row.offset)
 
     def _remember(self, number: int, left: list[OutboxRow], *, is_all: bool) -> None:
         self.since.pop(number, None)
@@ -138,7 +156,7 @@ class Unhandled:
         elif is_all:
             self.deliveries.marked.discard(number)
 
-    def _passed(self, open_: Iterable[tuple[OutboxRow, list[str]]]) -> Iterator[tuple[OutboxRow, str]]:
+    def _passed(self, open_: Iterable[_Open]) -> Iterator[tuple[OutboxRow, str]]:
         """Overdue events with a participant whose group has passed them."""
         before = self.clock.now() - self.overdue
         overdue = [(row, name) for row, missing in open_ if row.created <= before for name in missing]
@@ -184,6 +202,11 @@ class Unhandled:
 
     def _is_parked(self, row: OutboxRow, name: str) -> bool:
         return row.offset in self.acks.known[row.lane].of(name, row.topic).parked
+
+
+def _following(rows: Sequence[OutboxRow], limit: int) -> tuple[str, int]:
+    """Where the page begins that follows this one."""
+    return (rows[-1].topic, rows[-1].offset or 0) if len(rows) == limit else _START
 
 
 def _report(row: OutboxRow) -> Published:

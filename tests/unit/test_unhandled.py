@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from saga.contracts.topics import group
+from saga.delivery import unhandled
 from saga.participant.versions import Versions
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.outbox import OutboxRow
@@ -261,3 +262,33 @@ def test_what_was_gone_before_a_lane_began_is_never_acknowledged(travel: Travel)
     assert known.missing(["hotels"], EVENTS.topic, 0) == ["hotels"]
     assert known.missing(["hotels"], EVENTS.topic, 1) == []
     assert fleet.loops["hotels"].lanes.owned[0].lane.gaps == {EVENTS.topic: [(0, 1)]}
+
+
+def test_what_was_lost_is_noticed_wherever_it_stands_among_what_waits_for_others(
+    travel: Travel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unhandled, "PAGE", 10)
+    monkeypatch.setattr(unhandled, "PROBE", 1)
+    fleet = travel()
+    sweeps = fleet.loops["agency"].unhandled
+    sweeps.sweep_every, sweeps.judge_every = unhandled.SWEEP_EVERY, unhandled.JUDGE_EVERY
+
+    def start(*numbers: int) -> None:
+        for number in numbers:
+            fleet.start(TripBooked(trip="rome"), workflow_id=f"w{number}")
+        fleet.turn("agency")
+
+    start(*range(12))
+    work(fleet, "agency", "hotels")  # the airline is absent
+    start(12)
+    lost_at = len(fleet.broker.logs[EVENTS]) - 1
+    lane = fleet.loops["hotels"].lanes.owned[0].lane
+    lane.offsets, lane.gaps = {**lane.offsets, EVENTS.topic: lost_at + 1}, {EVENTS.topic: [(lost_at, lost_at + 1)]}
+    fleet.loops["hotels"].consumer.seek(EVENTS, lost_at + 1)
+    start(*range(13, 33))
+    for _ in range(200):
+        fleet.clock.advance(1)
+        fleet.turn("agency")
+        fleet.turn("hotels")
+
+    assert [fleet.steps(f"w{number}")["hotel"] for number in range(33)] == [StepStatus.DONE] * 33
