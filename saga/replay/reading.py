@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from saga.contracts.message import MAX_ID_BYTES, Message, from_headers, kind_of, moment_of
+from saga.contracts.message import MAX_ID_BYTES, Message, from_headers, is_usable_id, kind_of, moment_of
 from saga.contracts.topics import astray
 from saga.errors import ContractError
 from saga.replay.restoring import Fact, Restoring
@@ -82,7 +82,8 @@ class Reading:
                     found.late.setdefault(record.topic, record.offset)
                 elif not (part.own or part.heard):
                     workflow, sequence = (raw["ce_subject"] or b"").decode(), int(raw["ce_sequence"] or b"")
-                    note(found.seen, workflow, kind.source, sequence)
+                    if is_usable_id(workflow):
+                        note(found.seen, workflow, kind.source, sequence)
                 elif part.heard and (
                     record.key != raw["ce_subject"] or record.key in strays or len(raw) != len(record.headers)
                 ):

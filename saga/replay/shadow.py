@@ -84,11 +84,11 @@ class Shadow:
         with self.store.transaction() as tx:
             mark = self._mark(tx)
             rows = tx.execute(f"SELECT name, value FROM {TABLE} WHERE word = {mark}", (f"seen {lane}",))  # noqa: S608 - ours
-            return {name: orjson.loads(value) for name, value in rows.fetchall()}
+            return {name: _seen_of(value) for name, value in rows.fetchall()}
 
     def remember(self, unit: Unit, lane: int, seen: Mapping[str, Seen], forget: Collection[str]) -> None:
         """Write down what was read of these workflows, and forget others, in the transaction at hand."""
-        self._put(unit, [(f"seen {lane}", workflow, orjson.dumps(one).decode()) for workflow, one in seen.items()])
+        self._put(unit, [(f"seen {lane}", workflow, _seen_text(one)) for workflow, one in seen.items()])
         gone, mark = [*forget], self._mark(unit)
         for begin in range(0, len(gone), _CHUNK):
             part = gone[begin : begin + _CHUNK]
@@ -129,6 +129,17 @@ class Shadow:
 def written(moment: datetime | None) -> str | None:
     """A moment as `how` has it."""
     return None if moment is None else moment.isoformat()
+
+
+def _seen_text(seen: Seen) -> str:
+    """As JSON, the bits in hexadecimal: there may be more of them than a number of JSON has."""
+    return orjson.dumps({source: f"{bits:x}" for source, bits in seen.items()}).decode()
+
+
+def _seen_of(text: str) -> Seen:
+    """What `_seen_text` wrote, or as a number what an earlier release did."""
+    found = orjson.loads(text)
+    return {source: int(bits, 16) if isinstance(bits, str) else bits for source, bits in found.items()}
 
 
 def _print(scripts: Sequence[str]) -> str:

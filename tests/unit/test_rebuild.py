@@ -279,6 +279,34 @@ def test_a_workflow_that_is_not_whole_is_refused_or_marked(lost: tuple[bytes, by
         assert [w.id for w in stored(partial).page("travel", "", 10) if w.error] == [workflow]
 
 
+def changed_copy(fleet: Harness, type: bytes, **headers: bytes) -> None:
+    """Append to the topic of done facts the first record of this type with other headers."""
+    logs = [log for partition, log in fleet.broker.logs.items() if partition.topic == "travel.events"]
+    log, first = next((log, one) for log in logs for one in log if dict(one.headers)["ce_type"] == type)
+    log.append(first._replace(offset=len(log), headers=[*{**dict(first.headers), **headers}.items()]))
+
+
+def test_numbers_of_facts_are_remembered_however_many_there_are() -> None:
+    with lived() as fleet:
+        changed_copy(fleet, b"travel.FlightBooked", ce_subject=b"open", ce_sequence=b"90000", ce_id=b"far")
+        begun_and_killed = begun(fleet, "hotels")
+        begun_and_killed.catch_up()
+        lost = begun_and_killed.missing()["open"]
+
+        assert "fact #1-89999 of airline are missing" in [hole.text for hole in lost]
+        assert gone_on(fleet, "hotels", begun_and_killed).missing()["open"] == lost
+
+
+def test_what_names_no_workflow_is_not_remembered_where_it_is_others_business() -> None:
+    with lived() as fleet:
+        changed_copy(fleet, b"travel.FlightBooked", ce_subject=b"a\0b", ce_sequence=b"7")
+
+        rebuild = begun(fleet, "hotels")
+        rebuild.catch_up()
+
+        assert "a\0b" not in {workflow for lane in rebuild.lanes.values() for workflow in lane.seen}
+
+
 def test_what_cannot_be_taken_in_becomes_a_dead_letter_again() -> None:
     with lived() as fleet:
         log = fleet.broker.logs[Partition("travel.events", 0)]
