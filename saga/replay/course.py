@@ -9,7 +9,8 @@ from saga.contracts.message import Message
 from saga.participant.participant import Participant
 from saga.replay.batch import Batch
 from saga.replay.endings import Call, Ending
-from saga.replay.reading import MOST_FACTS, Held, is_whole
+from saga.replay.history import MOST_FACTS
+from saga.replay.reading import Held, is_whole
 from saga.replay.restoring import Fact, Restoring
 from saga.store.lane import Lane
 from saga.store.workflow import Workflow

@@ -11,6 +11,7 @@ from saga.errors import DecodeError
 from saga.transport.port import Record
 
 _UNDATED = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ _WANTED = ("subject", "id", "type", "saga", "sagaversion", "source", "sequence",
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else 0
 
 
 def _moment(text: str) -> datetime:

@@ -13,6 +13,9 @@ from saga.contracts.saga import Saga
 from saga.protocol.facts import REPORTS, FactStatus
 from saga.replay.entry import Entry
 
+MOST_FACTS = 100_000
+"""Numbers beyond are nobody's count of facts about one workflow."""
+
 
 @dataclass(slots=True)
 class History:
@@ -61,7 +64,7 @@ class History:
         """The sequence numbers that are there, by source."""
         found: dict[str, set[int]] = defaultdict(set)
         for entry in self.entries.values():
-            if entry.sequence:
+            if 0 < entry.sequence < MOST_FACTS:
                 found[entry.source].add(entry.sequence)
         return found
 

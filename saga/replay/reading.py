@@ -10,14 +10,12 @@ from typing import NamedTuple
 from saga.contracts.message import MAX_ID_BYTES, Message, from_headers, is_usable_id, kind_of, moment_of
 from saga.contracts.topics import astray
 from saga.errors import ContractError
+from saga.replay.history import MOST_FACTS
 from saga.replay.restoring import Fact, Restoring
 from saga.replay.shadow import Seen
 from saga.store.dead_letter import DeadLetter
 from saga.store.lane import Lane
 from saga.transport.port import Record
-
-MOST_FACTS = 100_000
-"""Numbers beyond are nobody's count of facts about one workflow."""
 
 
 class Waiting(NamedTuple):

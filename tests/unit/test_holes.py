@@ -101,6 +101,15 @@ def test_a_status_of_a_later_library_is_told_and_breaks_nothing(whole: Sequence[
     assert "a header that makes no sense: 'applauded' is not a valid FactStatus" in found["smooth"][0]
 
 
+@pytest.mark.parametrize("number", [b"9" * 5000, b"9" * 30, b"9" * 18], ids=["unreadable", "no number of Kafka's", "absurd"])
+def test_a_number_that_counts_no_facts_says_nothing_of_what_is_missing(whole: Sequence[Record], number: bytes) -> None:
+    strange = changed(whole[0], ce_sequence=number, ce_id=b"strange")
+
+    found = told([*whole, strange])
+
+    assert not [text for texts in found.values() for text in texts if "missing" in text]
+
+
 def test_who_speaks_of_a_step_that_is_not_theirs_is_left_out_and_named(whole: Sequence[Record]) -> None:
     [confirmed] = [r for r in whole if dict(r.headers)["ce_type"] == b"travel.TripConfirmed"]
     forged = changed(confirmed, ce_source=b"bank", ce_id=b"forged", ce_sequence=b"2")
