@@ -158,6 +158,9 @@ class Projector:
         for number, lane in lanes.items():
             records = self._ahead(number, lane)
             while batch := [*islice(records, self.batch)]:
+                for one in batch:
+                    if one.message is None:  # as every participant keeps it as a dead letter and goes on
+                        log.warning("record left out: %s", one.fault)
                 self._commit(lane, batch, self._names(rebuild=rebuild))
                 count += len(batch)
                 self.pace(count)
@@ -205,9 +208,10 @@ class Projector:
         lane.offsets, lane.batch = ahead.offsets, ahead.batch
 
     def _take_in(self, batch: Sequence[Entry], unit: Unit, names: Mapping[str, str]) -> None:
-        tx, seen = ProjectionTransaction(unit, names), Seen(unit, names[_SEEN], batch)
+        readable = [one for one in batch if one.message is not None]
+        tx, seen = ProjectionTransaction(unit, names), Seen(unit, names[_SEEN], readable)
         try:
-            for one in in_causal_order(batch):
+            for one in in_causal_order(readable):
                 if seen.is_news(one):
                     self._apply(one, tx)
             seen.write()

@@ -28,7 +28,7 @@ class Seen:
         """Make the table."""
         unit.execute(
             f"CREATE TABLE {table} (workflow TEXT NOT NULL, source TEXT NOT NULL, topic TEXT NOT NULL, "
-            f"sequence INTEGER NOT NULL, PRIMARY KEY (workflow, source, topic))"
+            f"sequence BIGINT NOT NULL, PRIMARY KEY (workflow, source, topic))"
         )
 
     def is_news(self, entry: Entry) -> bool:
