@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,6 +17,9 @@ from saga.replay.state import State
 
 BATCH = 500
 
+_LENGTH = 63  # of a name in PostgreSQL, beyond which it is cut off
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
 
 def table_name(saga: Saga) -> str:
     """One table for each saga version, since their steps differ."""
@@ -23,14 +27,29 @@ def table_name(saga: Saga) -> str:
 
 
 def columns(saga: Saga) -> list[tuple[str, str]]:
-    """Name and kind (`text`, `moment`, `integer`, `json`) of each column."""
+    """Name and kind (`text`, `moment`, `integer`, `json`) of each column.
+
+    A step whose column another one has already gets it with a number, such as `status_2`.
+    """
     own = [("id", "text"), ("version", "integer"), ("status", "text"), ("exceptions", "integer"), ("opened", "moment")]
     steps = [
         (f"{step.name}{suffix}", kind)
         for step in saga.steps
         for suffix, kind in (("_status", "text"), ("_event", "text"), ("", "json"))
     ]
-    return [*own, ("closed", "moment"), ("holes", "json"), *steps]
+    own += [("closed", "moment"), ("holes", "json")]
+    taken = {name for name, _ in own}
+    return [*own, *((_apart(name, taken), kind) for name, kind in steps)]
+
+
+def _apart(name: str, taken: set[str]) -> str:
+    """The name, or one like it where it is taken: SQLite does not tell names apart by case, PostgreSQL not by their ends."""
+    found, number = name[:_LENGTH], 1
+    while found.lower() in taken:
+        number += 1
+        found = f"{name[: _LENGTH - len(str(number)) - 1]}_{number}"
+    taken.add(found.lower())
+    return found
 
 
 def write(url: str, saga: Saga, states: Iterable[State], *, replace: bool = False) -> str:
@@ -61,6 +80,11 @@ def _row(saga: Saga, one: State) -> list[Any]:
 
 def _json(value: Any) -> str:
     return orjson.dumps(value, default=_plain).decode()
+
+
+def _without_nul(text: str | None) -> str | None:
+    """PostgreSQL takes no text with a NUL, not even as an escape in JSON."""
+    return None if text is None else _NUL.sub(r"\1\\ufffd", text)
 
 
 def _plain(value: Any) -> str:
@@ -107,6 +131,10 @@ def _write_postgres(url: str, name: str, columns: Sequence[tuple[str, str]], row
             f"run: pip install 'saga-choreography[postgres]'"
         ) from error
     kinds = {"text": "text", "moment": "timestamptz", "integer": "integer", "json": "jsonb"}
+    rows = (
+        [_without_nul(value) if kind == "json" else value for (_, kind), value in zip(columns, row, strict=True)]
+        for row in rows
+    )
     with _told(psycopg.Error), psycopg.connect(url) as connection, connection.cursor() as cursor:
         if cursor.execute("SELECT to_regclass(%s)", (_quoted(name),)).fetchone() != (None,):
             if not replace:

@@ -1,0 +1,89 @@
+"""What the table of workflows' states must do in every database: take any step's name, and any text."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from saga import Saga
+from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.replay import tables
+from saga.replay.state import State
+from servers import fresh_database
+from tests.commands import schemas
+
+_NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'analysis.db'}"
+    else:
+        with fresh_database(request.getfixturevalue("postgres")) as made:
+            yield made
+
+
+def shop(*names: str) -> Saga:
+    """A saga of steps of these names, one after the other."""
+    steps: list[dict[str, Any]] = []
+    for number, name in enumerate(names):
+        after = {"on": [f"E{number - 1}"]} if number else {}
+        steps.append({"name": name, "by": "orders", "emits": [f"E{number}"], **after})
+    return Saga.of(*schemas(*steps))
+
+
+def lived(saga: Saga, text: str = "soup") -> State:
+    """A workflow that has completed, every event of which holds the text."""
+    return State(
+        id="w1",
+        version=1,
+        status=WorkflowStatus.COMPLETED,
+        exceptions=False,
+        opened=_NOON,
+        closed=_NOON,
+        gates={},
+        steps={step.name: StepStatus.DONE for step in saga.steps},
+        events={step.name: (step.emits[0], {"order_id": text, "step": step.name}) for step in saga.steps},
+    )
+
+
+def read(url: str, name: str) -> dict[str, Any]:
+    """The only row, by column."""
+    with closing(
+        psycopg.connect(url) if url.startswith("postgresql") else sqlite3.connect(url.removeprefix("sqlite:///"))
+    ) as at:
+        cursor = at.cursor()
+        cursor.execute(f'SELECT * FROM "{name}"')
+        [row] = cursor.fetchall()
+        return dict(zip([column[0] for column in cursor.description or ()], row, strict=True))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("id", "status", "closed"), ("pay", "pay_status", "pay_event"), ("Pay", "pay"), ("p" * 70, "p" * 71)],
+    ids=["of the table's own columns", "of another step's columns", "apart by case alone", "apart at the end alone"],
+)
+def test_every_step_has_columns_of_its_own_whatever_it_is_called(url: str, names: tuple[str, ...]) -> None:
+    saga = shop(*names)
+
+    found = read(url, tables.write(url, saga, [lived(saga)]))
+
+    assert (found["id"], found["status"]) == ("w1", "completed")
+    assert len({column.casefold() for column in found}) == len(found) == 7 + 3 * len(names)
+    assert sum("'order_id'" in str(value) or '"order_id"' in str(value) for value in found.values()) == len(names)
+
+
+def test_an_event_with_a_text_that_not_every_database_takes_is_written_all_the_same(url: str) -> None:
+    saga = shop("place", "ship")
+
+    found = read(url, tables.write(url, saga, [lived(saga, text="a\0b \\u0000")]))
+
+    assert "a" in str(found["place"])
