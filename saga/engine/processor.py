@@ -6,7 +6,7 @@ If a batch fails it is split, where a handler raised or in halves: only a batch 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from saga.clock import Clock
@@ -29,6 +29,7 @@ from saga.participant.participant import Participant
 from saga.store.dead_letter import DeadLetter
 from saga.store.lane import Lane
 from saga.store.port import Store
+from saga.store.workflow import Workflow
 from saga.transport.port import Record
 
 log = logging.getLogger("saga.processor")
@@ -164,20 +165,30 @@ class Processor:
         self.passing.pop(lane.number, None)  # it comes again
         with self.store.unit() as unit:
             self.acks.begin(lane, unit)
-            ledger = self.units.ledger(unit)
-            workflows = ledger.load(unit.running(self.versions.name, lane.number))
-            intents = [
-                self.handling.intent(workflow, fence)
-                for workflow in workflows.values()
-                if workflow.version in self.versions  # another one waits for the release that knows it
-                for fence in workflow.fences.values()
-                if is_in_the_air(fence) and fence.error is None
-            ]
+            workflows = self.units.ledger(unit).load(unit.running(self.versions.name, lane.number))
+            intents, unreadable = self._in_the_air(workflows.values())
+        for failure in unreadable:
+            self._carry_on(lane, self._park(lane, Setback(failure, failure.tried + 1)))
         if lane.clean:
             self._carry_on(lane, intents)
         else:
             for intent in intents:
                 self._call_again(lane, intent)
+
+    def _in_the_air(self, workflows: Iterable[Workflow]) -> tuple[list[Intent], list[HandlerFailure]]:
+        """The calls that are committed and not answered; of those that this release cannot read, why."""
+        intents, unreadable = [], []
+        for workflow in workflows:
+            if workflow.version not in self.versions:
+                continue  # it waits for the release that knows it
+            for fence in workflow.fences.values():
+                if is_in_the_air(fence) and fence.error is None:
+                    try:
+                        intents.append(self.handling.intent(workflow, fence))
+                    except HandlerFailure as failure:
+                        failure.tried = fence.attempt
+                        unreadable.append(failure)
+        return intents, unreadable
 
     def settle(self, lane: Lane) -> None:
         """Wait for what departed for this lane, and do again what has to be."""

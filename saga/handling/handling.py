@@ -352,7 +352,7 @@ class Handling:
                 raise
 
     def intent(self, workflow: Workflow, fence: Fence) -> Intent:
-        """What a running fence was about, from the store alone."""
+        """What a running fence was about, from the store alone; raises HandlerFailure where that cannot be read (any more)."""
         step, handler = self.versions.of(workflow)[fence.step], self._handler(workflow, fence)
         act = handler.act
         done = {received.type for received in workflow.inbox.values() if received.status is FactStatus.DONE}
