@@ -31,4 +31,7 @@ def _behind(lane: Lane, ends: Mapping[Partition, int]) -> int:
 
 def _has_all(consumer: Consumer, lanes: Lanes, number: int) -> bool:
     offsets, ends = lanes.owned[number].lane.offsets, consumer.ends(lanes.sources(number))
-    return all(offsets.get(source.topic, 0) >= end for source, end in ends.items())
+    unread = [source for source, end in ends.items() if offsets.get(source.topic, 0) < end]
+    if any(source.topic in offsets for source in unread):
+        return False
+    return not unread or not any(lanes.broker.spans(unread).values())  # of a topic that is new here all may have aged out

@@ -10,7 +10,8 @@ import pytest
 from saga import Refused, Retry
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
-from tests.travel import FlightBooked, HotelFreed, Script, TripBooked, effects, harness
+from saga.transport.port import Partition, Record
+from tests.travel import CREATE_EFFECTS, FlightBooked, HotelFreed, Script, TripBooked, effects, harness
 
 ALL = ("agency", "hotels", "airline", "bank")
 DEADLINE, TIMEOUT = 600, 60
@@ -48,6 +49,25 @@ def test_a_workflow_that_is_not_done_by_its_deadline_unwinds_and_says_why(travel
     assert closed is not None
     assert closed.error is not None
     assert closed.error.startswith("the deadline passed at 2030-01-01 00:10:00")
+
+
+def test_a_deadline_passes_where_all_that_others_once_stated_has_aged_out(travel: Travel) -> None:
+    fleet = travel(Script(waiting={"rome"}), partitions=1)
+    gone = Partition("travel.compensations", 0)
+    fleet.broker.logs[gone] += [Record(*gone, offset, b"old", b"") for offset in range(3)]
+    fleet.broker.begins[gone] = 3
+    for name in ALL:  # all are new
+        fleet.stores[name] = fleet.new_store()
+        with fleet.transaction(name) as tx:
+            tx.execute(CREATE_EFFECTS)
+        fleet.crash(name)
+    fleet.settle()
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    fleet.advance(DEADLINE)
+
+    assert ends(fleet, workflow) == {WorkflowStatus.COMPENSATED}
 
 
 def test_a_deadline_that_passes_after_the_pivot_aborts_nothing(travel: Travel) -> None:
