@@ -19,13 +19,13 @@ from typing import Any
 import orjson
 
 from saga.clock import Clock, SystemClock
-from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict, StoreError
+from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict
 from saga.store.archive import Left, Listed, Search
 from saga.store.joining import kind, unwrap
 from saga.store.lane import Lane
 from saga.store.outbox import OutboxRow
 from saga.store.port import Transaction
-from saga.store.sqlite_tables import SqliteTables, connect, engine_statements
+from saga.store.sqlite_tables import SqliteTables, connect, ended_inside, engine_statements
 from saga.store.sqlite_unit import ROWS, SqliteUnit, iso
 from saga.store.workflow import Workflow
 
@@ -201,10 +201,7 @@ class SqliteStore:
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         if not connection.in_transaction:
-            raise StoreError(
-                f"{self.path}: the transaction was ended inside its block, so it is not known what was committed. "
-                f"Handlers must not commit or roll back; if none does, look for a full disk."
-            )
+            raise ended_inside(self.path)
         with engine_statements(self.path):
             connection.execute("COMMIT")
 

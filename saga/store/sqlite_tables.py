@@ -60,6 +60,14 @@ def store_error(path: str, error: sqlite3.Error) -> StoreError:
     return StoreError(f"{path}: {error} ({code})")
 
 
+def ended_inside(path: str) -> StoreError:
+    """The error for a transaction that is over before its block is."""
+    return StoreError(
+        f"{path}: the transaction was ended inside its block, so it is not known what was committed. "
+        f"Handlers must not commit or roll back; if none does, look for a full disk."
+    )
+
+
 class SqliteTables(Tables):
     """The schema of one database file; opens and closes a connection per call."""
 

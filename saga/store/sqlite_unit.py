@@ -23,7 +23,7 @@ from saga.store.lane import Lane
 from saga.store.outbox import OutboxRow, Published, Waiting
 from saga.store.port import Changes, Immediate
 from saga.store.rows import Rows
-from saga.store.sqlite_tables import engine_statements, store_error
+from saga.store.sqlite_tables import ended_inside, engine_statements, store_error
 from saga.store.statements import statements
 from saga.store.workflow import Fence, Received, Workflow
 
@@ -208,6 +208,8 @@ class SqliteUnit(Immediate):
     def _open_cursor(self) -> sqlite3.Cursor:
         if self._connection is None:
             raise LifecycleError(_ENDED)
+        if not self._connection.in_transaction:  # each statement would be committed by itself
+            raise ended_inside(self._path)
         return self._cursor
 
     def _write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:

@@ -188,6 +188,22 @@ def test_results_tell_rows_and_their_number(store: ArchivedStore) -> None:
     assert (inserted, tuple(one), none) == (2, (3,), None)
 
 
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_transaction_that_a_handler_ended_leaves_nothing_of_the_engine(store: ArchivedStore, end: str, eager: bool) -> None:
+    def interrupted() -> None:
+        with store.unit(eager=eager) as unit:
+            unit.load("checkout", ["w1"])
+            unit.execute(end)
+            unit.save("checkout", Changes(workflows=[workflow()], outbox=[outbox("w1", 1)]))
+
+    with pytest.raises(StoreError, match="must not commit or roll back"):
+        interrupted()
+
+    assert list(store.find("w1")) == []
+    assert store.pending("checkout", 0, 10) == []
+
+
 def test_a_transaction_inside_another_of_the_same_thread_is_refused(store: ArchivedStore) -> None:
     with store.transaction() as tx:
         tx.execute("INSERT INTO shelf VALUES ('tea', 3)")
