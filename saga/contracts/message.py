@@ -24,6 +24,9 @@ CONTENT_TYPE = "application/avro"
 MAX_ID_BYTES = 512
 """Of an event's or a workflow's id: databases index them."""
 
+MAX_TRACE_BYTES = 8192
+"""Of each header of a trace; whoever writes more than 512 is told by the standard that it may be dropped."""
+
 # a database answers in the zone of its session, which has no name for the last hours of the calendar or none for the first
 _EARLIEST = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
 _LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
@@ -178,8 +181,8 @@ def from_headers(
             _number(raw["ce_sequence"], 63),
             _optional(raw.get("ce_causationid")),
             moment_of(deadline) if deadline else None,
-            _optional(raw.get("traceparent")),
-            _optional(raw.get("tracestate")),
+            _traced(raw.get("traceparent")),
+            _traced(raw.get("tracestate")),
             _names(raw.get("ce_exceptions")),
             value,
             topic,
@@ -272,6 +275,12 @@ def _text(raw: bytes | None) -> str:
 
 def _optional(raw: bytes | None) -> str | None:
     return _text(raw) if raw else None
+
+
+def _traced(raw: bytes | None) -> str | None:
+    """Nothing for what is too long to be carried on: what comes of this event would be too large for a record."""
+    found = _optional(raw)
+    return None if raw is not None and len(raw) > MAX_TRACE_BYTES else found
 
 
 def _id(raw: bytes | None) -> str:

@@ -18,7 +18,8 @@ from saga.errors import DefinitionError
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
 from saga.testing.harness import Harness
-from saga.transport.port import Partition, Record
+from saga.transport.kafka_settings import MIN_RECORD_BYTES
+from saga.transport.port import Outbound, Partition, Record
 from tests.travel import Script, TripBooked, effects, fleet, harness
 
 Travel = Callable[..., Harness]
@@ -121,6 +122,24 @@ def test_a_record_that_is_no_event_at_all_is_kept(travel: Travel) -> None:
         (None, None, ()),
     ]
     assert "has no header 'ce_type'; found trace" in found[0].error
+
+
+@pytest.mark.parametrize("name", ["traceparent", "tracestate"])
+def test_a_trace_too_long_for_a_record_is_not_carried_on_and_what_comes_of_the_event_is_published(
+    travel: Travel, name: str
+) -> None:
+    running = travel(Script())
+    append(running, booked(running, **{name: b"x" * MIN_RECORD_BYTES}))
+    running.broker.fault = lambda record: "too large" if _size(record) > MIN_RECORD_BYTES else None
+
+    goes_on(running)
+
+    assert running.steps("w1")["confirm"] is StepStatus.DONE
+    assert letters(running) == []
+
+
+def _size(record: Outbound) -> int:
+    return len(record.value or b"") + sum(len(name) + len(text or "") for name, text in record.headers)
 
 
 def test_every_participant_keeps_it_in_its_own_database(travel: Travel) -> None:
