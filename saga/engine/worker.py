@@ -149,7 +149,7 @@ class Worker:
         for loop in self._loops:
             counts += loop.processor.intake.counts
             lag.update({**loop.agenda.lag, **lag_unread(loop.lanes, self._watch.ends)})
-        since = [moment for loop in self._loops for moment in [*loop.unhandled.since.values()]]
+        since = [moment for loop in self._loops for lane, moment in [*loop.unhandled.since.items()] if lane in loop.lanes.owned]
         return Standing(
             lanes=tuple(sorted(owned)),
             stopped={number: lane.stopped for number, lane in owned.items() if lane.stopped is not None},

@@ -12,6 +12,7 @@ import pytest
 
 from saga.contracts.topics import group
 from saga.delivery import unhandled
+from saga.engine.worker import Worker
 from saga.participant.versions import Versions
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.outbox import OutboxRow
@@ -292,3 +293,19 @@ def test_what_was_lost_is_noticed_wherever_it_stands_among_what_waits_for_others
         fleet.turn("hotels")
 
     assert [fleet.steps(f"w{number}")["hotel"] for number in range(33)] == [StepStatus.DONE] * 33
+
+
+def test_who_has_lost_a_lane_tells_no_more_of_what_waits_there(travel: Travel) -> None:
+    fleet = travel()
+    fleet.start(TripBooked(trip="rome"))
+    work(fleet, "agency", "hotels")  # the airline is silent
+    loop = fleet.loops["agency"]
+    worker = Worker(fleet.participants["agency"], store=fleet.stores["agency"], broker=fleet.broker)
+    worker._loops.append(loop)
+    before = worker.standing().unhandled_since
+
+    loop.lanes.lost(loop.lanes.twins(0))
+    loop.turn()
+
+    assert before == fleet.clock.now()
+    assert worker.standing().unhandled_since is None
