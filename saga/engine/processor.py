@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from saga.clock import Clock
 from saga.delivery.acks import Acks
@@ -303,5 +302,4 @@ class Processor:
                 return self.units.persist(lane, [setback])
             except HandlerFailure as failure:
                 log.warning("and then, after attempt %d: %s", failure.tried + 1, failure, exc_info=failure.shown_cause)
-                another = Setback(failure, failure.spent(failure.tried + 1))
-                setback = replace(setback, others=(*setback.others, another))
+                setback = setback.led_to(failure)

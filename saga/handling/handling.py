@@ -104,7 +104,7 @@ class Handling:
         if isinstance(item, Suspect):
             return self._without_handlers(ledger, lane, item)
         if isinstance(item, Answer):
-            return self._settle(ledger, item)
+            return self._decide(ledger, self._settle(ledger, item))
         if isinstance(item, Resume):
             return self._resume(ledger, item)
         if isinstance(item, Late):
@@ -179,7 +179,7 @@ class Handling:
             if not self._is_news(ledger, workflow, incoming.message):
                 return []
         else:
-            workflow = ledger.workflows[item.workflow_id]
+            workflow = self._settle(ledger, item.answer) if item.answer else ledger.workflows[item.workflow_id]
         for setback in (item, *item.others):
             if (away := setback.failure.dependency) is None:
                 park(ledger, workflow, setback, self.chance())
@@ -213,14 +213,14 @@ class Handling:
         expire(ledger, workflow)
         return self._decide(ledger, workflow)
 
-    def _settle(self, ledger: Ledger, item: Answer) -> list[Intent]:
-        """Commit what the world answered, unless a previous owner's answer was committed first."""
+    def _settle(self, ledger: Ledger, item: Answer) -> Workflow:
+        """Commit what the world answered, unless a previous owner's answer was committed first; answers the workflow."""
         workflow = ledger.workflows[item.workflow_id]
         step = ledger.saga(workflow)[item.step]
         fence = workflow.fences.get(item.step)
         expected = StepStatus.RUNNING if item.act is Act.ACTION else StepStatus.COMPENSATING
         if fence is None or fence.status is not expected or fence.pending:
-            return []
+            return workflow
         if isinstance(item.outcome, Pending):
             ledger.move(workflow, step.name, StepStatus.RUNNING, pending=True)
         else:
@@ -228,7 +228,7 @@ class Handling:
             self._record(ledger, workflow, fence, item.outcome)
             self._finish(ledger, workflow, step, item.act, item.outcome)
             ledger.context = None
-        return self._decide(ledger, workflow)
+        return workflow
 
     def _decide(self, ledger: Ledger, workflow: Workflow) -> list[Intent]:
         intents: list[Intent] = []

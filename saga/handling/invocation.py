@@ -11,7 +11,7 @@ from saga.contracts.sensitive import scrub, sensitive_values
 from saga.errors import ContractError, RegistryUnavailable, SagaError, UnknownSchema
 from saga.participant.dependency import Dependency
 from saga.participant.failure import Failure, FailureKind, failure_of, infrastructure
-from saga.participant.handler import ExternalCall, Handler, Input, Pending
+from saga.participant.handler import Act, ExternalCall, Handler, Input, Pending
 from saga.participant.participant import Participant
 from saga.store.port import Transaction
 from saga.text import storable
@@ -50,6 +50,11 @@ class HandlerFailure(SagaError):
     def dependency(self) -> Dependency | None:
         """What is away, if that is why."""
         return self.failure.dependency
+
+    @property
+    def is_of_recording(self) -> bool:
+        """Whether it is what the world answered that could not be recorded."""
+        return self.handler.act is Act.RECORDING
 
     def spent(self, attempt: int) -> int:
         """How many tries have counted, this one being the `attempt`th from 1: what a dependency fails does not count."""

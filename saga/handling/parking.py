@@ -7,10 +7,11 @@ is away is parked too, and spends no attempt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from saga.handling.breakers import Unasked
+from saga.handling.external import Answer
 from saga.handling.intake import Incoming
 from saga.handling.invocation import HandlerFailure
 from saga.participant import operator
@@ -33,6 +34,7 @@ class Resume:
 class Setback:
     """A try that failed, with the record that led to it if it has not been taken in; `attempt` counts the tries spent.
 
+    `answer` is what the world said, if that led to it: nobody would ask again for a call that is not parked itself.
     `others` are setbacks of the same workflow to which this one led: a step that fails has another one undone, which fails too.
     """
 
@@ -40,11 +42,18 @@ class Setback:
     attempt: int
     incoming: Incoming | None = None
     others: tuple[Setback, ...] = ()
+    answer: Answer | None = None
 
     @classmethod
     def of(cls, failure: HandlerFailure, attempt: int, item: object) -> Setback:
         """The setback of an item of a unit."""
-        return cls(failure, attempt, item if isinstance(item, Incoming) else None)
+        answer = item if isinstance(item, Answer) and not failure.is_of_recording else None
+        return cls(failure, attempt, item if isinstance(item, Incoming) else None, answer=answer)
+
+    def led_to(self, failure: HandlerFailure) -> Setback:
+        """What it becomes as this fails besides: an answer that cannot be recorded is asked for again, and leads to nothing."""
+        another = Setback(failure, failure.spent(failure.tried + 1))
+        return another if failure.is_of_recording else replace(self, others=(*self.others, another))
 
     @property
     def workflow_id(self) -> str:
