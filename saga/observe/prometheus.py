@@ -17,7 +17,7 @@ def exposition(worker: Worker) -> str:
     for figure in FIGURES:
         name = name_of(figure)
         lines += [f"# HELP {name} {figure.text}", f"# TYPE {name} {'counter' if figure.counter else 'gauge'}"]
-        lines += [f"{name}{{{_labels({**common, **more})}}} {value:g}" for value, more in figure.values(found)]
+        lines += [f"{name}{{{_labels({**common, **more})}}} {value:.15g}" for value, more in figure.values(found)]
     return "\n".join(lines) + "\n"
 
 

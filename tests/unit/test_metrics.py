@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from saga.contracts.topics import saga_topics
 from saga.observe.figures import FIGURES
 from saga.observe.health import asgi
 from saga.observe.metrics import measure
-from saga.observe.prometheus import name_of
+from saga.observe.prometheus import exposition, name_of
 from saga.store.memory import MemoryStore
 from saga.transport.memory import MemoryBroker
 from tests.services.asgi import client
@@ -87,6 +88,13 @@ def test_prometheus_scrapes_the_same_figures(worker: Worker) -> None:
     assert 'saga_outbox_oldest_age_seconds{saga_name="travel",saga_participant="airline"} 0' in lines
     assert {line.split()[2] for line in lines if line.startswith("# TYPE")} == {name_of(figure) for figure in FIGURES}
     assert all(re.fullmatch(r"#.+|\w+(\{[^{}]+\})? [\d.e+-]+", line) for line in lines)
+
+
+def test_prometheus_is_told_large_numbers_to_the_last_digit(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = replace(worker.standing(), lost=12_345_678)
+    monkeypatch.setattr(worker, "standing", lambda: many)
+
+    assert 'saga_events_lost_total{saga_name="travel",saga_participant="airline"} 12345678' in exposition(worker).splitlines()
 
 
 def test_the_table_names_every_figure_with_its_kind_and_unit_and_no_other() -> None:
