@@ -13,6 +13,7 @@ import fastavro
 from fastavro.types import Schema as Parsed
 
 from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
+from saga.contracts.defaults import with_values
 from saga.contracts.registry import Registry
 from saga.contracts.schema import Schema, fingerprint, hazards
 from saga.contracts.sensitive import has_sensitive
@@ -176,7 +177,7 @@ class AvroCodec:
     def _type(self, name: str) -> _Type:
         if (known := self._types.get(name)) is None:
             prefix, schema = _prefix(self.schema_id(name)), self.saga.contract(name)
-            known = _Type(prefix, fastavro.parse_schema(_guarded(schema)), fastavro.parse_schema(schema))
+            known = _Type(prefix, _own(_guarded(schema)), _own(schema))
             self._types[name] = known
         return known
 
@@ -223,6 +224,11 @@ class AvroCodec:
 
 def _prefix(id: int) -> bytes:
     return b"\0" + id.to_bytes(4, "big")
+
+
+def _own(schema: Schema) -> Parsed:
+    """A schema by which fields that are missing are filled in: fastavro takes a default as it stands in the JSON."""
+    return with_values(fastavro.parse_schema(schema), fastavro.read.LOGICAL_READERS)
 
 
 def _parsed(what: str, schema: Any) -> Parsed:

@@ -43,12 +43,35 @@ VALUES = {name: value for name, (_, value) in FIELDS.items()}
 NAME = "shop.Everything"
 
 
-def saga(fields: Mapping[str, Any]) -> Saga:
+DEFAULTS: Mapping[str, tuple[Any, Any, Any]] = {
+    "raw": ("bytes", "\u00ff", b"\xff"),
+    "code": ({"type": "fixed", "name": "Code", "size": 2}, "\u0000\u00ff", b"\0\xff"),
+    "price": ({"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}, "0", Decimal("0.48")),
+    "day": ({"type": "int", "logicalType": "date"}, 18_262, date(2020, 1, 1)),
+    "clock": ({"type": "int", "logicalType": "time-millis"}, 60_000, time(0, 1)),
+    "moment": ({"type": "long", "logicalType": "timestamp-micros"}, 60_000_000, datetime(1970, 1, 1, 0, 1, tzinfo=UTC)),
+    "key": ({"type": "string", "logicalType": "uuid"}, str(UUID(int=1)), UUID(int=1)),
+    "maybe": (["bytes", "null"], "\u00fe", b"\xfe"),
+    "many": ({"type": "array", "items": "bytes"}, ["\u00fd"], [b"\xfd"]),
+    "named": ({"type": "map", "values": "bytes"}, {"a": "\u00fc"}, {"a": b"\xfc"}),
+    "inside": (
+        {"type": "record", "name": "Inside", "fields": [
+            {"name": "given", "type": "bytes"}, {"name": "own", "type": "bytes", "default": "\u00fa"}]},
+        {"given": "\u00fb"}, {"given": b"\xfb", "own": b"\xfa"},
+    ),
+}  # fmt: skip
+"""Fields with a default: their type, the default as a contract has it, and what it stands for."""
+
+
+def saga(fields: Mapping[str, Any], **defaults: Any) -> Saga:
     event: Schema = {
         "type": "record",
         "name": "Everything",
         "namespace": "shop",
-        "fields": [{"name": name, "type": type_} for name, type_ in fields.items()],
+        "fields": [
+            {"name": name, "type": type_, **({"default": defaults[name]} if name in defaults else {})}
+            for name, type_ in fields.items()
+        ],
     }
     step = {"by": "shop", "emits": ["Everything"]}
     field = {"name": "sell", "type": ["null", "Everything"], "default": None, "step": step}
@@ -173,6 +196,17 @@ def test_what_another_version_wrote_is_read_as_this_one() -> None:
     codec = AvroCodec(TEXT, Registered(older))  # type: ignore[arg-type]
 
     assert codec.decode(NAME, b"\0\0\0\0\x08" + b"\x02" + b"\x04hi") == {"text": "hi"}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_a_default_is_read_and_written_as_the_value_that_it_stands_for(name: str) -> None:
+    type_, default, value = DEFAULTS[name]
+    later = saga({"text": "string", name: type_}, **{name: default})
+    codec = AvroCodec(later, others=[TEXT])
+    before = AvroCodec(TEXT).encode(NAME, {"text": "a"})
+
+    assert codec.decode(NAME, before) == {"text": "a", name: value}
+    assert codec.decode(NAME, codec.encode(NAME, {"text": "b"})) == {"text": "b", name: value}
 
 
 def test_an_id_that_the_registry_does_not_know_is_no_event_of_ours() -> None:
