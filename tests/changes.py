@@ -109,7 +109,6 @@ CASES: Mapping[str, Case] = {
         False,
         "Sold.count: the type changed from int to string; neither version reads the other",
     ),
-    "a string becomes bytes": Case(_field("id", type="bytes"), True, f"Sold.id: the type changed from string to bytes; {FINE}"),
     "a value may be null": Case(
         _field("count", type=["null", "int"]), False, f"Sold.count: it may be null now; {REFUSED_FUTURE}"
     ),
@@ -174,6 +173,24 @@ CASES: Mapping[str, Case] = {
         False,
         "Sold.at: the type changed from long (timestamp-millis) to long (timestamp-micros): "
         "the same bytes would mean something else",
+        registry=False,
+    ),
+    "a text becomes bytes": Case(
+        _field("id", type="bytes"),
+        False,
+        f"Sold.id: the type changed from string to bytes; {REFUSED_FUTURE}",
+        registry=False,
+    ),
+    "an amount becomes a text": Case(
+        _field("price", type="string"),
+        False,
+        f"Sold.price: the type changed from bytes to string; {REFUSED_PAST}",
+        registry=False,
+    ),
+    "an optional text may be bytes": Case(
+        _field("note", type=["null", "string", "bytes"]),
+        False,
+        f"Sold.note: it may be bytes now; {REFUSED_FUTURE}",
         registry=False,
     ),
     "a decimal gets another scale": Case(

@@ -11,11 +11,10 @@ from typing import Any
 
 import orjson
 
-from saga.contracts.schema import Schema, inline, outline
+from saga.contracts.schema import Schema, full_name, inline, outline
 from saga.evolution.change import Change, Verdict
 from saga.evolution.compatibility import incompatible, unreadable
 
-_LOGICAL = ("logicalType", "precision", "scale")
 _NO_DEFAULT = object()
 
 
@@ -33,7 +32,7 @@ class _Comparison:
 
     def __init__(self, before: Mapping[str, Schema], after: Mapping[str, Schema]) -> None:
         self.before, self.after = before, after
-        self.seen: set[str] = set()
+        self.seen: set[tuple[str, str]] = set()
 
     def types(self, place: str, old: Any, new: Any) -> Iterator[Change]:
         """Changes from one type to another that stands in its place."""
@@ -42,8 +41,8 @@ class _Comparison:
             case ("union", _) | (_, "union"):
                 yield from self._unions(place, old, new)
             case ("record", "record") if _short(old) == _short(new):
-                if _short(new) not in self.seen:
-                    self.seen.add(_short(new))
+                if (both := (full_name(old, ""), full_name(new, ""))) not in self.seen:
+                    self.seen.add(both)
                     yield from self._records(_short(new), old, new)
             case ("enum", "enum") if _short(old) == _short(new):
                 yield from self._enums(old, new)
@@ -68,6 +67,7 @@ class _Comparison:
                 yield from self._same_field(f"{place}.{name}", field, after[name])
             elif (now := renamed.get(name)) is not None:
                 yield self._judged(f"{place}.{name}", f"it is called {now} now", field, after[now])
+                yield from self.types(f"{place}.{now}", field["type"], after[now]["type"])
             else:
                 default = "its default" if "default" in field else "no default"
                 yield self._judged(f"{place}.{name}", f"it was removed and had {default}", field, None)
@@ -189,14 +189,17 @@ def _spelt(schema: Any) -> str:
     return str(schema).rpartition(".")[2]
 
 
-def _logical(schema: Any) -> list[Any]:
-    return [schema.get(key) for key in _LOGICAL] if isinstance(schema, dict) else [None] * len(_LOGICAL)
+def _logical(schema: Any) -> tuple[Any, Any, Any]:
+    """The logical type, precision and scale."""
+    if not isinstance(schema, dict):
+        return None, None, 0
+    return schema.get("logicalType"), schema.get("precision"), schema.get("scale", 0)
 
 
 def _meaning(schema: Any) -> str:
     kind, precision, scale = _logical(schema)
     if kind == "decimal":
-        return f"decimal({precision}, {scale or 0})"
+        return f"decimal({precision}, {scale})"
     return f"{_spelt(schema)} ({kind})" if kind else f"plain {_spelt(schema)}"
 
 

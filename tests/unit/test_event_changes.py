@@ -51,18 +51,48 @@ def test_several_changes_are_told_one_by_one() -> None:
 
 
 def test_what_only_the_checker_sees_is_told_as_it_tells_it() -> None:
-    """A type that is used twice is walked once; so the whole is judged too."""
+    """Of branches that people call by one name only the last is walked; so the whole is judged too."""
 
     def event(inner: Any) -> Any:
         named = {"type": "record", "name": "shop.Inner", "fields": [inner]}
-        other = {"type": "record", "name": "other.Inner", "fields": []}
-        fields = [{"name": "one", "type": other}, {"name": "two", "type": named}]
-        return {"type": "record", "name": "Sold", "namespace": "shop", "fields": fields}
+        other = {"type": "record", "name": "other.Inner", "fields": [{"name": "b", "type": "int"}]}
+        return {"type": "record", "name": "Sold", "namespace": "shop", "fields": [{"name": "any", "type": [named, other]}]}
 
     [change] = event_changes(event({"name": "a", "type": "int"}), event({"name": "a", "type": "string"}))
 
     assert change.verdict is Verdict.REFUSED
-    assert change.text.startswith("old and new do not read each other: type mismatch")
+    assert change.text.startswith("old and new do not read each other: missing union branch")
+
+
+def amount(scale: int | None, **field: Any) -> Any:
+    """An event of one decimal."""
+    scaled = {} if scale is None else {"scale": scale}
+    type_ = {"type": "bytes", "logicalType": "decimal", "precision": 9, **scaled}
+    return {"type": "record", "name": "Sold", "fields": [{"name": "price", "type": type_, "default": "", **field}]}
+
+
+def test_a_scale_of_zero_is_what_a_decimal_has_that_says_none() -> None:
+    assert event_changes(amount(None), amount(0)) == []
+
+
+def test_another_meaning_is_seen_behind_another_name() -> None:
+    renamed, changed = event_changes(amount(2), amount(3, name="net", aliases=["price"]))
+
+    assert str(renamed) == "Sold.price: it is called net now; old and new read each other"
+    assert str(changed) == (
+        "Sold.net: the type changed from decimal(9, 2) to decimal(9, 3): the same bytes would mean something else"
+    )
+
+
+def test_types_of_one_name_in_two_namespaces_are_both_looked_at() -> None:
+    def event(scale: int) -> Any:
+        one = {**amount(2), "name": "one.Sum"}
+        two = {**amount(scale), "name": "two.Sum"}
+        return {"type": "record", "name": "Sold", "fields": [{"name": "one", "type": one}, {"name": "two", "type": two}]}
+
+    [change] = event_changes(event(2), event(3))
+
+    assert str(change).startswith("Sum.price: the type changed from decimal(9, 2) to decimal(9, 3)")
 
 
 def test_what_is_no_avro_is_refused_by_name() -> None:
