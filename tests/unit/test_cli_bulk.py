@@ -249,11 +249,16 @@ def test_places_are_filled_in_wherever_they_stand() -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("[]", "expected an object"), ('{"event": "StockReleased"}', 'expected {"event": NAME, "fields"'), ("{", "is no JSON")],
+    [
+        (b"[]", "expected an object"),
+        (b'{"event": "StockReleased"}', 'expected {"event": NAME, "fields"'),
+        (b"{", "is no JSON"),
+        (b'{"event": "\xff"}', "is no UTF-8"),
+    ],
 )
-def test_a_file_that_holds_no_event_is_wrong_use(saga: Saga, tmp_path: Path, content: str, told: str) -> None:
+def test_a_file_that_holds_no_event_is_wrong_use(saga: Saga, tmp_path: Path, content: bytes, told: str) -> None:
     known(tmp_path, w1=stuck("w1", 2))
-    (tmp_path / "it.json").write_text(content)
+    (tmp_path / "it.json").write_bytes(content)
 
     said = saga("resolve", STOCK, "w1", "reserve", "--event", "it.json", "--reason", "x")
 

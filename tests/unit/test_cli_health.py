@@ -85,3 +85,10 @@ def test_nobody_to_ask_is_wrong_use(saga: Commands) -> None:
 
     assert said.code == 2
     assert "nobody was named" in said.err
+
+
+def test_an_address_that_is_none_is_wrong_use(saga: Commands) -> None:
+    said = saga("health", "http://[::1")
+
+    assert said.code == 2
+    assert said.err == "error: found 'http://[::1'; expected an address that begins with http:// or https://\n"

@@ -102,6 +102,29 @@ def test_comma_separated_values_do_as_well(folder: Path) -> None:
     assert known(folder, "o-1") == {"o-1": StepStatus.DONE}
 
 
+def test_a_table_as_a_spreadsheet_saves_it_begins_with_a_mark_that_is_no_part_of_a_name(folder: Path) -> None:
+    (folder / "orders.csv").write_text("order_id,units,country\no-1,2,Spain\n", encoding="utf-8-sig")
+
+    assert imported(folder, "orders.csv").out == "1 imported into checkout as reserve done, 0 known already, 0 refused\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (b"o-2,3,Espa\xf1a", "it is no UTF-8"),
+        (b"o-2,3," + b"x" * 140_000, "behind line 2: field larger than field limit"),
+    ],
+)
+def test_a_table_that_cannot_be_read_to_its_end_is_refused_before_anything_is_done(folder: Path, row: bytes, why: str) -> None:
+    (folder / "orders.csv").write_bytes(b"order_id,units,country\no-1,2,Spain\n" + row + b"\n")
+
+    said = imported(folder, "orders.csv")
+
+    assert said.code == 2
+    assert said.err.startswith(f"error: orders.csv: {why}")
+    assert known(folder, "o-1") == {}
+
+
 def test_what_cannot_be_imported_is_refused_with_the_way_on(folder: Path) -> None:
     file = written(folder, ORDER)
     command = Commands(folder)

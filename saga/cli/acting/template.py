@@ -44,9 +44,11 @@ def template(event: str, fields: str | None) -> Template:
     if fields is not None:
         raise DefinitionError(f"found --fields beside --event {event}; the file says both: remove --fields")
     try:
-        given = _object(Path(event).read_text(), event)
+        given = _object(Path(event).read_text(encoding="utf-8"), event)
     except OSError as error:
         raise DefinitionError(f"--event {event} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DefinitionError(f"--event {event} is no UTF-8: {error}; expected an object as JSON") from error
     if given.keys() != {"event", "fields"} or not isinstance(given["event"], str) or not isinstance(given["fields"], dict):
         raise DefinitionError(f'{event} holds {", ".join(given) or "nothing"}; expected {{"event": NAME, "fields": {{...}}}}')
     return Template(given["event"], given["fields"])

@@ -64,9 +64,13 @@ def _tell(found: dict[str, Any]) -> None:
 
 def _asked(url: str) -> dict[str, Any]:
     """What the process at this address says of itself; who says nothing is taken for dead."""
-    if urlsplit(url).scheme not in ("http", "https"):
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that is not closed
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https"):
         raise DefinitionError(f"found {url!r}; expected an address that begins with http:// or https://")
-    page = url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/health"
+    page = url if parts.path.strip("/") else f"{url.rstrip('/')}/health"
     try:
         found = orjson.loads(_read(page))
         if not isinstance(found, dict) or "parts" not in found:

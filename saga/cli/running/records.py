@@ -23,7 +23,7 @@ class Row(NamedTuple):
 def rows(file: Path) -> Iterator[Row]:
     """The records of a file that ends in `.jsonl` (an object a line) or `.csv` (the first line names the fields).
 
-    Raises DefinitionError for any other file, or one that is not there.
+    Raises DefinitionError for any other file, one that is not there, or where it comes to what no table has.
     """
     readers = {".jsonl": _json_lines, ".csv": _csv}
     if file.suffix not in readers or not file.is_file():
@@ -50,10 +50,17 @@ def _object(number: int, line: bytes) -> Row:
 
 
 def _csv(file: Path) -> Iterator[Row]:
-    with file.open(newline="", encoding="utf-8") as lines:
+    with file.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets begin a file with a mark
         reader = csv.DictReader(lines)
-        for fields in reader:
-            if None in fields or None in fields.values():
-                yield Row(reader.line_num, {}, f"expected {len(reader.fieldnames or [])} values, as in the first line")
-            else:
-                yield Row(reader.line_num, dict(fields))
+        try:
+            for fields in reader:
+                if None in fields or None in fields.values():
+                    yield Row(reader.line_num, {}, f"expected {len(reader.fieldnames or [])} values, as in the first line")
+                else:
+                    yield Row(reader.line_num, dict(fields))
+        except UnicodeDecodeError as error:
+            raise DefinitionError(f"{file}: it is no UTF-8: {error}; save it as UTF-8") from error
+        except csv.Error as error:
+            raise DefinitionError(
+                f"{file}: behind line {reader.line_num}: {error}; correct it, or give it as .jsonl"
+            ) from error
