@@ -1,6 +1,7 @@
 """Spans of time as people write them: `90s`, `10m`, `2h`, `7d`, or ISO 8601 (`PT2H`).
 
 A number alone is refused, since nobody knows of what it is: 30 days that are read as 30 seconds delete what was to be kept.
+So is what leads out of the calendar, or behind the present: all workflows have moved since tomorrow.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 _ISO = TypeAdapter(timedelta)
 _EXPECTED = "a span such as 90s, 10m, 2h, 7d or PT2H"
+_LONGEST = timedelta(days=365_000)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -20,9 +22,12 @@ def span_of(text: str) -> timedelta:
     """The span that a text says; raises ValueError."""
     number, unit = text[:-1], text[-1:]
     try:
-        return _ISO.validate_python(text) if text.startswith("P") else timedelta(**{_UNITS[unit]: float(number)})
+        found = _ISO.validate_python(text) if text.startswith("P") else timedelta(**{_UNITS[unit]: float(number)})
     except (KeyError, ValueError, OverflowError, ValidationError):
-        raise ValueError(f"found {text!r}; expected {_EXPECTED}") from None
+        found = None
+    if found is None or not timedelta(0) <= found <= _LONGEST:
+        raise ValueError(f"found {text!r}; expected {_EXPECTED}, {_LONGEST.days}d at most")
+    return found
 
 
 def _read(value: Any) -> Any:

@@ -25,7 +25,9 @@ def test_a_span_is_a_number_with_its_unit_or_iso_8601(text: str, span: timedelta
     assert span_of(text) == span
 
 
-@pytest.mark.parametrize("text", ["", "7", "30", "h", "2 weeks", "2w", "1e999d", "nand", "P", "PT", "00:10:00"])
+@pytest.mark.parametrize(
+    "text", ["", "7", "30", "h", "2 weeks", "2w", "1e999d", "nand", "P", "PT", "00:10:00", "-1h", "999999d", "P-1D"]
+)
 def test_all_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=f"found '{text}'; expected a span such as 90s, 10m, 2h, 7d or PT2H"):
         span_of(text)
