@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from errno import ENOSPC
 from importlib.metadata import version as installed
 from typing import Annotated, Any
 
@@ -38,6 +39,7 @@ from saga.cli.running.run import run
 from saga.cli.running.topics import topics
 from saga.errors import DefinitionError, SagaError
 from saga.settings import Settings
+from saga.text import spelt_out
 
 EPILOG = """\b
 Exit codes:
@@ -66,6 +68,11 @@ class _Saga(Listing):
 
     sections = SECTIONS
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if wrong := [text for text in args if text != spelt_out(text)]:
+            raise typer.BadParameter(f"found {spelt_out(wrong[0])!r}; expected text in UTF-8")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -73,9 +80,9 @@ class _Saga(Listing):
             output.error(error, debug=ctx.params["debug"])
             raise typer.Exit(2 if isinstance(error, DefinitionError) else 1) from error
         except OSError as error:
-            if error.filename is None:
+            if error.filename is None and error.errno != ENOSPC:
                 raise
-            output.error(f"{error.filename}: {error.strerror}", debug=ctx.params["debug"])
+            output.error(f"{error.filename or 'output'}: {error.strerror}", debug=ctx.params["debug"])
             raise typer.Exit(1) from error
 
 

@@ -19,6 +19,9 @@ from saga.participant.participant import Participant
 from saga.protocol.facts import WorkflowStatus
 from saga.span import span_of
 
+BIGGEST = 2**63 - 1
+"""Beyond it no database takes a number."""
+
 DatabaseUrl = Annotated[
     str | None, typer.Option("--database", metavar="URL", help="Instead of SAGA_DATABASE: sqlite:///relative.db")
 ]
@@ -40,8 +43,10 @@ StuckFor = Annotated[
 OfStatus = Annotated[WorkflowStatus | None, typer.Option("--status", help="All open ones of this status.")]
 OfStep = Annotated[str | None, typer.Option("--step", metavar="NAME", help="That are parked at this step, or wait there.")]
 OfSaga = Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only workflows of this saga.")]
-OfVersion = Annotated[int | None, typer.Option("--version", metavar="N", help="Only workflows of this version.")]
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="No more than this many, the longest waiting first.")]
+OfVersion = Annotated[int | None, typer.Option("--version", metavar="N", max=BIGGEST, help="Only workflows of this version.")]
+Limit = Annotated[
+    int, typer.Option("--limit", metavar="N", min=1, max=BIGGEST, help="No more than this many, the longest waiting first.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done or refused, change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before many are touched.")]
 Target = Annotated[str, typer.Argument(metavar="MODULE:PARTICIPANT", help="E.g. services.stock.app:stock")]

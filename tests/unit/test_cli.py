@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from datetime import timedelta
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,37 @@ def test_an_error_is_one_line_and_a_traceback_only_if_wanted(saga: Commands) -> 
     assert plain.err == "error: no database is configured; set SAGA_DATABASE, e.g. sqlite:///orders.db, or --database\n"
     assert debug.err.startswith("Traceback")
     assert debug.err.endswith(plain.err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "--limit", f"{2**63}"),
+        ("list", "--version", f"{2**63}"),
+        ("drain", "checkout", "--version", f"{2**63}"),
+        ("unacknowledged", "--limit", f"{2**63}"),
+        ("retry", "--parked", "--limit", f"{2**63}"),
+        ("dead-letters", "show", f"checkout.events/0@{2**63}"),
+        ("show", "\udcff"),
+        ("dead-letters", "list", "--topic", "\udcff"),
+    ],
+)
+def test_what_no_database_can_hold_is_wrong_use(saga: Commands, arguments: tuple[str, ...]) -> None:
+    saga("db", "upgrade", SAGA_DATABASE="sqlite:///orders.db")
+
+    assert saga(*arguments, SAGA_DATABASE="sqlite:///orders.db").code == 2
+
+
+def test_a_disk_that_is_full_is_told_in_a_line(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    saga("db", "upgrade", SAGA_DATABASE="sqlite:///orders.db")
+    monkeypatch.setattr(output, "json", full)
+
+    said = saga("list", "--json", SAGA_DATABASE="sqlite:///orders.db")
+
+    assert (said.code, said.err) == (1, "error: output: No space left on device\n")
 
 
 def test_upgrade_lays_the_tables_once(saga: Commands) -> None:

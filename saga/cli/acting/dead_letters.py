@@ -178,7 +178,8 @@ def _found(settings: Settings, wanted: LetterSearch) -> list[DeadLetter]:
 def _named(place: str) -> LetterSearch:
     topic, slash, rest = place.rpartition("/")
     partition, at, offset = rest.partition("@")
-    if not (slash and at and partition.isdecimal() and offset.isdecimal()):
+    is_place = slash and at and partition.isdecimal() and offset.isdecimal()
+    if not is_place or max(int(partition), int(offset)) > arguments.BIGGEST:
         raise DefinitionError(f"found the place {place!r}; expected TOPIC/PARTITION@OFFSET, as `saga dead-letters list` has it")
     return LetterSearch(topic=topic, partition=int(partition), offset=int(offset))
 

@@ -26,8 +26,10 @@ def list_workflows(
         str | None, typer.Option("--stuck-for", metavar="SPAN", help="Only open ones in which nothing went on for 1h, 2d.")
     ] = None,
     saga: Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only workflows of this saga.")] = None,
-    version: Annotated[int | None, typer.Option("--version", metavar="N", help="Only workflows of this version.")] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="No more than this many.")] = 50,
+    version: arguments.OfVersion = None,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, max=arguments.BIGGEST, help="No more than this many.")
+    ] = 50,
     database: arguments.DatabaseUrl = None,
     as_json: output.AsJson = False,
 ) -> None:

@@ -17,7 +17,7 @@ MOST = 10_000
 
 def drain(
     saga: Annotated[str, typer.Argument(metavar="SAGA", help="Name of the saga.")],
-    version: Annotated[int, typer.Option("--version", metavar="N", help="The version that is to go.")],
+    version: Annotated[int, typer.Option("--version", metavar="N", max=arguments.BIGGEST, help="The version that is to go.")],
     database: arguments.DatabaseUrl = None,
     as_json: output.AsJson = False,
 ) -> None:
