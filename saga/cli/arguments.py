@@ -19,8 +19,8 @@ from saga.participant.participant import Participant
 from saga.protocol.facts import WorkflowStatus
 from saga.span import span_of
 
-BIGGEST = 2**63 - 1
-"""Beyond it no database takes a number."""
+BIGGEST = 2**62
+"""Of the numbers that a person may give; databases take little more."""
 
 DatabaseUrl = Annotated[
     str | None, typer.Option("--database", metavar="URL", help="Instead of SAGA_DATABASE: sqlite:///relative.db")

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from saga.cli import output
+from saga.cli.acting import selection
 from saga.cli.acting.template import Template
 from saga.errors import Refused
 from saga.protocol.facts import StepStatus
@@ -86,6 +87,21 @@ def test_all_that_fit_are_skipped_and_the_others_left(saga: Saga, tmp_path: Path
     ]
     assert said.err.endswith("skip: 2 done, 0 refused, in sqlite:///stock.db\n")
     assert [found(tmp_path, id_).fences["reserve"].status for id_ in ("w1", "w2", "w3")] == ["skipped", "idle", "skipped"]
+
+
+def test_those_that_fit_are_found_behind_many_that_wait_longer(
+    saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "MOST", 1)
+    known(tmp_path, w1=parked(), w2=parked(), w3=parked(error="KeyError: 'size'"), w4=parked(error="KeyError: 'size'"))
+
+    said = saga("retry", "--all-matching", "KeyError", "--json")
+    one = saga("retry", "--all-matching", "KeyError", "--limit", "1", "--json")
+
+    assert [done["workflow"] for done in said.json["done"]] == ["w3", "w4"]
+    assert "there are more" not in said.err
+    assert len(one.json["done"]) == 1
+    assert "the 1 that wait longest; there are more" in one.err
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,19 @@ def silent(saga: Commands) -> dict[str, dict[str, str]]:
     return {event["workflow"]: event["silent"] for event in events}
 
 
+def test_events_of_others_and_handled_ones_leave_room_for_those_that_are_asked_for(
+    saga: Commands, orders: SqliteStore, broker: MemoryBroker
+) -> None:
+    taken: dict[str, object] = {"spans": [[0, 9]]}
+    told(orders, stock=taken, payments=taken)
+
+    said = saga("unacknowledged", "--limit", "1", "--json", **HERE)
+    of_nobody = saga("unacknowledged", "--limit", "1", "--saga", "travel", "--json", **HERE)
+
+    assert [event["id"] for event in said.json["events"]] == ["w2-1"]
+    assert of_nobody.json["events"] == []
+
+
 def test_each_silent_participant_is_told_with_its_reason(saga: Commands, broker: MemoryBroker, orders: SqliteStore) -> None:
     told(orders, stock={"spans": [[0, 4], [5, 9]], "parked": [4]})
     absent = silent(saga)

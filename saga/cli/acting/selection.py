@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from saga.cli import arguments, output
 from saga.cli.looking.parked import MOST, causes
+from saga.cli.seeking import first
 from saga.errors import DefinitionError
 from saga.participant.operator import is_parked, waits_for_the_world
 from saga.protocol.facts import WorkflowStatus
@@ -65,11 +67,13 @@ class Selection:
             parked=self.parked or self.matching is not None,
             idle_since=now - span if span is not None else now,
         )
-        known = store.search(wanted, MOST)
-        found = [Chosen(one.saga, one.workflow.id) for one in known if self._fits(one)]
-        if len(found) > self.limit or len(known) == MOST:
-            output.progress(f"the {min(len(found), self.limit)} that wait longest; there are more: repeat the command for them")
+        found = first(self.limit + 1, partial(store.search, wanted), self._fitting, at_first=MOST)
+        if len(found) > self.limit:
+            output.progress(f"the {self.limit} that wait longest; there are more: repeat the command for them")
         return found[: self.limit]
+
+    def _fitting(self, known: Sequence[Listed]) -> list[Chosen]:
+        return [Chosen(one.saga, one.workflow.id) for one in known if self._fits(one)]
 
     def _fits(self, one: Listed) -> bool:
         fences = one.workflow.fences.values()

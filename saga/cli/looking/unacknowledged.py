@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +14,15 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.looking.levels import Level, Silence, Told
+from saga.cli.seeking import first
 from saga.clock import SystemClock
 from saga.contracts.saga import Saga
 from saga.contracts.topics import group
 from saga.settings import Settings
 from saga.store.outbox import OutboxRow
 from saga.transport.port import Broker, Partition
+
+AT_FIRST = 500
 
 Silent = dict[str, Silence]
 
@@ -44,11 +48,14 @@ def unacknowledged(
     now, contracts = SystemClock().now(), Saga.load(settings.schemas) if settings.schemas else None
     store = assembly.store(settings)
     try:
-        rows = [row for row in store.outstanding(now - span, limit) if saga in {None, row.saga}]
         told = Told(store.lanes(), contracts)
+
+        def fitting(rows: Sequence[OutboxRow]) -> list[OutboxRow]:
+            return [row for row in rows if saga in {None, row.saga} and told.level(row) is not Level.HANDLED]
+
+        overdue = first(limit, partial(store.outstanding, now - span), fitting, at_first=AT_FIRST)
     finally:
         store.close()
-    overdue = [row for row in rows if told.level(row) is not Level.HANDLED]
     silent = _silent(overdue, told, assembly.broker(settings) if settings.broker else None)
     if as_json:
         events = [_data(row, told, silent[row.id]) for row in overdue]
