@@ -13,6 +13,7 @@ import pytest
 
 from saga import Saga as Contracts
 from saga import assembly
+from saga.cli.acting import dead_letters
 from saga.cli.acting.connect import connect_headers
 from saga.contracts.avro import AvroCodec
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
@@ -154,6 +155,22 @@ def test_discarded_letters_stay_with_who_and_why(saga: Saga, tmp_path: Path) -> 
     assert states(tmp_path) == {1: LetterState.DISCARDED, 2: LetterState.WAITING}
     one = saga("dead-letters", "show", "checkout.events/0@1", "--json").json
     assert (one["changed_by"], one["note"]) == ("ann", "a test record")
+
+
+def test_letters_that_wait_are_found_behind_many_that_were_decided_on(
+    saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "MOST", 2)
+    known(tmp_path, *map(letter, range(5)))
+    for _ in range(2):
+        said = saga("dead-letters", "discard", "--saga", "checkout", "--reason", "noise")
+        assert (said.code, said.out.count("is discarded")) == (0, 2)
+        assert "these are the 2 oldest; there may be more" in said.err
+
+    last = saga("dead-letters", "discard", "--saga", "checkout", "--reason", "noise")
+
+    assert last.out == "checkout.events/0@4 is discarded\n"
+    assert {*states(tmp_path).values()} == {LetterState.DISCARDED}
 
 
 def test_bulk_commands_leave_alone_what_was_decided_and_a_named_one_is_decided_anew(saga: Saga, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,11 +54,11 @@ class Asked:
     as_json: output.AsJson = False
 
     def wanted(self) -> list[LetterSearch]:
-        """Those at the places, or those that fit; refuses to guess (DefinitionError)."""
+        """Those at the places, or those that fit and wait for a decision; refuses to guess (DefinitionError)."""
         fitting = LetterSearch(saga=self.saga, topic=self.topic, reason=self.reason_class)
         if bool(self.places) == (fitting != LetterSearch()):
             raise DefinitionError("say which: either places, or some of --reason-class, --saga and --topic")
-        return [_named(place) for place in self.places] if self.places else [fitting]
+        return [_named(place) for place in self.places or ()] or [replace(fitting, state=LetterState.WAITING)]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,11 +185,11 @@ def _named(place: str) -> LetterSearch:
 
 
 def _chosen(store: SqliteStore | PostgresStore, wanted: Sequence[LetterSearch]) -> list[DeadLetter]:
-    """Those that nobody has decided on, or that are named one by one."""
     with store.unit() as unit:
         found = [letter for one in wanted for letter in unit.letters(one, MOST)]
-    named = all(one.offset is not None for one in wanted)
-    return [letter for letter in found if named or letter.state is LetterState.WAITING]
+    if len(found) == MOST:
+        output.progress(f"these are the {MOST} oldest; there may be more: repeat the command for them")
+    return found
 
 
 def _decide(asked: Asked, state: LetterState, *, note: str | None) -> None:
