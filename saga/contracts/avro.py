@@ -26,10 +26,18 @@ _INT32 = "saga-int32"
 _MAX_DECIMAL = 1024
 
 
+class _Beyond:
+    """A number that is no int: another branch of a union may take it, and whoever writes it as an int is told."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __index__(self) -> int:
+        raise ValueError(f"{self._number} is beyond the 32 bits of an int; let the contract say long")
+
+
 def _in_range(value: Any, *_: object) -> Any:
-    if isinstance(value, int) and not -(2**31) <= value < 2**31:
-        raise ValueError(f"{value} is beyond the 32 bits of an int; let the contract say long")
-    return value
+    return _Beyond(value) if isinstance(value, int) and not -(2**31) <= value < 2**31 else value
 
 
 def _of_bounded_length(read: Callable[..., Any]) -> Callable[..., Any]:

@@ -130,6 +130,21 @@ def test_a_value_that_the_contract_does_not_allow_is_not_written(codec: AvroCode
         codec.encode(NAME, {**VALUES, **wrong})
 
 
+@pytest.mark.parametrize(
+    ("branches", "value"),
+    [
+        (["int", "long"], 2**31),
+        (["null", "int", "double"], -(2**31) - 1),
+        ([{"type": "array", "items": "int"}, {"type": "array", "items": "long"}], [1, 2**40]),
+        (["int", "long"], 2**31 - 1),
+    ],
+)
+def test_a_number_beyond_an_int_is_written_as_the_next_type_that_takes_it(branches: list[Any], value: Any) -> None:
+    codec = AvroCodec(saga({"number": branches}))
+
+    assert codec.decode(NAME, codec.encode(NAME, {"number": value})) == {"number": value}
+
+
 def test_a_field_that_is_missing_is_not_written(codec: AvroCodec) -> None:
     with pytest.raises(EncodeError, match="does not fit its contract"):
         codec.encode(NAME, {"text": "alone"})
