@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 import fastavro
 from fastavro.types import Schema as Parsed
@@ -53,6 +54,10 @@ def _of_bounded_length(read: Callable[..., Any]) -> Callable[..., Any]:
 
 for _kind in ("bytes-decimal", "fixed-decimal"):
     fastavro.read.LOGICAL_READERS[_kind] = _of_bounded_length(fastavro.read.LOGICAL_READERS[_kind])
+
+# it knows a uuid in a text only, and the specification one of 16 bytes as well
+fastavro.write.LOGICAL_WRITERS["fixed-uuid"] = lambda value, *_: value.bytes if isinstance(value, UUID) else value
+fastavro.read.LOGICAL_READERS["fixed-uuid"] = lambda data, *_: UUID(bytes=data)
 
 # fastavro writes such a value as the long that it is, which no other Avro library reads back.
 fastavro.write.LOGICAL_WRITERS[f"int-{_INT32}"] = _in_range

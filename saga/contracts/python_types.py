@@ -181,6 +181,8 @@ class TypeSource:
         match schema.get("logicalType"):
             case "uuid" if schema["type"] == "string":
                 return f"{self.names('UUID')}({_text(value)})"
+            case "uuid":
+                return f"{self.names('UUID')}(bytes={_bytes(value)})"
             case "decimal":
                 unscaled = int.from_bytes(value.encode("latin-1"), "big", signed=True)
                 return f"{self.names('Decimal')}({_text(str(Decimal(unscaled).scaleb(-schema.get('scale', 0))))})"

@@ -33,6 +33,7 @@ FIELDS: Mapping[str, tuple[Any, Any]] = {
     "named": ({"type": "map", "values": "int"}, {"a": 1}),
     "colour": ({"type": "enum", "name": "Colour", "symbols": ["RED", "BLUE"]}, "BLUE"),
     "key": ({"type": "string", "logicalType": "uuid"}, UUID("0b6e9a5e-3c43-5a0a-8d5b-0d8f4c1f9a11")),
+    "token": ({"type": "fixed", "name": "Token", "size": 16, "logicalType": "uuid"}, UUID(int=7)),
     "price": ({"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}, Decimal("1234567890.12")),
     "day": ({"type": "int", "logicalType": "date"}, date(2026, 2, 28)),
     "clock": ({"type": "long", "logicalType": "time-micros"}, time(23, 59, 59, 999_999)),

@@ -63,6 +63,7 @@ DEFAULTS: list[tuple[Any, Any, Any]] = [
     ({"type": "map", "values": "string"}, {"a": "b"}, {"a": "b"}),
     ("shop.Size", "title", "title"),
     (logical("uuid", "string"), str(UUID(int=7)), UUID(int=7)),
+    ({"type": "fixed", "name": "Token", "size": 16, "logicalType": "uuid"}, "\u0000" * 15 + "\u0007", UUID(int=7)),
     (logical("decimal", "bytes", precision=9, scale=2), "\u00ff\u0085", Decimal("-1.23")),
     (logical("date", "int"), 1, date(1970, 1, 2)),
     (logical("time-millis", "int"), 1001, time(0, 0, 1, 1000)),
