@@ -27,6 +27,8 @@ ORDER: dict[str, Any] = {
         {"name": "express", "type": "boolean"},
         {"name": "tags", "type": {"type": "map", "values": "long"}, "default": {}},
         {"name": "note", "type": ["null", "string"], "default": None},
+        {"name": "opens", "type": ["null", {"type": "int", "logicalType": "time-millis"}], "default": None},
+        {"name": "local", "type": ["null", {"type": "long", "logicalType": "local-timestamp-micros"}], "default": None},
         {"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["NEW", "OLD"]}, "default": "NEW"},
     ],
 }
@@ -63,6 +65,10 @@ def test_texts_become_what_they_stand_for() -> None:
     }
 
 
+def test_a_number_is_a_moment_as_avro_counts_it() -> None:
+    assert from_plain(ORDER, order(due=20_454, placed=0)) == from_plain(ORDER, order()) | {"due": 20_454, "placed": 0}
+
+
 def test_an_empty_text_is_null_only_where_it_can_be_nothing_else() -> None:
     assert from_plain(ORDER, order(due=""))["due"] is None
     assert from_plain(ORDER, order(note=None))["note"] is None
@@ -72,7 +78,16 @@ def test_an_empty_text_is_null_only_where_it_can_be_nothing_else() -> None:
     ("fields", "text"),
     [
         ({"id": "no uuid"}, "^id: found 'no uuid'; expected a uuid$"),
-        ({"placed": "yesterday"}, "^placed: found 'yesterday'; expected a timestamp-micros$"),
+        ({"placed": "yesterday"}, "^placed: found 'yesterday'; expected a timestamp-micros with its offset from UTC$"),
+        ({"placed": "2026-03-01T12:00:00"}, "expected a timestamp-micros with its offset from UTC$"),
+        ({"placed": 2**63 - 1}, "expected a timestamp-micros as microseconds from 1970, within the calendar$"),
+        ({"due": 20260301}, "found 20260301; expected a date as days from 1970, within the calendar$"),
+        ({"amount": "NaN"}, "^amount: found 'NaN'; expected a decimal$"),
+        ({"tags": {"a": 1.5}}, "^tags.a: found 1.5; expected long$"),
+        ({"tags": {"a": True}}, "^tags.a: found True; expected long$"),
+        ({"express": 5}, "^express: found 5; expected boolean$"),
+        ({"opens": "08:00:00+01:00"}, "^opens: found .*; expected a time-millis without an offset$"),
+        ({"local": "2026-03-01T12:00:00Z"}, "^local: found .*; expected a local-timestamp-micros without an offset$"),
         ({"due": "soon"}, "^due: found 'soon'; expected a date$"),
         ({"amount": "much"}, "^amount: found 'much'; expected a decimal$"),
         ({"express": "perhaps"}, "^express: found 'perhaps'; expected boolean$"),
