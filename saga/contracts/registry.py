@@ -6,6 +6,7 @@ the registry is down.
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ from saga.errors import DecodeError, DefinitionError, RegistryUnavailable, Schem
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
+log = logging.getLogger("saga.registry")
 Answer = TypeVar("Answer")
 
 COMPATIBILITY = "FULL_TRANSITIVE"
@@ -197,16 +199,20 @@ class Registry:
             return None
         try:
             return orjson.loads((self._folder / name).read_bytes())
-        except (FileNotFoundError, orjson.JSONDecodeError):
+        except (OSError, orjson.JSONDecodeError):
             return None
 
     def _write(self, name: str, answer: Any) -> None:
-        """Replaced whole, so that a process that dies here leaves no half file."""
-        if self._folder is not None:
+        """Replaced whole, so that a process that dies here leaves no half file; the answer counts where no file can be kept."""
+        if self._folder is None:
+            return
+        try:
             self._folder.mkdir(parents=True, exist_ok=True)
             half = self._folder / f"{name}.{os.getpid()}"
             half.write_bytes(orjson.dumps(answer))
             half.replace(self._folder / name)
+        except OSError as error:
+            log.warning("%s of the registry %s is not kept for when it is away: %s", name, self.url, error)
 
 
 def _is_of_the_client(error: Exception) -> bool:

@@ -106,6 +106,18 @@ def test_a_schema_that_the_registry_does_not_know_is_told_from_a_registry_that_f
             codec(fake).warm()
 
 
+def test_a_folder_in_which_nothing_can_be_kept_costs_only_what_it_is_for(
+    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "full").write_text("a file where a folder is wanted")
+
+    running = codec(fake, tmp_path / "full")
+    running.warm()
+
+    assert running.decode(EVENT, running.encode(EVENT, SHORT)) == SHORT
+    assert "is not kept for when it is away" in caplog.text
+
+
 def test_with_its_cache_a_service_starts_and_runs_while_the_registry_fails(fake: Fake, tmp_path: Path) -> None:
     codec(fake, tmp_path).warm()
     fake.status, asked = 500, len(fake.asked)
