@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from saga.errors import DefinitionError
+
 
 @dataclass(slots=True)
 class Lane:
@@ -31,3 +33,13 @@ class Lane:
     def forget(self, until: datetime | None) -> None:
         """Workflows closed up to then are gone: one that began before `pruned`, which never moves back, may have run here."""
         self.pruned = max(filter(None, (self.pruned, until)), default=None)
+
+
+def require_own(lane: Lane, recorded: str | None, participant: str | None) -> None:
+    """Refuse a lane that another participant's worker holds or left unclean: each would pass over what the other has read."""
+    if participant is not None and recorded not in {None, participant} and not lane.clean:
+        raise DefinitionError(
+            f"this database has lane {lane.saga}/{lane.number} of participant {recorded!r}, whose worker runs or did not end "
+            f"in order; {participant!r} needs a database or schema of its own, since two would each pass over what the other "
+            f"has read. If {recorded!r} is what it was called before, let that worker end in order first"
+        )

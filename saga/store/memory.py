@@ -17,7 +17,7 @@ from typing import Any
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreError
 from saga.store.archive import Left, Listed, Search
-from saga.store.lane import Lane
+from saga.store.lane import Lane, require_own
 from saga.store.memory_tables import MemoryTables
 from saga.store.memory_unit import MemoryUnit
 from saga.store.outbox import OutboxRow
@@ -82,10 +82,11 @@ class MemoryStore:
             recorded = self._tables.partitions.setdefault(saga, partitions)
             if recorded != partitions:
                 raise PartitionCountChanged(saga, recorded, partitions)
+            before = self._tables.lanes.get((saga, lane)) or Lane(saga, lane, epoch=0)
+            require_own(before, self._tables.authors.get(saga), participant)
             if participant is not None:
                 self._tables.authors[saga] = participant
                 self._tables.registered[saga] = registered
-            before = self._tables.lanes.get((saga, lane)) or Lane(saga, lane, epoch=0)
             self._tables.lanes[saga, lane] = replace(before, epoch=before.epoch + 1, clean=False)
             return replace(before, epoch=before.epoch + 1, offsets=dict(before.offsets), trials=dict(before.trials))
 

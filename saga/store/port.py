@@ -238,7 +238,8 @@ class Store(Protocol):
         """Become the lane's owner by raising its epoch; marks it unclean until `release`.
 
         Records `partitions` at the first claim of the saga; raises PartitionCountChanged if it differs from the record.
-        Records also whose database this is, and whether ids of schemas are `registered` for it.
+        Records also whose database this is, and whether ids of schemas are `registered` for it; raises DefinitionError where a
+        worker of another participant holds the lane, or left it unclean.
         """
         ...
 

@@ -33,7 +33,7 @@ from saga.errors import (
 )
 from saga.store.archive import Left, Listed, Search
 from saga.store.joining import kind, unwrap
-from saga.store.lane import Lane
+from saga.store.lane import Lane, require_own
 from saga.store.outbox import OutboxRow
 from saga.store.port import Transaction
 from saga.store.postgres_pipeline import AT_ONCE
@@ -144,15 +144,18 @@ class PostgresStore:
             self._wait_patiently(unit)
             unit.pipeline.add("end_overstayed", {**place, "idle": f"{self._idle_timeout} s"})
             unit.pipeline.add("record_partitions", {"saga": saga, "partitions": partitions})
+            before = unit.pipeline.add("lane", place)
+            author = unit.pipeline.add("author", {"saga": saga})
             if participant is not None:
                 unit.pipeline.add("record_author", {"saga": saga, "participant": participant, "registered": registered})
-            before = unit.pipeline.add("lane", place)
             claimed = unit.pipeline.add("claim", place)
             recorded = unit.partitions(saga)
             if recorded is not None and recorded != partitions:
                 raise PartitionCountChanged(saga, recorded, partitions)
             former = before.cursor.fetchone()
-            return ROWS.lane(saga, lane, claimed.cursor.fetchone(), clean=former is None or former[2])
+            clean = former is None or former[2]
+            require_own(Lane(saga, lane, 0, clean=clean), author.cursor.fetchone()[0], participant)
+            return ROWS.lane(saga, lane, claimed.cursor.fetchone(), clean=clean)
 
     def committed(self, lane: Lane) -> bool:
         with self.unit() as unit:

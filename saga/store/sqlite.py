@@ -22,7 +22,7 @@ from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict
 from saga.store.archive import Left, Listed, Search
 from saga.store.joining import kind, unwrap
-from saga.store.lane import Lane
+from saga.store.lane import Lane, require_own
 from saga.store.outbox import OutboxRow
 from saga.store.port import Transaction
 from saga.store.sqlite_tables import SqliteTables, connect, ended_inside, engine_statements
@@ -106,12 +106,14 @@ class SqliteStore:
                 unit.query("record_partitions", saga, partitions)
             elif recorded != partitions:
                 raise PartitionCountChanged(saga, recorded, partitions)
+            before = unit.query("lane", saga, lane).fetchone()
+            clean = before is None or bool(before[-1])
+            author = unit.query("author", saga).fetchone()
+            require_own(Lane(saga, lane, 0, clean=clean), author and author[0], participant)
             if participant is not None:
                 unit.query("record_author", saga, participant, registered)
-            before = unit.query("lane", saga, lane).fetchone()
             unit.query("claim", saga, lane)
-            row = unit.query("lane", saga, lane).fetchone()
-            return ROWS.lane(saga, lane, row, clean=before is None or bool(before[-1]))
+            return ROWS.lane(saga, lane, unit.query("lane", saga, lane).fetchone(), clean=clean)
 
     def committed(self, lane: Lane) -> bool:
         with self._begun("BEGIN") as unit:

@@ -855,6 +855,24 @@ def test_whose_database_it_is_is_what_the_last_claim_said(store: ArchivedStore) 
     assert [store.author(saga) for saga in ("checkout", "returns", "nothing")] == ["stock", None, None]
 
 
+def test_a_lane_that_another_participant_holds_is_refused_and_stays_as_it_is(store: ArchivedStore) -> None:
+    held = store.claim("checkout", 0, 4, "stock")
+
+    with pytest.raises(DefinitionError, match=r"of participant 'stock', .* 'payments' needs a database or schema of"):
+        store.claim("checkout", 0, 4, "payments")
+
+    assert store.author("checkout") == "stock"
+    assert [lane.epoch for lane in store.lanes()] == [held.epoch]
+    assert store.claim("checkout", 0, 4, "stock").epoch == held.epoch + 1
+
+
+def test_a_lane_whose_owner_ended_in_order_may_be_taken_under_another_name(store: ArchivedStore) -> None:
+    store.release(store.claim("checkout", 0, 4, "warehouse"))
+
+    assert store.claim("checkout", 0, 4, "stock").clean
+    assert store.author("checkout") == "stock"
+
+
 def test_all_workflows_of_a_saga_come_page_by_page_with_all_that_is_known_of_them(store: ArchivedStore) -> None:
     known = [full_workflow(id_) for id_ in ("Z", "a", "b", "ä")]
     save(store, changes_of(*known, outbox=[outbox("a", 1)]))
