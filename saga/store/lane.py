@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+
+import orjson
 
 from saga.errors import DefinitionError
 
@@ -29,6 +31,12 @@ class Lane:
     gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     trials: dict[str, int] = field(default_factory=dict)
     pruned: datetime | None = None
+
+    def copy(self) -> Lane:
+        """One that shares nothing with this."""
+        acks: dict[str, Any] = orjson.loads(orjson.dumps(self.acks))
+        gaps = {topic: [*spans] for topic, spans in self.gaps.items()}
+        return replace(self, offsets=dict(self.offsets), acks=acks, gaps=gaps, trials=dict(self.trials))
 
     def forget(self, until: datetime | None) -> None:
         """Workflows closed up to then are gone: one that began before `pruned`, which never moves back, may have run here."""

@@ -88,7 +88,7 @@ class MemoryStore:
                 self._tables.authors[saga] = participant
                 self._tables.registered[saga] = registered
             self._tables.lanes[saga, lane] = replace(before, epoch=before.epoch + 1, clean=False)
-            return replace(before, epoch=before.epoch + 1, offsets=dict(before.offsets), trials=dict(before.trials))
+            return replace(before.copy(), epoch=before.epoch + 1)
 
     def committed(self, lane: Lane) -> bool:
         with self._idle():
@@ -117,7 +117,7 @@ class MemoryStore:
 
     def lanes(self) -> list[Lane]:
         with self._reading():
-            return [replace(lane) for _, lane in sorted(self._tables.lanes.items())]
+            return [lane.copy() for _, lane in sorted(self._tables.lanes.items())]
 
     def outstanding(self, before: datetime, limit: int) -> list[OutboxRow]:
         with self._reading():

@@ -146,9 +146,9 @@ class MemoryUnit(Immediate, MemoryLetters):
         self.tables.outbox[report.saga, report.workflow_id] = {row.id: row for row in changed if row}
 
     def advance(self, lane: Lane) -> None:
-        held = self.tables.held(lane)
+        held, now = self.tables.held(lane), lane.copy()
         self.tables.lanes[lane.saga, lane.number] = replace(
-            held, offsets=dict(lane.offsets), batch=lane.batch, acks=lane.acks, gaps=lane.gaps
+            held, offsets=now.offsets, batch=now.batch, acks=now.acks, gaps=now.gaps
         )
 
     def count(self, lane: Lane) -> None:

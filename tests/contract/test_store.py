@@ -1099,6 +1099,22 @@ def test_what_an_owner_keeps_of_acknowledgments_is_its_successors(store: Archive
     assert [(one.number, one.gaps, one.clean) for one in store.lanes()] == [(0, {}, False), (1, lane.gaps, False)]
 
 
+def test_what_an_owner_has_not_committed_is_nobody_elses(store: ArchivedStore) -> None:
+    lane = store.claim("checkout", 0, 4)
+    lane.acks["topics"], lane.gaps["checkout.events"] = {"checkout.events": "1"}, [(0, 7)]
+    with store.unit() as unit:
+        unit.advance(replace(lane, batch=1))
+    lane.acks["topics"]["checkout.events"] = "2"
+    lane.gaps["checkout.events"].append((8, 9))
+    lane.offsets["checkout.events"], lane.trials["7"] = 9, 1
+
+    [seen], successor = store.lanes(), store.claim("checkout", 0, 4)
+
+    for known in (seen, successor):
+        assert (known.acks, known.gaps) == ({"topics": {"checkout.events": "1"}}, {"checkout.events": [(0, 7)]})
+        assert (known.offsets, known.trials) == ({}, {})
+
+
 def test_what_is_outstanding_is_told_oldest_first_and_without_its_payload(store: ArchivedStore) -> None:
     save(store, changes_of(workflow(), outbox=[outbox("w1", 1), outbox("w1", 2)._replace(created=NOW)]))
     with store.unit() as unit:
