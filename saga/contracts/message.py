@@ -36,7 +36,10 @@ _NAMESPACE = UUID("6f1a53c5-7b0c-5f2e-9a4e-2d1f3b6c8e90").bytes
 
 def is_usable_id(id: str) -> bool:
     """Whether every participant's database can index it."""
-    return 0 < len(id.encode()) <= MAX_ID_BYTES and "\0" not in id
+    try:
+        return 0 < len(id.encode()) <= MAX_ID_BYTES and "\0" not in id
+    except UnicodeEncodeError:  # half of a surrogate pair, as JSON may have
+        return False
 
 
 def event_id(saga: str, workflow_id: str, step: str, status: str, index: int = 0) -> str:

@@ -103,7 +103,8 @@ class Participant(Declarations):
         It runs in this `version` of the saga to its end, by default in the latest one that is known here. With a `workflow_id`
         that is known already nothing happens, so a repeated request is harmless. Raises DefinitionError
         if the event is not the first of the saga, ContractError if it does not fit its contract, Overloaded if too many
-        events wait to be published.
+        events wait to be published; and, before anything is written, RegistryUnavailable if a registry is to be asked for
+        the id of the event's schema and does not answer. After `warm` none is asked.
         """
         workflow_id = workflow_id or self._ids()
         self.start_many({workflow_id: event}, tx, version=version, traceparent=traceparent)
@@ -329,6 +330,7 @@ class Participant(Declarations):
 def _refuse_unusable(workflow_id: str) -> None:
     if not is_usable_id(workflow_id):
         raise DefinitionError(
-            f"found a workflow id of {len(workflow_id.encode())} bytes, {workflow_id[:40]!r}...; expected 1 to {MAX_ID_BYTES} "
-            f"without NUL, since every participant's database indexes it. Give another one"
+            f"found a workflow id of {len(workflow_id.encode(errors='surrogatepass'))} bytes, {workflow_id[:40]!r}...; "
+            f"expected 1 to {MAX_ID_BYTES} without NUL, that are UTF-8, since every participant's database indexes it. Give "
+            f"another one"
         )

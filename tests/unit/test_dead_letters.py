@@ -214,7 +214,7 @@ def test_a_header_that_contradicts_itself_is_refused_and_one_said_twice_is_not(t
     assert running.steps("w1")["confirm"] is StepStatus.DONE
 
 
-@pytest.mark.parametrize("workflow_id", ["w" * 513, "w\0"])
+@pytest.mark.parametrize("workflow_id", ["w" * 513, "w\0", "w\ud800"])
 def test_a_workflow_with_a_name_that_others_would_keep_as_a_dead_letter_is_not_started(
     travel: Travel, workflow_id: str
 ) -> None:

@@ -187,6 +187,19 @@ def test_whoever_states_anything_else_without_it_is_refused_as_well(
         assert store.find("legacy") == []
 
 
+def test_a_first_start_while_the_registry_fails_says_so_and_begins_nothing_in_the_callers_transaction(fake: Fake) -> None:
+    [worker, *_], [starter, *_] = participants(Script()), participants(Script())
+    for each in (worker, starter):
+        each.use(Registry(fake.url, client={"max.retries": 0}))
+    with Harness(worker) as fleet, fleet.stores["agency"].transaction() as tx:
+        fake.status = 503
+        with pytest.raises(RegistryUnavailable, match=r"failed at travel\.events-travel\.TripBooked"):
+            starter.start(TripBooked(trip="rome"), tx, workflow_id="rome")
+        fake.status = 200
+
+        assert starter.start_many({"rome": TripBooked(trip="rome")}, tx) == ["rome"]
+
+
 def test_once_warm_no_transaction_asks_the_registry_whatever_the_version(fake: Fake) -> None:
     [worker, *_], [starter, *_] = (participants(Script(), versions=(1, 2)) for _ in range(2))
     for each in (worker, starter):
