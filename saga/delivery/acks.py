@@ -138,17 +138,20 @@ class Acks:
         self.news.discard(lane)
 
     def hear(self, lane: Lane, records: Iterable[Record]) -> None:
-        """Take in what participants acknowledge; what cannot be read is passed over, and at worst an event is sent again."""
+        """Take in what participants acknowledge; what cannot be read is passed over, and at worst an event is sent again.
+
+        Raises RegistryUnavailable; the record has not been passed then.
+        """
         known = self.known[lane.number]
         for record in records:
-            lane.offsets[record.topic] = record.offset + 1
-            self.news.add(lane.number)
             try:
                 said = Acknowledged.of(self.codec.decode(RECORD, record.value or b""))
                 if said.topic_id in (None, self._ids.get(lane.number, {}).get(said.topic, said.topic_id)):
                     known.take(said)
             except DecodeError as error:
                 log.warning("%s/%d@%d is no acknowledgment: %s", record.topic, record.partition, record.offset, error)
+            lane.offsets[record.topic] = record.offset + 1
+            self.news.add(lane.number)
 
     def keep(self, lane: Lane) -> dict[str, Any]:
         """What the lane's row is to hold of it."""

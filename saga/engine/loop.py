@@ -167,7 +167,8 @@ class Loop:
             self.consumer.pause(self.lanes.twins(number))
         self._greet()
         for number, batch in self.lanes.split(records).items():
-            self._process(self.lanes.owned[number], batch)
+            owned = self.lanes.owned[number]
+            self._guard(owned, partial(self._process, owned.lane, batch))
         if self.agenda.is_due:
             self._settle()
             self.agenda.see_to_it(self.consumer)
@@ -241,11 +242,10 @@ class Loop:
         self.processor.resume(lane)
         self.processor.take_back(lane)
 
-    def _process(self, owned: Owned, batch: Sequence[Record]) -> None:
-        facts = [record for record in batch if record.topic != self.acks.topic]
-        self.acks.hear(owned.lane, (record for record in batch if record.topic == self.acks.topic))
-        if facts:
-            self._guard(owned, partial(self.processor.process, owned.lane, facts))
+    def _process(self, lane: Lane, batch: Sequence[Record]) -> None:
+        self.acks.hear(lane, (record for record in batch if record.topic == self.acks.topic))
+        if facts := [record for record in batch if record.topic != self.acks.topic]:
+            self.processor.process(lane, facts)
 
     def _settle(self, *, all: bool = True) -> None:
         """Wait for transactions that are under way, if `all`; nothing follows from those of lanes that are ours no more."""

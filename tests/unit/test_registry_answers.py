@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from saga import DefinitionError, Participant, Saga, Transaction, Worker, assembly
+from saga.contracts.acknowledged import RECORD, Acknowledged
 from saga.contracts.avro import AvroCodec
 from saga.contracts.registry import Registry
 from saga.contracts.topics import saga_topics
@@ -24,6 +25,7 @@ from saga.store.memory import MemoryStore
 from saga.testing.harness import Harness
 from saga.testing.history import replay_histories
 from saga.transport.memory import MemoryBroker
+from saga.transport.port import Partition, Record
 from tests.histories import history, records
 from tests.sources import ROOT
 from tests.travel import CREATE_EFFECTS, HotelBooked, Script, TripBooked, TripConfirmed
@@ -270,6 +272,28 @@ def test_a_worker_knows_the_schemas_of_all_its_versions_before_it_takes_a_lane(f
 
         assert asked > 0
         assert len(fake.asked) == asked
+
+
+def test_an_acknowledgment_whose_schema_cannot_be_asked_for_is_heard_once_the_registry_is_back(fake: Fake) -> None:
+    agency = participants(Script())[0]
+    agency.use(Registry(fake.url, client={"max.retries": 0}))
+    with Harness(agency, partitions=1) as fleet:
+        agency.warm()
+        saga, partition = agency.saga, Partition("travel.acks", 0)
+        said = Acknowledged("airline", "travel.events", 0, 1)
+        payload = b"\0" + (8).to_bytes(4, "big") + agency.codec.encode(RECORD, said.fields())[5:]  # by a later release
+        fake.status, fake.schemas[8] = 503, saga.contract(RECORD)
+        fleet.broker.logs[partition].append(Record(*partition, 0, None, payload))
+        fleet.turn("agency")
+        known = fleet.loops["agency"].acks.known[0]
+        before = known.missing(["airline"], "travel.events", 0)
+
+        fake.status = 200
+        fleet.advance(2)
+        fleet.advance(2)
+
+        assert before == ["airline"]
+        assert fleet.loops["agency"].acks.known[0].missing(["airline"], "travel.events", 0) == []
 
 
 def test_without_a_registry_on_either_side_nothing_is_refused() -> None:
