@@ -33,7 +33,10 @@ class Retention:
         return self.participant.clock.monotonic() < self._trusted_until
 
     def require(self) -> None:
-        """Ask the broker; raises DefinitionError where it does not tell, or topics keep records for too long."""
+        """Ask the broker; raises DefinitionError where it does not tell, or topics keep records for too long.
+
+        Raises BrokerError, retriable, where it does not answer.
+        """
         if self.keep is None:
             return
         self._trusted_until = -math.inf
@@ -49,13 +52,15 @@ class Retention:
         self._ask_again = now + ASK_EVERY.total_seconds()
         try:
             self.require()
-        except DefinitionError as error:
+        except (BrokerError, DefinitionError) as error:
             log.warning("no workflow is pruned for now: %s", error)
 
     def _kept(self, keep: timedelta) -> Mapping[str, timedelta | None]:
         try:
             return self.broker.kept(fact_topics(self.participant.saga.name))
         except BrokerError as error:
+            if error.retriable:
+                raise
             raise DefinitionError(
                 f"SAGA_KEEP_WORKFLOWS: found {keep}, but how long topics keep records cannot be asked: {error}. "
                 f"Allow this client to describe their configuration, or unset it."

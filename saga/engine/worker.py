@@ -210,8 +210,7 @@ class Worker:
         """The life of one thread; what ends it ends the worker."""
         try:
             self._wait_for_schemas(pulse)
-            if (partitions := self._wait_for_topics(pulse)) is not None:
-                self._retention.require()
+            if (partitions := self._wait_for_topics(pulse)) is not None and self._may_forget(pulse):
                 loop = self._loop(partitions, pulse)
                 self._loops.append(loop)
                 loop.run()
@@ -278,6 +277,18 @@ class Worker:
                 told = news
             self._stopping.wait(_LOOK_AGAIN)
         return None
+
+    def _may_forget(self, pulse: Pulse) -> bool:
+        """Whether to begin, once the broker has said that what is to be forgotten may be; False if told to stop meanwhile."""
+        while not self._stopping.is_set():
+            try:
+                self._retention.require()
+                return True
+            except BrokerError as error:
+                pulse.beat(f"waiting for the broker: {error}")
+                self._watch.trouble("broker", str(error))
+            self._stopping.wait(_LOOK_AGAIN)
+        return False
 
     def _agreed(self, found: dict[str, int | None]) -> int:
         counts = set(found.values())

@@ -33,6 +33,7 @@ from saga.testing.simulation.faulty import FaultyStore
 from saga.transport.memory import MemoryBroker, MemoryConsumer
 from tests.travel import Script, TripBooked, come_again, effects, harness, repeat, saga
 from tests.travel import fleet as participants
+from tests.waiting import until
 
 DAY = timedelta(days=1)
 KEEP = 30 * DAY
@@ -395,3 +396,14 @@ def test_a_worker_that_would_forget_too_early_does_not_begin(kind: type[MemoryBr
 
     with pytest.raises(DefinitionError, match=why), worker.running(failed=lambda _: ended.set()):
         assert ended.wait(30)
+
+
+def test_a_worker_waits_for_a_broker_that_does_not_say_how_long_topics_keep_records() -> None:
+    [agency, *_] = participants(Script())
+    broker = Told(["travel.events", "travel.compensations", "travel.acks"], partitions=1)
+    broker.span = None
+    with Worker(agency, store=MemoryStore(), broker=broker, keep_workflows=KEEP).running() as worker:
+        until(lambda: "waiting for the broker: nobody answers" in str(worker.health().reasons), what="health to say so")
+        broker.span = KEEP - MARGIN
+
+        until(lambda: worker.standing().lanes, what="the lane")
