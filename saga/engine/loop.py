@@ -125,13 +125,13 @@ class Loop:
             self.leave()
 
     def join(self) -> None:
-        """Become a member of the participant's group, as soon as there is a broker."""
+        """Become a member of the participant's group, as soon as there is a broker, unless told to stop before."""
         name = group(self.participant.saga.name, self.participant.name)
-        while self._consumer is None:
+        while self._consumer is None and not self.stopping.is_set():
             try:
                 self._consumer = self.broker.consumer(name, self.lanes.topics, self.lanes)
             except BrokerError as error:
-                if not error.retriable or self.stopping.is_set():
+                if not error.retriable:
                     raise
                 log.warning("the group %s cannot be joined (%s); trying again", name, error)
                 self.pulse.beat(f"waiting for the broker: {error}")
@@ -142,7 +142,8 @@ class Loop:
     def leave(self) -> None:
         """Give the lanes up in an orderly way and end."""
         try:
-            self.consumer.close()
+            if self._consumer is not None:
+                self._consumer.close()
         finally:
             self.abandon()
 

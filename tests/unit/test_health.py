@@ -23,7 +23,7 @@ from saga.store.memory import MemoryStore
 from saga.store.memory_unit import MemoryUnit
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker, MemoryConsumer
-from saga.transport.port import Outbound, Partition
+from saga.transport.port import Assignments, Outbound, Partition
 from tests.flaky import FlakyStore
 from tests.services.asgi import client
 from tests.travel import Script, TripBooked, fleet
@@ -348,3 +348,19 @@ def test_a_worker_has_let_go_of_its_store_when_it_ends() -> None:
     assert not using.is_set()
     thread.join(30)
     assert not thread.is_alive()
+
+
+class Unjoined(FlakyBroker):
+    """Says what topics there are, and goes away then."""
+
+    def consumer(self, group: str, topics: Sequence[str], assignments: Assignments) -> MemoryConsumer:
+        raise BrokerError("nobody answers", retriable=True)
+
+
+def test_a_worker_that_is_to_end_while_it_waits_for_its_broker_ends_in_order(store: FlakyStore) -> None:
+    worker = Worker(agency(), store=store, broker=Unjoined(TOPICS, partitions=2))
+
+    with worker.running():
+        until(lambda: says(worker.health(), "waiting for the broker: nobody answers"), what="health to say so")
+
+    assert worker.failure is None
