@@ -29,7 +29,8 @@ DUE_PATIENCE = 0.5
 class Agenda:
     """Belongs to one thread, and looks `every` so many seconds; `guard` keeps one lane's trouble from the others.
 
-    `lag` is by lane, as of about a second ago.
+    `lag` is by lane, as of about a second ago. `_behind` are lanes in which timeouts have passed and that are not read to their
+    ends: looks that could have room for theirs alone go on without them, until one finds no further such lane.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Agenda:
         self.pruning = pruning
         self.lag: dict[int, int] = {}
         self._bounds = Bounds()
+        self._behind: set[int] = set()
         self._look_again = self._count_again = 0.0
 
     @property
@@ -70,12 +72,14 @@ class Agenda:
         try:
             with self.store.unit() as unit:
                 due = unit.due(saga, lanes, known, now, self.batch)
-                expired = unit.expired(saga, lanes, known, now, self.batch, deadlines=mine)
+                forward = [number for number in lanes if number not in self._behind]
+                expired = unit.expired(saga, forward, known, now, self.batch, deadlines=mine)
                 for number in filter(acks.held.get, lanes):
                     acks.release(self.lanes.owned[number].lane, unit)
                 self._measure(unit, consumer)
                 recalled = unit.recalled(saga, lanes, known, 1)
-            late = self._caught_up(consumer, {lane for lane, _ in expired})
+            late = self._caught_up(consumer, found := {lane for lane, _ in expired})
+            self._behind = self._behind | found - late if found - late else set()
         except (StoreError, BrokerError) as error:
             log.warning("what is due cannot be looked up (%s); trying again", error)
             return

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from saga import Refused, Retry
+from saga.contracts.topics import lane_of
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
 from saga.transport.port import Partition, Record
@@ -213,3 +214,24 @@ def test_a_parked_step_times_out_into_a_tombstone(travel: Travel) -> None:
 
     assert fleet.steps(workflow)["flight"] is StepStatus.SKIPPED
     assert ends(fleet, workflow) == {WorkflowStatus.COMPENSATED}
+
+
+def test_a_lane_that_is_behind_keeps_the_timeouts_of_no_other_waiting(travel: Travel) -> None:
+    fleet = travel(Script(waiting={"rome"}), partitions=2)
+    airline, events = fleet.loops["airline"], Partition("travel.events", 0)
+    airline.agenda.batch = 3
+    ids = [f"w{number}" for number in range(20)]
+    for workflow in [id for id in ids if lane_of(id, 2) == 0][:4]:
+        fleet.start(TripBooked(trip="rome"), workflow_id=workflow)
+    fleet.settle()
+    fleet.clock.advance(1)
+    other = fleet.start(TripBooked(trip="rome"), workflow_id=next(id for id in ids if lane_of(id, 2) == 1))
+    fleet.settle()
+    airline.consumer.pause([events])
+    log = fleet.broker.logs[events]
+    log.append(log[0]._replace(offset=len(log)))
+
+    for _ in range(2):
+        fleet.advance(TIMEOUT)
+
+    assert ends(fleet, other) == {WorkflowStatus.COMPENSATED}
