@@ -78,13 +78,12 @@ class Agenda:
                     acks.release(self.lanes.owned[number].lane, unit)
                 self._measure(unit, consumer)
                 recalled = unit.recalled(saga, lanes, known, 1)
-            late = self._caught_up(consumer, found := {lane for lane, _ in expired})
-            self._behind = self._behind | found - late if found - late else set()
         except (StoreError, BrokerError) as error:
             log.warning("what is due cannot be looked up (%s); trying again", error)
             return
         finally:
             self._regulate(consumer)
+        late = self._caught_up(consumer, {lane for lane, _ in expired})
         self.prune()
         for number in {letter.lane for letter in recalled}:
             self._do(number, self.processor.take_back)
@@ -100,10 +99,16 @@ class Agenda:
         return [number for number, owned in self.lanes.owned.items() if not owned.at_rest]
 
     def _caught_up(self, consumer: Consumer, numbers: set[int]) -> set[int]:
-        """Those on which nothing older waits; what only waits for company is written first."""
+        """Those on which nothing older waits, if the broker says; what only waits for company is written first."""
         for number in numbers & self.processor.passing.keys():
             self._do(number, self.processor.note)
-        return caught_up(consumer, self.lanes, numbers & {*self._at_work()})
+        try:
+            late = caught_up(consumer, self.lanes, numbers & {*self._at_work()})
+        except BrokerError as error:
+            log.warning("whether timeouts have passed cannot be seen (%s); trying again", error)
+            return set()
+        self._behind = self._behind | numbers - late if numbers - late else set()
+        return late
 
     def _measure(self, unit: Unit, consumer: Consumer) -> None:
         """See whether the bounds became full or are so no more, about once a second."""

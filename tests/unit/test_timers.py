@@ -11,6 +11,7 @@ from saga import Refused, Retry
 from saga.contracts.topics import lane_of
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
+from saga.transport.memory import MemoryConsumer
 from saga.transport.port import Partition, Record
 from tests.travel import CREATE_EFFECTS, FlightBooked, HotelFreed, Script, TripBooked, effects, harness
 
@@ -235,3 +236,21 @@ def test_a_lane_that_is_behind_keeps_the_timeouts_of_no_other_waiting(travel: Tr
         fleet.advance(TIMEOUT)
 
     assert ends(fleet, other) == {WorkflowStatus.COMPENSATED}
+
+
+def test_what_is_due_is_tried_again_although_nobody_says_whether_timeouts_have_passed(travel: Travel) -> None:
+    script = Script(waiting={"rome"}, raising={("flight", "oslo"): 3})
+    fleet = travel(script, retry=Retry(attempts=9, quick=1, first=TIMEOUT, longest=TIMEOUT), chance=lambda: 0.99)
+    fleet.start(TripBooked(trip="rome"))
+    parked = fleet.start(TripBooked(trip="oslo"))
+    fleet.settle()
+    airline = fleet.loops["airline"].consumer
+    assert isinstance(airline, MemoryConsumer)
+    before = fleet.steps(parked)["flight"]
+
+    airline.unreachable = True
+    for _ in range(3):
+        fleet.clock.advance(TIMEOUT)
+        fleet.turn("airline")
+
+    assert (before, fleet.steps(parked)["flight"]) == (StepStatus.IDLE, StepStatus.DONE)
