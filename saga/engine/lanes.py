@@ -40,7 +40,7 @@ class Owned:
     """A lane in this thread's hands; `stopped` says why it does not go on, `resume_at` (monotonic) when it may again.
 
     `resting` says why it does not go on until then, `look_again` (monotonic) when to see whether a stopped one is still ours.
-    `ends` says where its topics ended when it was claimed unclean.
+    `ends` says where its topics ended when it was claimed unclean; `in_doubt`: it was not found to go with its topics then.
     """
 
     lane: Lane
@@ -49,6 +49,7 @@ class Owned:
     resting: str = ""
     look_again: float = 0.0
     ends: Mapping[str, int] = field(default_factory=dict)
+    in_doubt: bool = False
 
     @property
     def at_rest(self) -> bool:
@@ -120,7 +121,7 @@ class Lanes:
             if going:
                 self.leaving([owned.lane for owned in going])
             for owned in going:
-                if owned.stopped is None:  # else its next owner is to look for himself
+                if not owned.in_doubt:  # its next owner is to look for himself
                     self.store.release(owned.lane)
         except StoreError as error:
             log.warning("lanes of %s were left as they are, their next owner will tidy up: %s", self.saga, error)
@@ -231,7 +232,7 @@ class Lanes:
         self.refused.pop(number, None)
         if stopped is not None:
             log.error("%s", stopped)
-        self.owned[number] = Owned(lane, stopped, ends=ends)
+        self.owned[number] = Owned(lane, stopped, ends=ends, in_doubt=stopped is not None)
         self.claimed.append(lane)
         self.rewound.update((twin, self._start(twin)) for twin in self.twins(number) if twin not in at_hand)
 

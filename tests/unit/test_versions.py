@@ -10,6 +10,7 @@ import pytest
 from saga import DefinitionError, Event, Participant, Refused, Saga, Transaction
 from saga.contracts.message import from_headers
 from saga.contracts.topics import fact_topics
+from saga.handling.quarantine import DEATHS
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
 from tests.commands import schemas
@@ -266,6 +267,22 @@ def test_a_version_that_lost_a_gate_stops_the_lane_of_a_workflow_behind_it_until
     running.advance(700)
     assert ends(running, workflow) == {(2, WorkflowStatus.COMPENSATED)}
     assert running.stopped() == {}
+
+
+def test_a_lane_that_stops_at_each_start_is_not_taken_for_one_at_which_the_process_dies(travel: Travel) -> None:
+    script = Script(raising={("hotel", "oslo"): 3})
+    running = travel(script, versions=(2,), gate="insurance", gates=Open("insurance"))
+    workflow = started(running, "oslo")
+    running.settle()
+
+    for _ in range(2 + DEATHS):
+        running.deploy(fleet(script, versions=(2,))[1])
+        running.advance(5)
+    running.deploy(fleet(script, versions=(2,), gate="insurance")[1])
+    for _ in range(3):
+        running.advance(60)
+
+    assert ends(running, workflow) == {(2, WorkflowStatus.COMPLETED)}
 
 
 def test_a_call_to_the_world_is_not_asked_about_in_a_release_that_does_not_know_its_version(travel: Travel) -> None:
