@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 SHOWN: tuple[tuple[str, str, str], ...] = (
+    ("F-10", "three brokers restarted one after the other",
+     "tests/integration/test_real_cluster.py::"
+     "test_brokers_are_restarted_one_after_the_other_under_a_fleet_that_goes_on"),
+    ("F-11", "a leader that is killed, and too few copies to write to",
+     "tests/integration/test_real_cluster.py"),
     ("F-17", "serialization failures and deadlocks",
      "tests/integration/test_postgres.py::test_a_serialization_failure_at_commit_is_a_conflict_and_the_same_work_succeeds"),
     ("F-19", "a second worker on one SQLite file", "tests/contract/test_store.py::test_a_former_owner_commits_nothing"),
@@ -36,7 +41,6 @@ SHOWN: tuple[tuple[str, str, str], ...] = (
 
 MISSING: tuple[tuple[str, str, str], ...] = (
     ("F-6", "cooperative-sticky rebalances", "it tears the twin partitions of a lane apart, so it is not offered"),
-    ("F-10, F-11", "rolling restart and leader change of three brokers", "one broker is what this machine has room for"),
     ("F-18b", "promotion of a replica of PostgreSQL", "no replica is run; a store that lost commits is refused"),
     ("F-38", "versions side by side while they are deployed", "no fault: a way of working, with tests of its own"),
     ("F-44", "an inbox that is pruned early", "there is no setting that would"),

@@ -6,6 +6,7 @@ import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -73,16 +74,23 @@ def local(report: Report, *, tethered: bool = True, guarded: str = "") -> LocalS
     At `guarded`, a second address, clients must say who they are (SASL_PLAINTEXT, SCRAM-SHA-256), every few seconds again, and
     may do what ACLs allow; at the first one everybody may do everything.
     """
-    classes = jars(f"kafka-{VERSION}", ARTIFACTS, report)
-    program = [str(java(report)), *_JVM, "-cp", f"{classes}/*"]
     home, address = workspace("kafka"), f"{LOOPBACK}:{free_port()}"
     listening = _listening(address, f"{LOOPBACK}:{free_port()}")
-    properties = {**SETTINGS, **listening, **(_guarding(listening, guarded) if guarded else {}), "log.dirs": str(home / "data")}
-    (home / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    properties = {**SETTINGS, **listening, **(_guarding(listening, guarded) if guarded else {})}
+    command = prepared(report, home, properties, "--cluster-id", uuid.uuid4().hex, "--standalone")
+    return LocalServer("kafka", address, home, command, answers, tethered=tethered)
+
+
+def prepared(report: Report, home: Path, properties: Mapping[str, str], *formatting: str) -> list[str]:
+    """The command of a node in this folder, once its storage is formatted."""
+    classes = jars(f"kafka-{VERSION}", ARTIFACTS, report)
+    program = [str(java(report)), *_JVM, "-cp", f"{classes}/*"]
+    told = {**properties, "log.dirs": str(home / "data")}
+    (home / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in told.items()))
     (home / "log4j2.yaml").write_text(_LOGGING)
-    tool = f"kafka.tools.StorageTool format --cluster-id {uuid.uuid4().hex} --standalone --config server.properties".split()
+    tool = ["kafka.tools.StorageTool", "format", *formatting, "--config", "server.properties"]
     run("formatting the storage of kafka", [*program, *tool], cwd=home)
-    return LocalServer("kafka", address, home, [*program, "kafka.Kafka", "server.properties"], answers, tethered=tethered)
+    return [*program, "kafka.Kafka", "server.properties"]
 
 
 @contextmanager

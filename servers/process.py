@@ -90,6 +90,16 @@ class LocalServer:
             self._process.wait()
             self._process = None
 
+    def close(self, within: float = 60.0) -> None:
+        """Ask the process to end in an orderly way; its folder stays. Raises ServerFailed when it has not within so long."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(within)
+            except subprocess.TimeoutExpired as late:
+                raise ServerFailed(f"{self.name} has not ended {within:.0f} s after SIGTERM") from late
+            self._process = None
+
     def stop(self) -> None:
         """End the process and remove its folder; harmless when repeated."""
         self.crash()

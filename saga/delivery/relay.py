@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 
 from saga.clock import Clock
 from saga.delivery.acks import Acks
@@ -28,6 +29,7 @@ log = logging.getLogger("saga.relay")
 SCAN_ROWS = 1000
 MAX_IN_FLIGHT = 5_000  # each is held in memory twice, here and in the client: some 30 MB
 RESTART_PAUSE = 1.0
+STALLED = 10.0  # another leader is found sooner
 
 
 class Relay:
@@ -59,7 +61,7 @@ class Relay:
         self._aside: dict[str, Outbound] = {}
         self._aside_again: list[Outbound] = []
         self._arrived: list[str] = []
-        self._not_before = 0.0
+        self._not_before = self._moved_at = 0.0
 
     def open(self) -> None:
         """Have a producer before the first event: an idempotent one takes half a second to get its id."""
@@ -155,6 +157,7 @@ class Relay:
             self._hand_over(following)
             if delivered or self._arrived:
                 self.failing = None
+        self._notice_a_stall(now, moved=delivered or failure is not None)
         if delivered:
             failpoint(Failpoint.RELAY_ACKNOWLEDGED)
 
@@ -205,6 +208,17 @@ class Relay:
         """What is on its way stays pending in the store."""
         self._in_flight.clear()
         self._earlier.clear()
+
+    def _notice_a_stall(self, now: float, *, moved: bool) -> None:
+        """A broker with too few copies in sync refuses nothing: the client goes on trying for minutes without a word."""
+        if moved or not self._in_flight:
+            self._moved_at = now
+        elif self.failing is None and (quiet := now - self._moved_at) > STALLED:
+            since, count = self.clock.now() - timedelta(seconds=quiet), len(self._in_flight)
+            self.failing = (
+                f"nothing is published since {since:%F %T %Z}: the broker has neither taken nor refused {count} events "
+                f"that it was sent; is it there, and has it enough copies in sync?"
+            )
 
     def _restart(self, why: str) -> None:
         log.warning("publishing failed (%s): a new producer will publish the outbox again in %.0f s", why, RESTART_PAUSE)

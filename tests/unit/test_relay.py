@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
+import pytest
+
 from saga.contracts.acknowledged import RECORD, Acknowledged, Reason
 from saga.contracts.message import from_headers
 from saga.delivery.acks import Acks, Remark
@@ -12,6 +14,7 @@ from saga.delivery.single_file import SingleFile
 from saga.engine.health import State
 from saga.store.lane import Lane
 from saga.store.outbox import OutboxRow
+from saga.transport.memory import MemoryProducer
 from saga.transport.port import Outbound, Partition
 from tests.travel import Script, TripBooked, fleet, harness
 
@@ -75,6 +78,31 @@ def test_while_the_broker_takes_nothing_the_thread_is_degraded_and_says_since_wh
 
     assert (refused.state, afterwards.state) == (State.DEGRADED, State.READY)
     assert refused.text == later.text == f"nothing is published since {since:%F %T %Z}: forbidden"
+
+
+def test_a_broker_that_neither_takes_nor_refuses_anything_is_noticed_before_the_client_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with harness(Script()) as running, monkeypatch.context() as silent:
+        silent.setattr(MemoryProducer, "reports", lambda _: [])
+        running.start(TripBooked(trip="rome"), workflow_id="w1")
+        running.turn("agency")
+        running.turn("agency")
+        since = running.clock.now()
+        running.clock.sleep(9)
+        running.turn("agency")
+        patient = running.loops["agency"].parts()[0]
+        running.clock.sleep(2)
+        running.turn("agency")
+        stalled = running.loops["agency"].parts()[0]
+        silent.undo()
+        running.advance(5)
+        afterwards = running.loops["agency"].parts()[0]
+
+    assert (patient.state, stalled.state, afterwards.state) == (State.READY, State.DEGRADED, State.READY)
+    assert stalled.text.startswith(
+        f"nothing is published since {since:%F %T %Z}: the broker has neither taken nor refused 1 events "
+    )
 
 
 def test_nothing_counts_as_told_behind_an_acknowledgment_that_has_not_arrived() -> None:
