@@ -14,8 +14,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
+from saga.contracts.form import malformed, unknown
 from saga.contracts.registry import Registry
-from saga.contracts.schema import Schema, full_name, hazards, inline, outline
+from saga.contracts.schema import NAMED, Schema, full_name, hazards, inline, outline
 from saga.contracts.topics import acks_topic, compensations_topic, events_topic, subject
 from saga.errors import DefinitionError
 from saga.protocol.definition import Compensated, Definition, Step, Undo
@@ -127,6 +128,7 @@ class Saga(Definition):
                 f"attribute 'saga' ({', '.join(sagas) or 'none has it'})"
             )
         [(source, schema)] = sagas.items()
+        _refuse_malformed(sources)
         types = _index({s: t for s, t in sources.items() if s != source}) | control_schemas()
         _refuse_hazards(types)
         return _Reader(source, schema, types, registry).saga(cls)
@@ -229,8 +231,9 @@ class _Reader:
     def _check_union(self, step: str, union: Any, declared: Step) -> None:
         """The type of the field must be null and exactly the step's events: it is the state of a finished workflow."""
         events = [*declared.outcomes, *([declared.compensated] if isinstance(declared.compensated, str) else [])]
-        found = [self._event(step, n) for n in union if n != "null"] if isinstance(union, list) else []
-        if set(found) != set(events) or not isinstance(union, list) or union[0] != "null":
+        named = isinstance(union, list) and all(isinstance(branch, str) for branch in union)
+        found = [self._event(step, n) for n in union if n != "null"] if named else []
+        if set(found) != set(events) or not named or union[0] != "null":
             raise self._wrong(step, f"type {union!r}", f"a union of null and the step's events: {['null', *events]!r}")
 
     def _event(self, step: str, name: str) -> str:
@@ -279,9 +282,20 @@ def control_schemas() -> dict[str, Schema]:
     return _index({f.name: _parse(f.read_bytes(), f.name) for f in files})
 
 
+def _refuse_malformed(sources: Mapping[str, Schema]) -> None:
+    for source, schema in sources.items():
+        for wrong in malformed(schema):
+            raise DefinitionError(f"{source}: {wrong}")
+        if not isinstance(schema["type"], str) or schema["type"] not in NAMED:
+            raise DefinitionError(f"{source}: found {schema['type']!r}; expected a type of its own: a record, enum or fixed")
+
+
 def _refuse_hazards(types: Mapping[str, Schema]) -> None:
-    for schema in types.values():
-        for hazard in hazards(inline(schema, types)):
+    for name, schema in types.items():
+        whole = inline(schema, types)
+        for missing in unknown(whole):
+            raise DefinitionError(f"type {name}: found {missing!r}, for which there is no .avsc; add it, or correct the name")
+        for hazard in hazards(whole):
             raise DefinitionError(
                 f"{hazard}: a record of a few bytes could then end the process of whoever decodes it. "
                 f"Expected types of bounded depth and items of at least one byte; flatten it, or give the items a field."

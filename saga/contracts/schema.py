@@ -11,8 +11,8 @@ import orjson
 Schema = dict[str, Any]
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
-_NAMED = frozenset({"record", "enum", "fixed", "error"})
-_COLLECTIONS = frozenset({"array", "map"})
+NAMED = frozenset({"record", "enum", "fixed", "error"})
+COLLECTIONS = frozenset({"array", "map"})
 MAX_DEPTH = 64
 MAX_PARTS = 100_000
 
@@ -50,7 +50,7 @@ class _Inliner:
                 return self._reference(schema, namespace)
             case list():
                 return [self.copy(branch, namespace) for branch in schema]
-            case {"type": kind} if kind in _NAMED:
+            case {"type": kind} if kind in NAMED:
                 return self._named(schema, namespace)
             case dict():
                 nested = {k: self.copy(schema[k], namespace) for k in ("type", "items", "values") if k in schema}
@@ -84,7 +84,7 @@ def _outlined(schema: Any, namespace: str, types: dict[str, Schema]) -> Any:
     match schema:
         case list():
             return [_outlined(branch, namespace, types) for branch in schema]
-        case {"type": kind} if kind in _NAMED:
+        case {"type": kind} if kind in NAMED:
             name = full_name(schema, namespace)
             space = name.rpartition(".")[0]
             copied = {**schema, "name": name.rpartition(".")[2], **({"namespace": space} if space else {})}
@@ -95,7 +95,7 @@ def _outlined(schema: Any, namespace: str, types: dict[str, Schema]) -> Any:
         case dict():
             nested = {k: _outlined(schema[k], namespace, types) for k in ("type", "items", "values") if k in schema}
             return {**schema, **nested}
-        case str() if schema not in PRIMITIVES | _COLLECTIONS and "." not in schema and namespace:
+        case str() if schema not in PRIMITIVES | COLLECTIONS and "." not in schema and namespace:
             return f"{namespace}.{schema}"
     return schema
 
@@ -117,7 +117,7 @@ def hazards(schema: Schema) -> Iterator[str]:
 
 def _looped(types: Mapping[str, Schema]) -> dict[str, set[str]]:
     """What is left of "names another type" once all is taken away that leads into no circle: nothing, if there is none."""
-    names = {name: {part for part in _parts(type_) if isinstance(part, str) and part in types} for name, type_ in types.items()}
+    names = {name: {part for part in parts(type_) if isinstance(part, str) and part in types} for name, type_ in types.items()}
     users: dict[str, list[str]] = {name: [] for name in types}
     for name, used in names.items():
         for other in used:
@@ -143,7 +143,7 @@ def _expansion(types: Mapping[str, Schema]) -> list[str]:
 def _weightless_items(types: Mapping[str, Schema]) -> list[str]:
     found = []
     for name, type_ in types.items():
-        arrays = (part["items"] for part in _parts(type_) if isinstance(part, dict) and part.get("type") == "array")
+        arrays = (part["items"] for part in parts(type_) if isinstance(part, dict) and part.get("type") == "array")
         if any(_weightless(items, types) for items in arrays):
             found.append(f"type {name} has an array of items that take no bytes")
     return found
@@ -180,11 +180,11 @@ def _reachable(name: str, names: Mapping[str, Collection[str]]) -> set[str]:
     return found
 
 
-def _parts(schema: Any) -> Iterator[Any]:
+def parts(schema: Any) -> Iterator[Any]:
     """A schema and everything that is written inside it."""
     yield schema
     for part in _inside(schema):
-        yield from _parts(part)
+        yield from parts(part)
 
 
 def _inside(schema: Any) -> list[Any]:

@@ -1,0 +1,73 @@
+"""Whether a schema, as JSON, has the form of an Avro schema, so that it can be walked. Source: Avro 1.12 specification."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from saga.contracts.schema import COLLECTIONS, NAMED, PRIMITIVES, Schema, outline, parts
+
+
+def malformed(schema: Any, place: str = "") -> Iterator[str]:
+    """What has not the form that it should have, each with its place; of a part that has none nothing more is said."""
+    match schema:
+        case str():
+            return
+        case list() if schema:
+            for branch in schema:
+                yield from malformed(branch, place)
+        case {"type": str(kind)} if kind in NAMED or kind in COLLECTIONS:
+            yield from _complex(schema, place)
+        case {"type": inner}:
+            yield from malformed(inner, place)
+        case _:
+            yield _wrong(place, schema, "a type: a name, a union of at least one, or an object with a type")
+
+
+def unknown(schema: Schema, known: Collection[str] = ()) -> Iterator[str]:
+    """Names in a self-contained schema that no type bears."""
+    types = outline(schema)
+    named = {*types, *known, *PRIMITIVES, *NAMED, *COLLECTIONS}
+    for type_ in types.values():
+        yield from (part for part in parts(type_) if isinstance(part, str) and part not in named)
+
+
+def _complex(schema: Any, place: str) -> Iterator[str]:
+    kind, here = schema["type"], str(schema.get("name") or place)
+    if kind in NAMED and not (isinstance(schema.get("name"), str) and schema["name"]):
+        yield _wrong(place, schema.get("name"), f"the name of the {kind}")
+    elif kind in NAMED and not isinstance(schema.get("namespace", ""), str):
+        yield _wrong(here, schema["namespace"], "a namespace")
+    elif kind in NAMED and not isinstance(schema.get("doc", ""), str):
+        yield _wrong(here, schema["doc"], 'a text as "doc"')
+    match schema:
+        case {"type": "array", "items": inner} | {"type": "map", "values": inner}:
+            yield from malformed(inner, here)
+        case {"type": "enum", "symbols": [_, *_] as symbols} if all(isinstance(symbol, str) for symbol in symbols):
+            return
+        case {"type": "fixed", "size": int(size)} if size >= 0 and not isinstance(size, bool):
+            return
+        case {"type": "record" | "error", "fields": list(fields)}:
+            for field in fields:
+                yield from _field(field, here)
+        case _:
+            needs = {"array": "items", "map": "values", "enum": "symbols", "fixed": "size"}.get(kind, "fields")
+            yield _wrong(here, schema.get(needs), f'"{needs}" of the {kind}')
+
+
+def _field(field: Any, place: str) -> Iterator[str]:
+    if not (isinstance(field, dict) and isinstance(field.get("name"), str) and field["name"]):
+        yield _wrong(place, field, "a field with a name")
+    elif "type" not in field:
+        yield _wrong(f"{place}.{field['name']}", "no type", "the type of the field")
+    elif not isinstance(field.get("doc", ""), str):
+        yield _wrong(f"{place}.{field['name']}", field["doc"], 'a text as "doc"')
+    elif not isinstance(field.get("aliases", []), list):
+        yield _wrong(f"{place}.{field['name']}", field["aliases"], 'a list as "aliases"')
+    else:
+        yield from malformed(field["type"], f"{place}.{field['name']}")
+
+
+def _wrong(place: str, found: Any, expected: str) -> str:
+    what = found if found == "no type" else "nothing" if found is None else repr(found)[:80]
+    return f"{place or 'the schema'}: found {what}; expected {expected}"

@@ -1,0 +1,96 @@
+"""Contracts that are JSON and no Avro: refused in a line that names the place, whatever asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saga import Saga
+from saga.contracts.saga import control_schemas
+from saga.errors import DefinitionError
+from tests.commands import Commands, schemas, written
+
+PLACE = {"name": "place", "by": "orders", "emits": ["Placed"], "compensated": "Cancelled"}
+PAY = {"name": "pay", "by": "payments", "on": ["Placed"], "emits": ["Paid"], "pivot": True}
+
+
+def contracts(**field: Any) -> list[dict[str, Any]]:
+    """Contracts of which the first event's field is this one."""
+    found = schemas(PLACE, PAY)
+    found[0]["fields"] = [field]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ({"name": "a"}, "Placed.a: found no type; expected the type of the field"),
+        ({"type": "string"}, "Placed: found {'type': 'string'}; expected a field with a name"),
+        ({"name": "a", "type": []}, "Placed.a: found []; expected a type"),
+        ({"name": "a", "type": {"items": "string"}}, "Placed.a: found {'items': 'string'}; expected a type"),
+        ({"name": "a", "type": {"type": "array"}}, 'Placed.a: found nothing; expected "items" of the array'),
+        ({"name": "a", "type": {"type": "enum", "name": "E"}}, 'E: found nothing; expected "symbols" of the enum'),
+        ({"name": "a", "type": {"type": "fixed", "size": 2}}, "Placed.a: found nothing; expected the name of the fixed"),
+        ({"name": "a", "type": {"type": "record", "name": "R"}}, 'R: found nothing; expected "fields" of the record'),
+        ({"name": "a", "type": "string", "doc": 1}, 'Placed.a: found 1; expected a text as "doc"'),
+        ({"name": "a", "type": "string", "aliases": "b"}, "Placed.a: found 'b'; expected a list as \"aliases\""),
+        ({"name": "a", "type": ["null", "strng"]}, "type checkout.Placed: found 'checkout.strng', for which there is no .avsc"),
+        ({"name": "a", "type": {"type": "map", "values": "other.T"}}, "found 'other.T', for which there is no .avsc"),
+    ],
+)
+def test_a_field_that_makes_no_sense_is_refused_with_its_place(field: dict[str, Any], told: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        Saga.of(*contracts(**field))
+
+    assert told in str(refused.value)
+
+
+def _without_fields(found: list[dict[str, Any]]) -> None:
+    del found[-1]["fields"]
+
+
+def _plain(found: list[dict[str, Any]]) -> None:
+    found[0]["type"] = "string"
+
+
+def _inside(found: list[dict[str, Any]]) -> None:
+    found[-1]["fields"][0]["type"] = ["null", {"type": "record", "name": "Placed", "fields": []}, "Cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (_without_fields, '"fields" of the record'),
+        (_plain, "found 'string'; expected a type of its own: a record, enum or fixed"),
+        (_inside, "expected a union of null and the step's events"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused(edit: Callable[[list[dict[str, Any]]], None], told: str) -> None:
+    found = contracts(name="order_id", type="string")
+    edit(found)
+
+    with pytest.raises(DefinitionError) as refused:
+        Saga.of(*found)
+
+    assert told in str(refused.value)
+
+
+def test_a_type_of_the_folder_and_one_that_stands_inside_are_known() -> None:
+    inside = {"type": "record", "name": "Line", "fields": [{"name": "again", "type": {"type": "array", "items": "string"}}]}
+    found = contracts(name="a", type=inside)
+    found[0]["fields"] += [{"name": "b", "type": "Line"}, {"name": "c", "type": ["null", "checkout.Paid"]}]
+
+    assert Saga.of(*found).contract("checkout.Placed")
+    assert control_schemas()
+
+
+def test_the_command_says_so_in_a_line(tmp_path: Path) -> None:
+    folder = written(tmp_path / "contracts", contracts(name="a"))
+
+    said = Commands(tmp_path)("check", folder)
+
+    assert said.code == 1
+    assert "Placed.a: found no type; expected the type of the field" in said.out
