@@ -107,7 +107,7 @@ def test_the_first_lines_say_how_it_stands_and_what_is_wrong(saga: Commands, tmp
     first, second, *_ = saga("show", "w1", "--database", "sqlite:///stock.db").out.splitlines()
 
     assert first.startswith("checkout v1 w1: IN_PROGRESS, open for ")
-    assert second == "  ! its deadline passed at 03:10:00Z and it is still open"
+    assert second == "  ! its deadline passed at 2026-03-01 03:10:00Z and it is still open"
 
 
 def test_steps_and_facts_come_as_columns(saga: Commands, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_root_that_unwinds_awaits_reports_and_nothing_that_goes_forward(saga: 
         ),
         (
             Fence(step="reserve", status=StepStatus.RUNNING, attempt=2, error="timeout", due=OPENED + timedelta(minutes=1)),
-            "! step reserve: attempt 2 failed: timeout; next try 03:01:00Z",
+            "! step reserve: attempt 2 failed: timeout; next try 2026-03-01 03:01:00Z",
         ),
         (
             Fence(
@@ -208,7 +208,7 @@ def test_a_root_that_unwinds_awaits_reports_and_nothing_that_goes_forward(saga: 
                 error="waits for courier-api: Timeout: no",
                 due=OPENED + timedelta(minutes=1),
             ),
-            "! step reserve waits for courier-api: Timeout: no; next try 03:01:00Z",
+            "! step reserve waits for courier-api: Timeout: no; next try 2026-03-01 03:01:00Z",
         ),
         (Fence(step="reserve", status=StepStatus.RUNNING), "awaits step reserve: the answer to the call that is in hand"),
         (Fence(step="reserve", status=StepStatus.RUNNING, pending=True), "awaits step reserve: its outcome, which the service"),
@@ -278,7 +278,7 @@ def test_a_compensation_that_waits_is_told_from_an_action(saga: Commands, tmp_pa
 
     lines = parked(saga, tmp_path, fence)
 
-    assert lines[1] == "  ! compensation of step reserve: attempt 2 failed: no; next try 03:01:00Z"
+    assert lines[1] == "  ! compensation of step reserve: attempt 2 failed: no; next try 2026-03-01 03:01:00Z"
 
 
 def test_an_own_fact_that_is_not_published_is_trouble(saga: Commands, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_an_own_fact_that_is_not_published_is_trouble(saga: Commands, tmp_path: 
 
     said = saga("show", "w1", SAGA_DATABASE="sqlite:///stock.db")
 
-    assert "! 1 own facts are not published, the oldest of 03:00:00Z: does a worker run? see: saga doctor" in said.out
+    assert "! 1 own facts are not published, the oldest of 2026-03-01 03:00:00Z: does a worker run? see: saga doctor" in said.out
     assert "awaits 1 own facts are to be published" in said.out
     assert said.out.splitlines()[-1].split()[-1] == "recorded"
 

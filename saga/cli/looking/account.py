@@ -296,7 +296,7 @@ def _owner(saga: Saga, step: str) -> str:
 
 
 def _clock(when: datetime) -> str:
-    return f"{when.astimezone(UTC):%H:%M:%SZ}"
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _short(event: str) -> str:
