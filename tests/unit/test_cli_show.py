@@ -286,7 +286,9 @@ def test_an_own_fact_that_is_not_published_is_trouble(saga: Commands, tmp_path: 
 
     said = saga("show", "w1", SAGA_DATABASE="sqlite:///stock.db")
 
-    assert "! 1 own facts are not published, the oldest of 2026-03-01 03:00:00Z: does a worker run? see: saga doctor" in said.out
+    assert (
+        "! 1 own facts are not published, the oldest of 2026-03-01 03:00:00Z: does a worker run? see: saga doctor" in said.out
+    )
     assert "awaits 1 own facts are to be published" in said.out
     assert said.out.splitlines()[-1].split()[-1] == "recorded"
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from saga import Saga
+from saga.contracts.avro import AvroCodec
 from saga.contracts.saga import control_schemas
 from saga.errors import DefinitionError
 from tests.commands import Commands, schemas, written
 
 PLACE = {"name": "place", "by": "orders", "emits": ["Placed"], "compensated": "Cancelled"}
 PAY = {"name": "pay", "by": "payments", "on": ["Placed"], "emits": ["Paid"], "pivot": True}
+
+
+ENUM = {"type": "enum", "name": "E", "symbols": ["A"]}
+DECIMAL = {"type": "bytes", "logicalType": "decimal"}
 
 
 def contracts(**field: Any) -> list[dict[str, Any]]:
@@ -37,6 +43,16 @@ def contracts(**field: Any) -> list[dict[str, Any]]:
         ({"name": "a", "type": {"type": "record", "name": "R"}}, 'R: found nothing; expected "fields" of the record'),
         ({"name": "a", "type": "string", "doc": 1}, 'Placed.a: found 1; expected a text as "doc"'),
         ({"name": "a", "type": "string", "aliases": "b"}, "Placed.a: found 'b'; expected a list as \"aliases\""),
+        ({"name": "a", "type": {**ENUM, "symbols": ["A", "A"]}}, "E: found 'A'; expected symbols of letters"),
+        ({"name": "a", "type": {**ENUM, "symbols": ["a b"]}}, "E: found 'a b'; expected symbols of letters"),
+        ({"name": "a", "type": {**ENUM, "default": "B"}}, "E: found 'B'; expected one of its symbols as \"default\": A"),
+        ({"name": "a", "type": DECIMAL}, "Placed.a: found 'precision None and scale 0'; expected a precision from 1"),
+        ({"name": "a", "type": {**DECIMAL, "precision": "9"}}, "expected a precision from 1, and a scale up to it"),
+        ({"name": "a", "type": {**DECIMAL, "precision": 2, "scale": 3}}, "expected a precision from 1, and a scale up to it"),
+        (
+            {"name": "a", "type": {**DECIMAL, "type": "fixed", "name": "F", "size": 2, "precision": 5}},
+            "F: found 'precision 5'; expected no more digits than 2 bytes hold",
+        ),
         ({"name": "a", "type": ["null", "strng"]}, "type checkout.Placed: found 'checkout.strng', for which there is no .avsc"),
         ({"name": "a", "type": {"type": "map", "values": "other.T"}}, "found 'other.T', for which there is no .avsc"),
     ],
@@ -78,8 +94,23 @@ def test_a_file_that_makes_no_sense_is_refused(edit: Callable[[list[dict[str, An
     assert told in str(refused.value)
 
 
+@pytest.mark.parametrize("size", range(1, 18))
+def test_a_decimal_that_just_fits_its_bytes_is_allowed_as_avro_does(size: int) -> None:
+    digits = len(str(2 ** (8 * size - 1) - 1)) - 1
+    fixed = {**DECIMAL, "type": "fixed", "name": "F", "size": size, "precision": digits}
+
+    assert AvroCodec(Saga.of(*contracts(name="a", type=fixed))).encode("checkout.Placed", {"a": Decimal(10**digits - 1)})
+    with pytest.raises(DefinitionError, match="no more digits"):
+        Saga.of(*contracts(name="a", type={**fixed, "precision": digits + 1}))
+
+
 def test_a_type_of_the_folder_and_one_that_stands_inside_are_known() -> None:
-    inside = {"type": "record", "name": "Line", "fields": [{"name": "again", "type": {"type": "array", "items": "string"}}]}
+    inside = {
+        "type": "record",
+        "name": "Line",
+        "doc": None,
+        "fields": [{"name": "again", "type": "string"}],
+    }
     found = contracts(name="a", type=inside)
     found[0]["fields"] += [{"name": "b", "type": "Line"}, {"name": "c", "type": ["null", "checkout.Paid"]}]
 
