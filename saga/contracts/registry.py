@@ -69,11 +69,7 @@ class Registry:
         def ask() -> Schema:
             with self._asking(f"schema {id}"):
                 answer = self._client.get_schema(id)
-            try:
-                found: Schema = orjson.loads(answer.schema_str or "null")
-            except orjson.JSONDecodeError as error:
-                raise DecodeError(f"schema {id} of {self.url} is of type {answer.schema_type}; expected AVRO") from error
-            return found
+            return _parsed(f"schema {id} of {self.url}", answer.schema_str, answer.schema_type)
 
         return self._remembered(f"{id}.avsc", ask)
 
@@ -117,12 +113,15 @@ class Registry:
             return False
 
     def latest(self, subject: str) -> Schema:
-        """The newest version of a subject, the last one known while the registry is away; raises SchemaNotFound."""
+        """The newest version of a subject, the last one known while the registry is away.
+
+        Raises SchemaNotFound, DecodeError for one that is not Avro.
+        """
 
         def ask() -> Schema:
             with self._asking(subject):
-                found: Schema = orjson.loads(self._client.get_latest_version(subject).schema.schema_str or "null")
-                return found
+                answer = self._client.get_latest_version(subject).schema
+            return _parsed(subject, answer.schema_str, answer.schema_type)
 
         return self._asked_first(f"{subject}.avsc", ask)
 
@@ -213,6 +212,14 @@ class Registry:
             half.replace(self._folder / name)
         except OSError as error:
             log.warning("%s of the registry %s is not kept for when it is away: %s", name, self.url, error)
+
+
+def _parsed(what: str, text: str | None, kind: str | None) -> Schema:
+    try:
+        found: Schema = orjson.loads(text or "null")
+    except orjson.JSONDecodeError as error:
+        raise DecodeError(f"{what} is of type {kind}; expected AVRO") from error
+    return found
 
 
 def _is_of_the_client(error: Exception) -> bool:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,7 +18,7 @@ from saga.contracts.form import malformed, unknown
 from saga.contracts.registry import Registry
 from saga.contracts.schema import NAMED, Schema, full_name, hazards, inline, outline
 from saga.contracts.topics import acks_topic, compensations_topic, events_topic, subject
-from saga.errors import DefinitionError
+from saga.errors import DecodeError, DefinitionError, SchemaNotFound
 from saga.protocol.definition import Compensated, Definition, Step, Undo
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -106,8 +106,7 @@ class Saga(Definition):
         Asks at once. Raises DefinitionError if no such saga is registered, RegistryUnavailable without registry and cache.
         """
         for found in registry.subjects(f"-v{version}"):
-            schema = registry.latest(found)
-            if schema.get("saga", {}).get("name") == name:
+            if (schema := registered(registry, found, name)) is not None:
                 types = {full: type_ for full, type_ in outline(schema).items() if not full.startswith("saga.")}
                 return cls._assemble({f"{registry.url} {full}": type_ for full, type_ in types.items()}, registry)
         raise DefinitionError(
@@ -273,6 +272,18 @@ class ControlRecords:
     def subject(self, name: str) -> str:
         """Where the registry keeps it."""
         return subject(compensations_topic(self.name), name)
+
+
+def registered(registry: Registry, subject: str, name: str) -> Schema | None:
+    """The newest schema of a subject if it is a saga of this name; None for what others keep in the registry."""
+    try:
+        schema: Any = registry.latest(subject)
+    except (DecodeError, SchemaNotFound):
+        return None
+    match schema:
+        case {"saga": {"name": found}} if found == name:
+            return cast("Schema", schema)
+    return None
 
 
 def control_schemas() -> dict[str, Schema]:

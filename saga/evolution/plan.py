@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from saga.contracts.registry import Registry
-from saga.contracts.saga import Saga
+from saga.contracts.saga import Saga, registered
 from saga.contracts.schema import Schema
 from saga.errors import DefinitionError
 from saga.evolution.change import Change, Verdict
@@ -49,7 +49,7 @@ def registered_version(registry: Registry, name: str) -> int:
         int(number)
         for subject in registry.subjects("")
         for stem, dash, number in [subject.rpartition("-v")]
-        if dash and number.isdigit() and registry.latest(subject).get("saga", {}).get("name") == name
+        if dash and number.isdigit() and registered(registry, subject, name) is not None
     ]
     if not versions:
         raise DefinitionError(f"{registry.url} has no saga {name!r}; register it: saga schemas register DIR")

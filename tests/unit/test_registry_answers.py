@@ -18,6 +18,7 @@ from saga.contracts.avro import AvroCodec
 from saga.contracts.registry import Registry
 from saga.contracts.topics import saga_topics
 from saga.errors import DecodeError, RegistryUnavailable, SchemaNotFound
+from saga.evolution.plan import registered_version
 from saga.participant.handler import Act
 from saga.replay import recording
 from saga.settings import Settings
@@ -310,6 +311,28 @@ def test_nothing_registers_by_itself(fake: Fake) -> None:
 
     assert fake.asked
     assert [path for path, _ in fake.asked if path.partition("?")[0].endswith("/versions")] == []
+
+
+def test_a_saga_is_found_among_the_schemas_of_others(fake: Fake) -> None:
+    subject, schema = CHECKOUT.state
+    schemas = {
+        "a-v1": 'syntax = "proto3";', "b-v1": '"string"', "c-v1": '["null", "string"]', "d-v1": '{"saga": "checkout"}',
+        subject: json.dumps(schema),
+    }  # fmt: skip
+
+    def answer(path: str) -> tuple[int, Any]:
+        asked = path.removeprefix("/subjects").partition("?")[0].split("/")
+        if len(asked) < 3:
+            return 200, [*schemas]
+        return 200, {"subject": asked[1], "id": 7, "version": 1, "schema": schemas[asked[1]]}
+
+    fake.answer = answer  # type: ignore[method-assign]
+    registry = Registry(fake.url, client={"max.retries": 0})
+
+    assert Saga.from_registry(registry, "checkout", version=1).steps == CHECKOUT.steps
+    assert registered_version(registry, "checkout") == 1
+    with pytest.raises(DefinitionError, match="has no saga 'string'"):
+        registered_version(registry, "string")
 
 
 def test_lists_are_asked_for_anew_and_remembered_for_when_the_registry_is_away(fake: Fake, tmp_path: Path) -> None:
