@@ -63,7 +63,10 @@ class Masking:
             case {"type": "array", "items": items}, list():
                 return [self._walked(items, item, types, hide=hide) for item in value]
             case {"type": "map", "values": values}, dict():
-                return {key: self._walked(values, item, types, hide=hide) for key, item in value.items()}
+                return {
+                    self._hidden(key) if hide else key: self._walked(values, item, types, hide=hide)
+                    for key, item in value.items()
+                }
             case list(), _:
                 return self._branch(schema, value, types, hide=hide)
             case {"type": "enum", "symbols": symbols}, _:

@@ -42,6 +42,7 @@ PERSON = {"type": "record", "name": "Person", "fields": [{"name": "name", "type"
         (["null", "string"], "Ada"),
         ({"type": "array", "items": "string"}, ["Ada", "Bob"]),
         ({"type": "map", "values": "string"}, {"a": "Ada"}),
+        ({"type": "map", "values": "int"}, {"Ada": 36, "Bob": 36}),
         (PERSON, {"name": "Ada", "age": 36}),
         ({"type": "long", "logicalType": "timestamp-millis"}, datetime(1815, 12, 10, tzinfo=UTC)),
         ({"type": "fixed", "name": "Hash", "size": 3}, b"Ada"),
