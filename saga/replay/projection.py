@@ -16,6 +16,7 @@ from saga.store.port import Result, Unit
 REBUILD = "_rebuild"
 """Behind the names of tables that are being built beside the live ones."""
 
+_LONGEST = 63
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _TABLE = re.compile(r"[a-z_][a-z0-9_]*")
 Fold = TypeVar("Fold", bound=Callable[..., None])
@@ -59,6 +60,12 @@ class Projection:
             raise DefinitionError(
                 f"found projection {name!r} with tables {', '.join(map(repr, tables)) or 'none'}; expected a name like "
                 f"'orders-by-day' and at least one table like 'orders_by_day'"
+            )
+        beside = [f"projection_{name}_seen{REBUILD}", *(f"{table}{REBUILD}" for table in tables)]
+        if taken := [found for found in beside if len(found) > _LONGEST or found in tables]:
+            raise DefinitionError(
+                f"projection {name!r} is rebuilt in {', '.join(taken)}; expected names of at most {_LONGEST} characters, since "
+                f"PostgreSQL cuts off what is longer, of which none is that of a live table. Give shorter or other names"
             )
         self.name, self.version, self.tables = name, version, tuple(tables)
         self.contracts = Contracts([saga] if isinstance(saga, Saga) else saga)

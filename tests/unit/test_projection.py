@@ -263,6 +263,10 @@ def test_what_could_not_work_is_refused_where_it_is_declared() -> None:
         Projection("Trips!", travel(), tables=["trips"])
     with pytest.raises(DefinitionError, match="at least one table like 'orders_by_day'"):
         Projection("trips", travel(), tables=["trips; DROP"])
+    for name, tables in (("trips", ["t" * 56]), ("t" * 40, ["trips"]), ("trips", ["trips", "trips_rebuild"])):
+        with pytest.raises(DefinitionError, match=r"of at most 63 characters, .* none is that of a live table"):
+            Projection(name, travel(), tables=tables)
+    Projection("t" * 39, travel(), tables=["t" * 55])
 
 
 def test_events_that_only_one_version_has_are_folded_beside_those_of_all(store: Store) -> None:
