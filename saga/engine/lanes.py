@@ -71,9 +71,9 @@ class Lanes:
     """The lanes of one participant that one consumer was given; hears of rebalances.
 
     A lane is claimed when the partition of its number is there for every topic of the saga, and given up when one goes.
-    `leaving` is called before lanes are released in an orderly way, `reading` while a long look at one goes on. `again` holds
-    those that are whole here and not owned, with the time (monotonic) at which to claim them: what keeps them may pass, and the
-    group would not assign them anew.
+    `leaving` is called before lanes are released in an orderly way, `reading` while a long look at one goes on, and when one
+    could not be claimed. `again` holds those that are whole here and not owned, with the time (monotonic) at which to claim
+    them: what keeps them may pass, and the group would not assign them anew.
     `refused` says what keeps them; `full` why no facts are taken in, if so.
     """
 
@@ -92,7 +92,8 @@ class Lanes:
     ) -> None:
         self.saga, self.participant, self.count = versions.name, participant, partitions
         self.store, self.broker, self.clock, self.leaving = store, broker, clock, leaving
-        self.registered, self._hindsight = registered, Hindsight(versions, participant, store, broker, reading)
+        self.registered, self.reading = registered, reading
+        self._hindsight = Hindsight(versions, participant, store, broker, reading)
         self.topics, self.facts = saga_topics(self.saga), fact_topics(self.saga)
         self.owned: dict[int, Owned] = {}
         self.claimed: list[Lane] = []
@@ -228,6 +229,7 @@ class Lanes:
             log.warning("lane %s/%d cannot be taken (%s); trying again in %.0f s", self.saga, number, error, CLAIM_PAUSE)
             self.again[number] = self.clock.monotonic() + CLAIM_PAUSE
             self.refused[number] = str(error)
+            self.reading(f"cannot take lane {number}: {error}")  # each of many may be waited for
             return
         self.refused.pop(number, None)
         if stopped is not None:

@@ -270,6 +270,7 @@ class Loop:
         except (StoreError, RegistryUnavailable) as error:
             log.warning("lane %s/%d rests for %.0f s: %s", lane.saga, lane.number, TROUBLE_PAUSE, error)
             owned.resume_at, owned.resting = self.clock.monotonic() + TROUBLE_PAUSE, str(error)
+            self.pulse.beat()  # it may have been waited for, and for the other lanes' sake as well
             self._trouble("registry" if isinstance(error, RegistryUnavailable) else "store", error)
         else:
             return

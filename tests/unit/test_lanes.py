@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ import pytest
 from saga.contracts.topics import events_topic, saga_topics
 from saga.engine.lanes import CLAIM_PAUSE, FENCED_PAUSE, Lanes
 from saga.engine.loop import Loop
+from saga.engine.pulse import SLOW, Pulse
 from saga.errors import BrokerError, StoreError
 from saga.store.lane import Lane
 from saga.store.memory import MemoryStore
+from saga.store.memory_unit import MemoryUnit
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker, MemoryConsumer
 from saga.transport.port import Partition, Record
@@ -55,14 +58,14 @@ class FlakyBroker(MemoryBroker):
 class Agency:
     """The agency in one thread, on two lanes."""
 
-    def __init__(self, broker: MemoryBroker, store: MemoryStore) -> None:
-        self.clock, self.store = ManualClock(), store
+    def __init__(self, broker: MemoryBroker, store: MemoryStore, lanes: int = LANES, clock: ManualClock | None = None) -> None:
+        self.clock, self.store = clock or ManualClock(), store
         self.participant = fleet(Script(), clock=self.clock)[0]
         self.loop = Loop(
             self.participant,
             store,
             broker,
-            LANES,
+            lanes,
             batch=10,
             stopping=threading.Event(),
             chance=lambda: 0.5,
@@ -269,3 +272,49 @@ def test_a_lane_that_stops_at_its_claim_and_is_taken_over_in_that_moment_ends_no
     second = Agency(broker, store)
 
     assert set(second.stopped) == {1}
+
+
+class Mute(MemoryStore):
+    """A store of which every question is waited for for some seconds, in vain, while it is `mute`; `ages` of the pulse then."""
+
+    mute = False
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.clock, self.ages = clock, list[float]()
+        self.pulse: Pulse | None = None
+
+    def claim(self, saga: str, lane: int, partitions: int, participant: str | None = None, registered: bool = False) -> Lane:
+        self._wait()
+        return super().claim(saga, lane, partitions, participant, registered)
+
+    @contextmanager
+    def unit(self, *, eager: bool = False) -> Iterator[MemoryUnit]:
+        self._wait()
+        with super().unit(eager=eager) as unit:
+            yield unit
+
+    def _wait(self) -> None:
+        if self.mute:
+            self.clock.advance(5)
+            self.ages += [self.pulse.age] if self.pulse is not None else []
+            raise StoreError("no answer")
+
+
+@pytest.mark.parametrize("owned", [True, False], ids=["lanes that rest", "lanes that are given"])
+def test_a_database_that_does_not_answer_for_many_lanes_makes_no_worker_look_dead(owned: bool) -> None:
+    store = Mute(clock := ManualClock())
+    broker = MemoryBroker(saga_topics("travel"), partitions=80)
+    agency = Agency(broker, store, lanes=80, clock=clock)
+    assert len(agency.owned) == 80
+    store.mute, store.pulse = True, agency.loop.pulse
+    if not owned:
+        agency.evict(broker)
+    for number in range(80):  # nobody can read it, which is to be kept
+        broker.logs[Partition(events_topic("travel"), number)].append(Record(events_topic("travel"), number, 0, b"", b""))
+
+    for _ in range(10):
+        agency.loop.turn()
+
+    assert len(store.ages) > 80
+    assert max(store.ages) < SLOW
