@@ -11,3 +11,8 @@ def spelt_out(text: str) -> str:
 def storable(text: str) -> str:
     """The text as any database takes it: without NUL as well."""
     return spelt_out(text.replace("\0", "\\0"))
+
+
+def storable_if_any(text: str | None) -> str | None:
+    """As `storable`; None stays what it is."""
+    return None if text is None else storable(text)

@@ -17,6 +17,7 @@ from saga.protocol.definition import Definition, Step
 from saga.protocol.facts import StepStatus
 from saga.store.port import Changes, Unit
 from saga.store.workflow import Fence, Intervention, Workflow
+from saga.text import storable, storable_if_any
 
 log = logging.getLogger("saga.operator")
 
@@ -38,7 +39,7 @@ def retry(
     `workflows` come from `unit.load`, which locks them. Needs no contract, so it works on a database alone; without `notes`
     only this database knows that it was done.
     """
-    changes = Changes()
+    changes, by, reason = Changes(), storable(by), storable_if_any(reason)
     for workflow in workflows:
         for fence in filter(is_parked, workflow.fences.values()):
             fence.attempt, fence.due, fence.changed = 0, now, now

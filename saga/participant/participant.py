@@ -26,6 +26,7 @@ from saga.protocol.decide import Close, Refuse
 from saga.protocol.gates import gates, variant
 from saga.store.port import Transaction, Unit, as_unit
 from saga.store.workflow import Workflow
+from saga.text import storable, storable_if_any
 
 if TYPE_CHECKING:
     from saga.contracts.registry import Registry
@@ -193,6 +194,7 @@ class Participant(Declarations):
         `by` is the person that wishes it, if it is not the service's own. Raises Refused for a workflow that this participant
         does not know or that has ended.
         """
+        reason, by = storable(reason), storable_if_any(by)
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, "abort")
         if by:
@@ -229,7 +231,8 @@ class Participant(Declarations):
             raise DefinitionError(f"step {step!r} cannot end with {name}; expected {' or '.join(possible)}")
         codec = self.versions.codec(saga.version)
         payload = codec.encode(name, event.model_dump())
-        operator.resolve(ledger, workflow, owned, name, payload, reason=reason, by=by)
+        said = {"reason": storable_if_any(reason), "by": storable_if_any(by)}
+        operator.resolve(ledger, workflow, owned, name, payload, **said)
         if record and (recorder := self.handlers.get((saga.version, step, Act.RECORDING))) is not None:
             recording.record(recorder, codec, workflow_id, name, payload, tx)
         self._settle(ledger, workflow)
@@ -254,7 +257,8 @@ class Participant(Declarations):
         """
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, f"skip step {step!r} of")
-        operator.skip(ledger, workflow, self.owned(step, self.versions.of(workflow)), reason=reason, by=by or self.name)
+        said = {"reason": storable(reason), "by": storable(by or self.name)}
+        operator.skip(ledger, workflow, self.owned(step, self.versions.of(workflow)), **said)
         self._settle(ledger, workflow)
 
     def _open_gates(self, saga: Saga, workflow_id: str) -> str | None:
