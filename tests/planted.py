@@ -9,20 +9,21 @@ from typing import Any
 
 import pytest
 
-from saga.contracts.message import Message
+from saga.contracts.message import Kind, Message
 from saga.delivery.single_file import SingleFile
 from saga.engine.flight import after
 from saga.engine.processor import Processor
 from saga.engine.units import Units
 from saga.handling.external import Intent
 from saga.handling.handling import Handling, Item
-from saga.handling.intake import Incoming
+from saga.handling.intake import Concern, Incoming, Intake
 from saga.handling.timers import Late
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
 from saga.protocol.definition import Definition
 from saga.store.lane import Lane
 from saga.store.memory_tables import MemoryTables
+from saga.store.memory_unit import MemoryUnit
 from saga.store.outbox import OutboxRow
 from saga.store.workflow import Workflow
 
@@ -125,3 +126,33 @@ def open_workflows_pruned(patch: Patch) -> None:
 def pruned_and_not_remembered(patch: Patch) -> None:
     """A lane does not know that workflows of its past are gone."""
     patch.setattr(Lane, "forget", lambda self, until: None)
+
+
+def letters_never_recalled(patch: Patch) -> None:
+    """What is of an unknown version is kept, and not taken in by the release that knows it."""
+    patch.setattr(Processor, "take_back", lambda self, lane: None)
+
+
+def due_of_the_latest_version_alone(patch: Patch) -> None:
+    """Retries and timeouts of older versions are not looked up."""
+    due, expired = MemoryUnit.due, MemoryUnit.expired
+
+    def latest_due(self: MemoryUnit, saga: str, lanes: Any, versions: Sequence[int], *more: Any) -> Any:
+        return due(self, saga, lanes, versions[-1:], *more)
+
+    def latest_expired(self: MemoryUnit, saga: str, lanes: Any, versions: Sequence[int], *more: Any, **how: Any) -> Any:
+        return expired(self, saga, lanes, versions[-1:], *more, **how)
+
+    patch.setattr(MemoryUnit, "due", latest_due)
+    patch.setattr(MemoryUnit, "expired", latest_expired)
+
+
+def unknown_versions_passed_over(patch: Patch) -> None:
+    """A record of a version that is not known is taken for one that concerns others."""
+    concern_of = Intake._concern_of
+
+    def concern(self: Intake, kind: Kind) -> Concern:
+        found = concern_of(self, kind)
+        return Concern.IGNORE if found is Concern.UNKNOWN else found
+
+    patch.setattr(Intake, "_concern_of", concern)

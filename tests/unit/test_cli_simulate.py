@@ -27,13 +27,28 @@ def tables(participant, tx):
 def nothing_holds(world):
     return [f"{len(world.workflows)} trips are too many"]
 """
+RELEASES = """
+from tests.travel import CREATE_EFFECTS, Script, fleet
+
+agency, hotels, airline, bank = fleet(Script(), versions=(1, 2))
+old_hotels, new_bank = fleet(Script())[1], fleet(Script(), versions=(2,))[3]
+
+
+def tables(participant, tx):
+    tx.execute(CREATE_EFFECTS)
+
+
+def nothing_holds(world):
+    return [f"{len(world.workflows)} trips are too many"]
+"""
 FLEET = ("trips:agency", "trips:hotels", "trips:airline", "trips:bank")
 USUAL = (*FLEET, "--prepare", "trips:tables", "--processes", "1")
 
 
 @pytest.fixture
 def simulate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    monkeypatch.delitem(sys.modules, "trips", raising=False)
+    for name in ("trips", "releases"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     (tmp_path / "trips.py").write_text(TRIPS)
     return Commands(tmp_path)
 
@@ -105,6 +120,21 @@ def test_what_cannot_be_simulated_is_refused(simulate: Commands, options: tuple[
 
     assert said.code == 2
     assert why in said.err
+
+
+def test_releases_are_deployed_and_taken_back(simulate: Commands) -> None:
+    (simulate.folder / "releases.py").write_text(RELEASES)
+    fleet = [f"releases:{name}" for name in ("agency", "hotels", "airline", "bank")]
+    others = ["--release", "releases:old_hotels", "--release", "releases:new_bank"]
+
+    said = simulate("simulate", *fleet, "--prepare", "releases:tables", "--processes", "1", "--seeds", "1", *others)
+    broken = simulate("simulate", *fleet, "--seed", "1", "--acts", "40", "--check", "releases:nothing_holds", *others)
+    backwards = simulate("simulate", *FLEET, "--release", "releases:new_bank")
+
+    assert said.code == 0, said.out + said.err
+    assert "a release is taken back" in said.out
+    assert "another release of bank is deployed" in broken.out
+    assert "found a release of 'bank' that knows versions [2], and one that knows [1] to run in the end" in backwards.err
 
 
 def test_a_fleet_in_which_somebody_is_missing_is_refused(simulate: Commands) -> None:

@@ -56,6 +56,12 @@ class _Lives:
     liveness: Annotated[
         bool, typer.Option("--liveness", help="Break some workflows for good: all others must end by themselves.")
     ] = False
+    release: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--release", metavar="MODULE:PARTICIPANT", help="Another release, deployed and taken back; may be repeated."
+        ),
+    ] = None
     start: Annotated[
         str | None, typer.Option("--start", metavar="MODULE:FUNCTION", help="(number) -> the event that begins a workflow.")
     ] = None
@@ -76,6 +82,7 @@ class _Lives:
             acts=self.acts,
             kinds=Kind.read([name.strip() for name in self.faults.split(",") if name.strip()]),
             liveness=self.liveness,
+            releases=[arguments.participant(release) for release in self.release or ()],
             begin=arguments.function(self.start) if self.start else None,
             prepare=arguments.function(self.prepare) if self.prepare else None,
             look=arguments.function(self.check) if self.check else None,
@@ -83,7 +90,10 @@ class _Lives:
 
     def again(self, targets: Sequence[str], seed: int) -> str:
         """The command that shows this seed again: what is as usual is left out."""
-        said = [(f"--{one.name}", getattr(self, one.name)) for one in fields(self) if getattr(self, one.name) != one.default]
+        own = {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
+        said = [
+            (f"--{name}", value) for name, given in own.items() for value in (given if isinstance(given, list) else [given])
+        ]
         options = [name if value is True else f"{name} {shlex.quote(str(value))}" for name, value in said]
         return " ".join(["saga simulate", *targets, f"--seed {seed}", *options])
 

@@ -247,9 +247,21 @@ class Prune:
         return f"{self.participant} forgets workflows that ended long ago"
 
 
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """A process of the participant ends in an orderly way, and one of another release takes its place; `place` in [0, 1) says
+    which of those that there are."""
+
+    participant: str
+    place: float
+
+    def __str__(self) -> str:
+        return f"another release of {self.participant} is deployed (at {self.place:.3f} of all)"
+
+
 Act = (
     Start | Turn | Wait | Raise | Break | Fail | Crash | CrashAt | Stall | Join | Leave | Duplicate | Hold | Refuse | Overtake
-    | Cut | Heal | Disturb | Abort | Operate | Prune
+    | Cut | Heal | Disturb | Abort | Operate | Prune | Deploy
 )  # fmt: skip
 
 Schedule = tuple[Act, ...]

@@ -19,6 +19,7 @@ from saga.testing.simulation.act import (
     Crash,
     CrashAt,
     Cut,
+    Deploy,
     Disturb,
     Duplicate,
     Fail,
@@ -55,6 +56,7 @@ class Kind(StrEnum):
     DATABASE = "database"  # transactions end in conflict, failure, or nobody knows how
     ABORT = "abort"  # workflows are asked to unwind
     PRUNE = "prune"  # a month passes, and participants forget what had ended before
+    DEPLOY = "deploy"  # releases that know other versions are deployed and taken back
     SLOW = "slow"  # participants that hardly ever turn
 
     @classmethod
@@ -85,6 +87,8 @@ class Drawing:
     def draw(self, seed: int) -> Schedule:
         dice = random.Random(f"{self.saga.name} {seed}")  # noqa: S311 - a seed is what is wanted
         found: list[Act] = [*self._misfortunes(dice)]
+        if Kind.DEPLOY in self.kinds:
+            found += [Deploy(participant.name, dice.random()) for participant in self.participants]
         names = [participant.name for participant in self.participants]
         paces = [dice.uniform(_SLOWEST, _FASTEST) if Kind.SLOW in self.kinds else 1.0 for _ in names]
         troubles, started = [draw for kind, draw in _TROUBLES.items() if kind in self.kinds], 0
@@ -163,5 +167,6 @@ _TROUBLES: dict[Kind, _Draw] = {
     Kind.DATABASE: _disturb,
     Kind.ABORT: _abort,
     Kind.PRUNE: _prune,
+    Kind.DEPLOY: lambda dice, name, started: [Deploy(name, dice.random())],
     Kind.RAISE: lambda dice, name, started: [Operate(name)] if dice.random() < 0.3 else [],
 }

@@ -15,7 +15,8 @@ from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.testing.simulation.act import StoreFault
 from saga.testing.simulation.drawing import Kind
 from saga.testing.simulation.faulty import DEPARTED, FENCED
-from saga.testing.simulation.world import FOLLOWED, NOT_DELIVERED, PARKED, REFUSED, TAKEN_OVER, World, died_at
+from saga.testing.simulation.network import FOLLOWED, NOT_DELIVERED
+from saga.testing.simulation.world import PARKED, REFUSED, TAKEN_BACK, TAKEN_OVER, WAITED, World, died_at
 
 TWICE = "a fact came twice"
 PRUNED = "a workflow is pruned"
@@ -76,6 +77,7 @@ _BY_KIND: Mapping[Kind, tuple[str, ...]] = {
     Kind.DUPLICATE: (TWICE,),
     Kind.PRUNE: (PRUNED, TOO_LATE),
     Kind.DELIVERY: (NOT_DELIVERED, FOLLOWED),
+    Kind.DEPLOY: (TAKEN_BACK, WAITED),
     Kind.DATABASE: tuple(StoreFault),
     Kind.ABORT: (_stated(FactStatus.ABORT), _stated(FactStatus.REFUSED), _step_ended(StepStatus.SKIPPED), REFUSED),
 }

@@ -47,6 +47,9 @@ class Simulation:
     With `liveness`, a handler is broken for good in a third of the workflows, and all others have to end without anybody's help
     before it is repaired. By default a workflow begins with an example of the first event. `prepare` makes the tables that the
     handlers need: they run on SQLite in memory. `look` is the users' own check.
+
+    `releases` are others of the same participants, which know fewer versions of the saga: each is deployed and taken back at
+    any time, while another process of it may run another one, and in the end all run as in `participants`.
     """
 
     participants: Sequence[Participant]
@@ -57,13 +60,27 @@ class Simulation:
     begin: Begin | None = None
     prepare: Prepare | None = None
     look: Look | None = None
+    releases: Sequence[Participant] = ()
 
     def __post_init__(self) -> None:
         saga, found = self.participants[0].saga, sorted(one.name for one in self.participants)
-        if found != sorted(saga.participants):
+        expected = frozenset[str]().union(*(one.participants for one in self.participants[0].versions))
+        if found != sorted(expected):
             raise DefinitionError(
                 f"found the participants {', '.join(found)}; expected each of saga {saga.name!r} once, since no workflow ends "
-                f"without all of them: {', '.join(sorted(saga.participants))}"
+                f"without all of them: {', '.join(sorted(expected))}"
+            )
+        for one in self.releases:
+            self._refuse_unknown(one)
+
+    def _refuse_unknown(self, release: Participant) -> None:
+        """In the end somebody must know what it began, or what it stated."""
+        latest = next((one for one in self.participants if one.name == release.name), None)
+        if latest is None or not {*release.versions.numbers} <= {*latest.versions.numbers}:
+            known = "none of this name" if latest is None else f"one that knows {latest.versions.numbers}"
+            raise DefinitionError(
+                f"found a release of {release.name!r} that knows versions {release.versions.numbers}, and {known} to run in "
+                f"the end; expected it to know all that its releases know"
             )
 
     @property
@@ -72,6 +89,8 @@ class Simulation:
         # who dies of a record three times needs a person, and so does whoever is asked three times in vain, or forgot too much
         kinds = self.kinds - {Kind.CRASH, Kind.STALL, Kind.PRUNE} if self.liveness else self.kinds
         saga = self.participants[0].saga
+        if not self.releases:
+            kinds -= {Kind.DEPLOY}
         if any(one.deadline is None or one.deadline + MARGIN > KEEP for one in self.participants[0].versions):
             kinds -= {Kind.PRUNE}  # a worker would refuse to forget
         return Drawing(saga, self.participants, self.workflows, self.acts, kinds, liveness=self.liveness)
@@ -79,7 +98,8 @@ class Simulation:
     def run(self, seed: int, schedule: Schedule | None = None, *, traced: bool = False) -> Run:
         """The run of this seed, or of a part of its schedule."""
         acts = self.drawing.draw(seed) if schedule is None else schedule
-        with _quiet(), World(self.participants, self.begin or self._begin, self.prepare, seed=seed) as world:
+        fleet = World(self.participants, self.begin or self._begin, self.prepare, releases=self.releases, seed=seed)
+        with _quiet(), fleet as world:
             trace = _Trace(world) if traced else None
             for act in acts:
                 world.perform(act)

@@ -95,10 +95,11 @@ def _effects(world: World) -> Iterator[Violation]:
     """What handlers did agrees with what is said of their steps."""
     done = {(w, step, deed): at for name in world.stores for at, w, step, deed in world.effects(name)}
     for workflow in world.workflows.values():
+        saga = world.saga_of(workflow)
         for name, status in world.steps(workflow).items():
-            if not world.saga[name].external and name != world.saga.root.name:
+            if not saga[name].external and name != saga.root.name:
                 yield from _agreeing(workflow, name, status, done)
-        yield from _backwards(world.saga, workflow, done)
+        yield from _backwards(saga, workflow, done)
 
 
 def _agreeing(workflow: str, step: str, status: StepStatus, done: dict[tuple[str, str, str], int]) -> Iterator[Violation]:

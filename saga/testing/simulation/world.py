@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from saga.engine.loop import Loop
 from saga.errors import Refused
 from saga.failpoints import Failpoint, FailpointRaised, armed, interrupted
 from saga.participant.participant import Participant
-from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
+from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
 from saga.store.memory import MemoryStore
 from saga.store.port import Store, Transaction
 from saga.store.workflow import Workflow
@@ -27,6 +27,7 @@ from saga.testing.simulation.act import (
     Crash,
     CrashAt,
     Cut,
+    Deploy,
     Disturb,
     Duplicate,
     Fail,
@@ -46,8 +47,9 @@ from saga.testing.simulation.act import (
 )
 from saga.testing.simulation.faulty import DepartingUnit, FaultyStore
 from saga.testing.simulation.mischief import EFFECTS, Mischief
+from saga.testing.simulation.network import Network
 from saga.transport.memory import MemoryConsumer
-from saga.transport.port import Outbound, Partition, Record
+from saga.transport.port import Partition, Record
 
 Begin = Callable[[int], Event]
 """The event with which the workflow of this number begins."""
@@ -57,8 +59,8 @@ Prepare = Callable[[str, Transaction], None]
 TAKEN_OVER = "a process was taken over and went on"
 REFUSED = "an abort was refused at once"
 PARKED = "a workflow is parked"
-NOT_DELIVERED = "a record was not delivered, and later ones were"
-FOLLOWED = "an event was not delivered while another of its workflow was to follow it on its topic"
+TAKEN_BACK = "a release is taken back"
+WAITED = "a record waited for a release that knows its version"
 
 KEEP = timedelta(days=30)
 """For so long workflows are kept that have ended."""
@@ -86,27 +88,35 @@ class World(Harness):
     """
 
     def __init__(
-        self, participants: Sequence[Participant], begin: Begin, prepare: Prepare | None, *, seed: int, partitions: int = 2
+        self,
+        participants: Sequence[Participant],
+        begin: Begin,
+        prepare: Prepare | None,
+        *,
+        seed: int,
+        partitions: int = 2,
+        releases: Sequence[Participant] = (),
     ) -> None:
         self.begin, self.seen, self.mischief = begin, Counter[str](), Mischief()
         self.faulty: dict[str, FaultyStore] = {}
         self.second: dict[str, Loop] = {}
-        self.cut: set[str] = set()
-        self.refused: set[str] = set()
-        self.overtakes = False
         self.workflows: dict[int, str] = {}
         self.died: list[str] = []
         self.lost = 0
         dice = random.Random(f"jitter {seed}")  # noqa: S311 - a seed is what is wanted
+        self.releases = {one.name: [one] for one in map(self.mischief.in_, participants)}
+        for one in map(self.mischief.in_, releases):
+            self.releases[one.name].append(one)
         super().__init__(
-            *(self.mischief.in_(participant) for participant in participants),
+            *(releases[0] for releases in self.releases.values()),
             partitions=partitions,
             chance=dice.random,
             hold=(seed % 3) * 1.0,
             mark_after=(seed % 2) * 0.5,
             keep_workflows=KEEP,
         )
-        self.broker.fault = self._refuses
+        self.network = Network(self.saga.name, self.stores, self._consumers, self.seen)
+        self.broker.fault = self.network.refuses
         for name in self.participants:
             with self.transaction(name) as tx:
                 tx.execute(EFFECTS)
@@ -157,22 +167,23 @@ class World(Harness):
             case Duplicate(place):
                 self._duplicate(place)
             case Hold(name, topic):
-                for consumer in self._consumers(name):
-                    consumer.held = {self.loops[name].lanes.topics[topic]}
+                self.network.hold(name, self.loops[name].lanes.topics[topic])
             case Refuse(name):
-                self.refused.add(name)
+                self.network.refused.add(name)
             case Overtake():
-                self.overtakes = True
+                self.network.overtakes = True
             case Cut(name):
-                self._reach(name, reachable=False)
+                self.network.cut(name)
             case Heal(name):
-                self._reach(name, reachable=True)
+                self.network.heal(name)
             case Disturb(name, fault):
                 self.faulty[name].next = fault
             case Abort(name, number):
                 self._abort(name, number)
             case Operate(name):
                 self.operate(name)
+            case Deploy(name, place):
+                self._deploy(name, self.releases[name][int(place * len(self.releases[name]))])
             case Prune(name):
                 self._guarded(name, self.loops[name].agenda.prune)
         self._look()
@@ -182,13 +193,15 @@ class World(Harness):
 
         Whatever waits for a person is tried again, if anybody attends.
         """
-        self.overtakes = False
+        self.network.overtakes = False
+        self.network.refused.clear()
         for name in self.participants:
             self.faulty[name].next = None
-            self.refused.discard(name)
-            self._reach(name, reachable=True)
+            self.network.heal(name)
             if (loop := self.second.pop(name, None)) is not None:
                 self._guarded(name, loop.leave)
+            if self.participants[name] is not self.releases[name][0]:
+                self._deploy(name, self.releases[name][0])
         for _ in range(PATIENCE):
             self.settle()
             if self.died or self.is_over(beside):
@@ -205,7 +218,7 @@ class World(Harness):
                 return False
             if any(rows and workflow not in beside for (_, workflow), rows in store._tables.outbox.items()):
                 return False
-        return True
+        return not any(self.never_ran(name) or self._recalled(one) for name, one in self.participants.items())
 
     def recall(self) -> None:
         """Put back what was deleted, to be judged as it was then, unless it is there again."""
@@ -222,15 +235,19 @@ class World(Harness):
                 found[name] = unit.letters(wanted, _LETTERS)
         return found
 
+    def never_ran(self, name: str) -> list[Place]:
+        """What the participant has put aside though its workflow was never here."""
+        return [one.place for one in self.too_late()[name] if (self.saga.name, one.workflow_id) not in self.pruned[name]]
+
     def operate(self, name: str) -> None:
         """Have all that is parked in this store tried again, and what was put aside though its workflow was never here."""
-        new = [one.place for one in self.too_late()[name] if (self.saga.name, one.workflow_id) not in self.pruned[name]]
+        new = self.never_ran(name)
         with self.stores[name].unit() as unit:
             unit.settle(new, LetterState.REQUEUED, self.clock.now(), by="simulation", note="it never ran")
         for workflow_id in self.workflows.values():
             known = self.workflow(name, workflow_id)
             if known is not None and known.is_parked:
-                with self.transaction(name) as tx:
+                with self.transaction(name) as tx, suppress(Refused):  # this release may not know its version
                     self.participants[name].retry(workflow_id, tx)
 
     def settle(self, rounds: int = 300) -> None:
@@ -278,15 +295,24 @@ class World(Harness):
 
     def _crash(self, name: str) -> None:
         self.lost += self.loops[name].unhandled.lost
-        held = {topic for consumer in self._consumers(name) for topic in consumer.held}
         if (second := self.second.pop(name, None)) is not None:
             assert isinstance(second.consumer, MemoryConsumer)
             self.broker.evict(second.consumer)
             second.abandon()
         self.crash(name)
-        for consumer in self._consumers(name):
-            consumer.held = held
-        self._reach(name, reachable=name not in self.cut, heal=False)
+        self.network.admit(name)
+
+    def _deploy(self, name: str, release: Participant) -> None:
+        self.seen[WAITED] += len(self._recalled(release))
+        self.seen[TAKEN_BACK] += not {*self.participants[name].versions.numbers} <= {*release.versions.numbers}
+        self.lost += self.loops[name].unhandled.lost
+        self._guarded(name, lambda: self.deploy(release))
+        self.network.admit(name)
+
+    def _recalled(self, release: Participant) -> list[DeadLetter]:
+        """What of the letters in its store this release is to take in again."""
+        with self.stores[release.name].unit() as unit:
+            return unit.recalled(self.saga.name, range(self.partitions), release.versions.numbers, _LETTERS)
 
     def _crash_at(self, name: str, place: Failpoint, nth: int) -> None:
         try:
@@ -334,32 +360,6 @@ class World(Harness):
     def _consumers(self, name: str) -> list[MemoryConsumer]:
         loops = [self.loops[name], *([self.second[name]] if name in self.second else [])]
         return [loop.consumer for loop in loops if isinstance(loop.consumer, MemoryConsumer)]
-
-    def _reach(self, name: str, *, reachable: bool, heal: bool = True) -> None:
-        (self.cut.discard if reachable else self.cut.add)(name)
-        for consumer in self._consumers(name):
-            if heal and reachable:
-                consumer.held = set()
-            consumer.unreachable = not reachable
-
-    def _refuses(self, outbound: Outbound) -> str | None:
-        source = str(next((value for key, value in outbound.headers if key == "ce_source"), ""))
-        if source in self.cut:
-            return "simulated: cut off"
-        if source in self.refused:
-            self.refused.discard(source)
-            self.seen[NOT_DELIVERED] += 1
-            return "simulated: refused"
-        if self.overtakes and self._is_followed(source, outbound):
-            self.overtakes = False
-            self.seen[FOLLOWED] += 1
-            return "simulated: refused"
-        return None
-
-    def _is_followed(self, source: str, outbound: Outbound) -> bool:
-        """Whether it is an event behind which its participant has another one of the workflow for the same topic."""
-        rows = self.stores[source]._tables.rows(self.saga.name, (outbound.key or b"").decode())
-        return outbound.token in [row.id for row in rows if row.offset is None and row.topic == outbound.topic][:-1]
 
     def _look(self) -> None:
         """Count the rare states that the stores show now."""
