@@ -9,7 +9,7 @@ place at any such moment. It reads the topics outside of any group. There is no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,6 +31,7 @@ from saga.replay.met import Met
 from saga.replay.reading import Held, Reading
 from saga.replay.restoring import Restoring
 from saga.replay.shadow import Seen, Shadow, written
+from saga.store.dead_letter import DeadLetter, Reason
 from saga.store.lane import Lane
 from saga.store.port import Store
 from saga.store.workflow import Workflow
@@ -212,6 +213,8 @@ class Rebuild:
             if not piece:
                 break
             reading = Reading.of(self.restoring, one.lane, piece, self.until, self.clock.now())
+            if not self.partial:
+                self._refuse_unknown(reading.letters)
             asked = reading.workflows - batch.workflows.keys() - batch.aside.keys()
             batch.learn(self._known(asked if one.met is None else [id for id in asked if id in one.met]))
             batch.take(reading)
@@ -221,6 +224,18 @@ class Rebuild:
             self._write(one, batch, {})
         self.read += read
         return read > 0
+
+    def _refuse_unknown(self, letters: Iterable[DeadLetter]) -> None:
+        """What was published is never stated again: a later release would take up such a workflow as if it were new."""
+        name = self.participant.name
+        for letter in letters:
+            if letter.reason is Reason.UNKNOWN_VERSION and ("ce_source", name.encode()) in letter.headers:
+                known = ", ".join(map(str, self.participant.versions.numbers))
+                raise SagaError(
+                    f"{letter.place} is of version {letter.version}, stated by {name!r}, which knows {known} here: a release "
+                    f"that knows it would do such workflows anew. Rebuild with a release that knows it; if none ever will "
+                    f"again, add --partial to leave them out"
+                )
 
     def _batch(self, one: _Lane) -> Batch:
         given = self.participant, self.restoring, one.lane, one.held, one.seen, self.clock.now(), self.evolve

@@ -25,6 +25,7 @@ from saga.transport.port import Partition, Record
 from tests.histories import lived
 from tests.rebuilding import begun, gone_on, put_in_place, rebuilt, rows, stored, unlike
 from tests.travel import FlightBooked, FlightFull, HotelBooked, Script, TripBooked, harness, saga
+from tests.travel import fleet as participants
 
 TRIP = "trip"
 
@@ -322,6 +323,22 @@ def test_what_cannot_be_taken_in_becomes_a_dead_letter_again() -> None:
             places = [[one.place for one in unit.letters(LetterSearch(), 10)] for unit in (ours, theirs)]
         assert places[0] == places[1]
         assert len(places[0]) == 2
+
+
+def test_a_release_that_does_not_know_what_its_participant_has_stated_rebuilds_nothing() -> None:
+    script = Script()
+    with harness(script, versions=(1, 2)) as fleet:
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        fleet.settle()
+        for participant in participants(script, versions=(1,)):
+            fleet.deploy(participant)
+
+        with pytest.raises(SagaError, match="of version 2, stated by 'airline', which knows 1 here"):
+            rebuilt(fleet, "airline")
+        assert rows(rebuilt(fleet, "airline", partial=True)) == []
+        for participant in participants(script, versions=(1, 2)):
+            fleet.deploy(participant)
+        assert unlike(fleet.stores["airline"], rebuilt(fleet, "airline")) == []
 
 
 def test_what_others_wrote_with_headers_in_an_order_of_their_own_is_read_all_the_same() -> None:
