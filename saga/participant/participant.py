@@ -296,7 +296,7 @@ class Participant(Declarations):
         return Ledger(self.versions, self.name, unit, self.clock.now())
 
     def _open_workflow(self, ledger: Ledger, workflow_id: str, wish: str) -> Workflow:
-        workflow = ledger.load([workflow_id]).get(workflow_id)
+        workflow = ledger.load([workflow_id]).get(workflow_id) if is_usable_id(workflow_id) else None
         if workflow is None:
             raise Refused(f"cannot {wish} workflow {workflow_id}: participant {self.name!r} knows none of this id")
         if workflow.closed:

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from saga import DefinitionError, Refused
 from saga.participant.participant import Participant
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.port import Changes, Store, Transaction
 from saga.store.workflow import Fence, Workflow
 from saga.testing.clock import ManualClock
-from tests.travel import HotelBooked, Script, fleet
+from tests.travel import HotelBooked, Script, TripBooked, fleet
 
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _TEXTS = {"NUL": "no\0room", "lone surrogate": "no\udcffroom"}
@@ -41,3 +42,13 @@ def test_whatever_an_operator_says_is_kept(store: Store, verb: Verb, text: str) 
     with store.unit() as unit:
         found = unit.load("travel", ["w1"])["w1"]
     assert all("no" in one.by + (one.reason or "") and "room" in (one.reason or "") for one in found.interventions)
+
+
+@pytest.mark.parametrize("text", _TEXTS.values(), ids=_TEXTS)
+def test_an_id_that_no_workflow_can_have_is_refused_before_a_database_is_asked(store: Store, text: str) -> None:
+    agency = fleet(Script(), clock=ManualClock(_NOON))[0]
+
+    with store.transaction() as tx, pytest.raises(Refused, match="'agency' knows none of this id"):
+        agency.abort(text, tx, reason="called off")
+    with store.transaction() as tx, pytest.raises(DefinitionError, match="expected 1 to 512 without NUL"):
+        agency.start(TripBooked(trip="rome"), tx, workflow_id=text)
