@@ -83,6 +83,5 @@ class Hindsight:
 
     def _may_be_pruned(self, lane: Lane, message: Message) -> str | None:
         """Such a fact proves no loss, and nothing is done for it when the lane comes to it."""
-        if message.kind.version not in self.versions:
-            return None
-        return may_be_pruned(lane, message, self.versions.saga_of(message.kind.version))
+        version = message.kind.version
+        return may_be_pruned(lane, message, self.versions.saga_of(version) if version in self.versions else None)

@@ -191,17 +191,17 @@ def forgotten(lane: Lane, incoming: Incoming, saga: Definition, now: datetime) -
     return _letter(lane, incoming.record, Unusable(Reason.PRUNED, why, message), now)
 
 
-def may_be_pruned(lane: Lane, message: Message, saga: Definition) -> str | None:
-    """Why a workflow that is not here may have been here, if so."""
+def may_be_pruned(lane: Lane, message: Message, saga: Definition | None) -> str | None:
+    """Why a workflow that is not here may have been here, if so; `saga` is None where its version is not known."""
     began = _began(message, saga)
     if lane.pruned is None or began > lane.pruned + SKEW:
         return None
     return f"its workflow began at {began:%Y-%m-%dT%H:%M:%SZ}, is not here, and may have been pruned"
 
 
-def _began(message: Message, saga: Definition) -> datetime:
-    """When its workflow began, as far as its headers tell."""
-    if not message.deadline or not saga.deadline:
+def _began(message: Message, saga: Definition | None) -> datetime:
+    """When its workflow began, as far as its headers tell; at the latest then, where its version is not known."""
+    if saga is None or not message.deadline or not saga.deadline:
         return message.time
     try:
         return message.deadline - saga.deadline

@@ -174,6 +174,27 @@ def test_own_facts_of_what_was_pruned_are_no_sign_of_a_store_that_was_lost(caplo
         assert "restored from a backup" not in caplog.text
 
 
+def test_nor_are_those_of_a_version_that_this_release_does_not_know() -> None:
+    script = Script()
+    with harness(script, versions=(1, 2), keep_workflows=KEEP) as fleet:
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        fleet.settle()
+        fleet.advance(60)
+        fleet.advance(LONG)
+        before = effects(fleet)
+        repeat(fleet)
+        for name in fleet.stores:
+            fleet.crash(name)
+
+        for participant in participants(script, versions=(1,)):
+            fleet.deploy(participant)
+        fleet.settle()
+
+        assert fleet.stopped() == {}
+        assert effects(fleet) == before
+        assert {letter.reason for name in fleet.stores for letter in letters(fleet, name)} == {Reason.UNKNOWN_VERSION}
+
+
 def test_own_facts_of_a_workflow_that_began_later_are_such_a_sign() -> None:
     with pruned() as fleet:
         backup = copy.deepcopy(fleet.stores["bank"]._tables)
