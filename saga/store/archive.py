@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
 from saga.protocol.facts import WorkflowStatus
+from saga.store.dead_letter import DeadLetter, LetterSearch
 from saga.store.lane import Lane
 from saga.store.outbox import OutboxRow
 from saga.store.workflow import Workflow
@@ -90,6 +91,10 @@ class Archive(Protocol):
 
     def page(self, saga: str, after: str, limit: int) -> list[Workflow]:
         """The workflows whose ids follow `after`, in their order byte by byte, with fences, inbox and what is unpublished."""
+        ...
+
+    def letters(self, wanted: LetterSearch, limit: int) -> list[DeadLetter]:
+        """The dead letters that fit, the oldest first."""
         ...
 
     def author(self, saga: str) -> str | None:

@@ -17,7 +17,9 @@ from typing import Any
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreError
 from saga.store.archive import Left, Listed, Search
+from saga.store.dead_letter import DeadLetter, LetterSearch
 from saga.store.lane import Lane, require_own
+from saga.store.memory_letters import MemoryLetters
 from saga.store.memory_tables import MemoryTables
 from saga.store.memory_unit import MemoryUnit
 from saga.store.outbox import OutboxRow
@@ -149,6 +151,10 @@ class MemoryStore:
         with self._reading():
             ids = sorted((id_ for name, id_ in self._tables.workflows if name == saga and id_ > after), key=str.encode)
             return [workflow for id_ in ids[:limit] if (workflow := self._tables.workflow(saga, id_))]
+
+    def letters(self, wanted: LetterSearch, limit: int) -> list[DeadLetter]:
+        with self._reading():
+            return MemoryLetters(self._tables.letters).letters(wanted, limit)
 
     def author(self, saga: str) -> str | None:
         with self._reading():

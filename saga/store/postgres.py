@@ -32,6 +32,7 @@ from saga.errors import (
     StoreError,
 )
 from saga.store.archive import Left, Listed, Search
+from saga.store.dead_letter import DeadLetter, LetterSearch
 from saga.store.joining import kind, unwrap
 from saga.store.lane import Lane, require_own
 from saga.store.outbox import OutboxRow
@@ -220,6 +221,10 @@ class PostgresStore:
         with self.unit() as unit:
             ids = [id_ for (id_,) in unit.pipeline.rows("page", saga=saga, after=after, limit=limit)]
             return sorted(unit.load(saga, ids, lock=False).values(), key=lambda workflow: workflow.id.encode())
+
+    def letters(self, wanted: LetterSearch, limit: int) -> list[DeadLetter]:
+        with self.unit() as unit:
+            return unit.letters(wanted, limit)
 
     def author(self, saga: str) -> str | None:
         with self.unit() as unit:

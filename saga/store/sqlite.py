@@ -21,6 +21,7 @@ import orjson
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict
 from saga.store.archive import Left, Listed, Search
+from saga.store.dead_letter import DeadLetter, LetterSearch
 from saga.store.joining import kind, unwrap
 from saga.store.lane import Lane, require_own
 from saga.store.outbox import OutboxRow
@@ -161,6 +162,10 @@ class SqliteStore:
         with self._begun("BEGIN") as unit:
             ids = [id_ for (id_,) in unit.query("page", saga, after, limit)]
             return sorted(unit.load(saga, ids).values(), key=lambda workflow: workflow.id.encode())
+
+    def letters(self, wanted: LetterSearch, limit: int) -> list[DeadLetter]:
+        with self._begun("BEGIN") as unit:
+            return unit.letters(wanted, limit)
 
     def author(self, saga: str) -> str | None:
         with self._begun("BEGIN") as unit:

@@ -29,7 +29,9 @@ def bury(store: ArchivedStore, *letters: DeadLetter) -> None:
 
 def found(store: ArchivedStore, limit: int = 10, **wanted: Any) -> list[DeadLetter]:
     with store.unit() as unit:
-        return unit.letters(LetterSearch(**wanted), limit)
+        known = unit.letters(LetterSearch(**wanted), limit)
+    assert store.letters(LetterSearch(**wanted), limit) == known
+    return known
 
 
 def offsets(letters: list[DeadLetter]) -> list[int]:

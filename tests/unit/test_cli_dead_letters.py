@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -257,6 +258,21 @@ def test_a_workflow_is_shown_with_its_records_that_could_not_be_taken_in(saga: S
         "  > saga dead-letters show checkout.events/0@1",
     ]
     assert saga("show", "w1", "--json").json["dead_letters"] == ["checkout.events/0@1"]
+
+
+def test_reading_waits_for_nobody_who_writes(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, letter(1, workflow_id="order-1"))
+    with closing(sqlite3.connect(tmp_path / "stock.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+
+        said = [
+            saga("dead-letters", "list"),
+            saga("dead-letters", "show", "checkout.events/0@1"),
+            saga("show", "order-1"),
+            saga("drain", "checkout", "--version", "1"),
+        ]
+
+    assert [one.code for one in said] == [0, 0, 0, 0]
 
 
 def test_the_doctor_counts_the_letters_that_nobody_has_decided_on(saga: Saga, tmp_path: Path) -> None:

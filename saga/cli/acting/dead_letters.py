@@ -171,8 +171,8 @@ def grouped(found: Iterable[DeadLetter]) -> list[Group]:
 
 
 def _found(settings: Settings, wanted: LetterSearch) -> list[DeadLetter]:
-    with closing(assembly.store(settings)) as store, store.unit() as unit:
-        return unit.letters(wanted, MOST)
+    with closing(assembly.store(settings)) as store:
+        return store.letters(wanted, MOST)
 
 
 def _named(place: str) -> LetterSearch:
@@ -185,8 +185,7 @@ def _named(place: str) -> LetterSearch:
 
 
 def _chosen(store: SqliteStore | PostgresStore, wanted: Sequence[LetterSearch]) -> list[DeadLetter]:
-    with store.unit() as unit:
-        found = [letter for one in wanted for letter in unit.letters(one, MOST)]
+    found = [letter for one in wanted for letter in store.letters(one, MOST)]
     if len(found) == MOST:
         output.progress(f"these are the {MOST} oldest; there may be more: repeat the command for them")
     return found

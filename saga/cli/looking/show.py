@@ -63,8 +63,7 @@ def _letters(settings: Settings, workflow_id: str) -> list[DeadLetter]:
     """Records of this workflow that could not be taken in."""
     store = assembly.store(settings)
     try:
-        with store.unit() as unit:
-            return unit.letters(LetterSearch(workflow_id=workflow_id), 100)
+        return store.letters(LetterSearch(workflow_id=workflow_id), 100)
     finally:
         store.close()
 

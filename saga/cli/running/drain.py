@@ -29,8 +29,7 @@ def drain(
     store = assembly.store(settings)
     try:
         left = store.left(saga, version)
-        with store.unit() as unit:
-            kept = unit.letters(LetterSearch(saga=saga, reason=Reason.UNKNOWN_VERSION, state=LetterState.WAITING), MOST)
+        kept = store.letters(LetterSearch(saga=saga, reason=Reason.UNKNOWN_VERSION, state=LetterState.WAITING), MOST)
     finally:
         store.close()
     queued, place = sum(letter.version == version for letter in kept), assembly.database_name(settings)
