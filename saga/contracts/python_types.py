@@ -13,6 +13,7 @@ import orjson
 
 from saga.contracts.schema import Schema
 from saga.contracts.sensitive import is_sensitive
+from saga.errors import DefinitionError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN = {
@@ -98,7 +99,20 @@ class TypeSource:
         return self._logical(schema) or self._complex(schema)
 
     def default(self, field: Schema) -> str:
-        """What stands behind the equals sign of a field that has a default or is sensitive, and then not shown."""
+        """What stands behind the equals sign of a field that has a default or is sensitive, and then not shown.
+
+        Raises DefinitionError for a default that is not of the field's type (of a union: the first).
+        """
+        try:
+            return self._default(field)
+        except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+            shown = orjson.dumps(field["default"]).decode()
+            raise DefinitionError(
+                f"the default {shown} of field {field['name']!r} does not fit its type (of a union: the first); correct it. "
+                f"See: saga schemas check"
+            ) from error
+
+    def _default(self, field: Schema) -> str:
         hidden = ["repr=False"] if is_sensitive(field) else []
         if "default" not in field:
             return f"{self.names('Field')}({', '.join(hidden)})"

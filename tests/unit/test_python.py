@@ -166,6 +166,17 @@ def test_a_name_that_a_class_cannot_have_is_refused(name: str) -> None:
         python(of({"name": name, "type": "string"}), command="x")
 
 
+@pytest.mark.parametrize(
+    ("type_", "default", "shown"),
+    [(["string", "null"], None, "null"), ("bytes", 1, "1"), ("shop.Size", "XL", '"XL"'), ("shop.Line", 1, "1")],
+)
+def test_a_default_that_its_type_does_not_have_is_refused(type_: Any, default: Any, shown: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        python(of({"name": "a", "type": type_, "default": default}), command="x")
+
+    assert f"the default {shown} of field 'a' does not fit its type" in str(refused.value)
+
+
 def test_two_types_of_one_name_are_refused() -> None:
     other = {**LINE, "namespace": "stock"}
     saga = of(
