@@ -47,9 +47,13 @@ class Registry:
     def __init__(
         self, url: str, *, cache: str | Path | None = None, timeout: float = 5.0, client: Mapping[str, Any] | None = None
     ) -> None:
+        try:
+            netloc = urlsplit(url).netloc
+        except ValueError as error:
+            raise DefinitionError(f"the registry's address is none: {error}; expected http://host:port/path") from error
         if not url.startswith(("http://", "https://")):
             raise DefinitionError(f"found registry {url!r}; expected an address that begins with http:// or https://")
-        if "@" in urlsplit(url).netloc:
+        if "@" in netloc:
             raise DefinitionError(
                 "the registry's address holds a user or password, which would be shown in errors and in the cache's name; set "
                 "SAGA_REGISTRY_USER=user:password instead"

@@ -111,7 +111,7 @@ def served(worker: Worker | Opening, address: str) -> Iterator[str]:
     Raises DefinitionError for an address that is none, or on which nobody may listen.
     """
     host, colon, port = address.rpartition(":")
-    if not (colon and port.isdigit()):
+    if not (colon and port.isdecimal()):
         raise DefinitionError(f"found {address!r} to answer health on; expected host:port, such as 0.0.0.0:8080")
 
     class Handler(_Handler):

@@ -38,7 +38,10 @@ class Webhook:
     """
 
     def __init__(self, url: str, *, post: Post | None = None, queued: int = QUEUED, pause: float = PAUSE) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # a bracket that is not closed; its own words would show the URL
+            parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise DefinitionError("the webhook is no address; expected https://host/path. Correct SAGA_WEBHOOK.")
         self.host, self._url, self._pause = parts.hostname, url, pause

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from saga.contracts.registry import Registry
 from saga.errors import DefinitionError
+from saga.observe.health import Opening, served
+from saga.observe.webhook import Webhook
 from saga.settings import Settings
+from services.stock.app import stock
 
 SECRET = "s3cr3t-pa55"
 
@@ -140,3 +145,16 @@ def test_settings_do_not_change() -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         settings.threads = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: Registry("http://[::1"),
+        lambda: Webhook("http://[::1"),
+        lambda: served(Opening(stock), "localhost:²").__enter__(),
+    ],
+)
+def test_an_address_that_is_none_is_refused_by_whoever_is_given_it(use: Callable[[], object]) -> None:
+    with pytest.raises(DefinitionError, match="expected"):
+        use()
