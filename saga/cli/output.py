@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Item = TypeVar("Item")
-MANY, UNBOUNDED = 20, 10_000
+MANY, NARROWEST, UNBOUNDED = 20, 20, 10_000
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -120,6 +120,7 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: st
     from rich.console import Console
 
     console, grid = Console(), _grid(headers, rows, title)
+    console.width = max(console.width, NARROWEST)  # a terminal that does not know its width says 0, and nothing would be told
     unbroken = console.measure(grid, options=console.options.update(max_width=UNBOUNDED)).minimum
     if unbroken <= console.width:
         console.print(grid)

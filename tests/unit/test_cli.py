@@ -241,6 +241,21 @@ def test_no_word_of_a_table_is_broken_and_columns_in_which_nothing_stands_are_le
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == said
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "12"])
+def test_a_terminal_without_room_loses_no_row(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", columns)
+
+    output.table(["workflow", *STATES], [TOLD], title="own steps")
+
+    told = capsys.readouterr().out
+    assert "own steps" in told
+    assert TOLD[0] in told
+    assert told.count("compensated") == 3
+
+
 def test_colours_are_left_out_where_nobody_wants_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
