@@ -90,6 +90,16 @@ def technical(address: str, error: Exception) -> StoreError | None:
     return None
 
 
+def overtaken(address: str, error: Exception) -> StoreConflict | None:
+    """What it means, in any language, that a table has other columns now than when the statement was prepared.
+
+    It is prepared anew after the ROLLBACK.
+    """
+    if not isinstance(error, psycopg.Error) or error.diag.source_function != "RevalidateCachedQuery":
+        return None
+    return StoreConflict(f"{address}: a table was changed meanwhile ({_sentence(error)}); try again")
+
+
 def store_error(address: str, error: Exception) -> StoreError:
     """An error in the words of the port, for statements that are the engine's own."""
     code = getattr(error, "sqlstate", None) or type(error).__name__

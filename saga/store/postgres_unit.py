@@ -35,7 +35,7 @@ from saga.store.postgres_rows import (
     spread,
     workflow_columns,
 )
-from saga.store.postgres_tables import technical
+from saga.store.postgres_tables import overtaken, technical
 from saga.store.workflow import Workflow
 
 
@@ -205,7 +205,9 @@ class PostgresUnit:
         return int(count), until.astimezone(UTC) if until else None
 
     def technical(self, error: Exception) -> StoreError | None:
-        return error if isinstance(error, StoreError) else technical(self._address, error)
+        if isinstance(error, StoreError):
+            return error
+        return technical(self._address, error) or overtaken(self._address, error)
 
     def advance(self, lane: Lane) -> None:
         """As the port says, only that a fenced owner may hear of it as late as at the end."""

@@ -242,6 +242,26 @@ def test_an_answer_that_never_came_says_so(store: PostgresStore) -> None:
         answers[0].fetchone()
 
 
+def test_a_table_that_somebody_has_changed_meanwhile_is_no_fault_of_a_statement_that_knew_it_otherwise(
+    store: PostgresStore, database: str
+) -> None:
+    def look() -> int:
+        with store.unit(eager=True) as unit:
+            try:
+                return len(unit.execute("SELECT * FROM shelf WHERE sku = %s", ["tea"]).fetchone())
+            except psycopg.Error as error:
+                raise unit.technical(error) or error from error
+
+    known = look()
+    with psycopg.connect(database, autocommit=True) as migration:
+        migration.execute("ALTER TABLE shelf ADD COLUMN aisle integer")
+
+    with pytest.raises(StoreConflict, match="try again"):
+        look()
+
+    assert look() == known + 1
+
+
 @pytest.mark.parametrize(
     ("sql", "kind"),
     [
