@@ -6,6 +6,7 @@ ends what a stopped process left open. Executions of one statement whose answers
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ _NOT_OPEN = "the transaction was ended inside its block"  # as in session.sql
 AT_ONCE = 0
 _MOST = 1000  # a handler may write without ever asking, but not without end
 _MOST_CURSORS = 200
+_FORGETTING = re.compile(r"\s*(ALTER|DEALLOCATE|DISCARD|DROP|ROLLBACK)\b", re.IGNORECASE)
 
 
 class Answer:
@@ -81,7 +83,7 @@ class _Statement:
     def forgets(self) -> bool:
         """After it the driver takes nothing for prepared any more, and says so to the server at its next exchange.
 
-        In a pipeline that would come too late, behind statements that were prepared since.
+        In a pipeline that would come too late, behind statements that were prepared since, so `_FORGETTING` ends an exchange.
         """
         done = self.cursor.statusmessage if self.answer is not None and self.cursor is not None else None
         return done is not None and done.startswith(("ALTER", "DEALLOCATE", "DISCARD", "DROP", "ROLLBACK"))
@@ -131,7 +133,7 @@ class Pipeline:
         given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
         self._collect(_Statement(sql, given or None, weakref.ref(answer)))
         self._guarded = False
-        if len(self._collected) >= _MOST:
+        if len(self._collected) >= _MOST or _FORGETTING.match(str(sql)):
             self.send()
         return answer
 

@@ -262,6 +262,18 @@ def test_a_table_that_somebody_has_changed_meanwhile_is_no_fault_of_a_statement_
     assert look() == known + 1
 
 
+def test_what_makes_the_driver_forget_trips_nothing_that_is_written_behind_it(store: PostgresStore) -> None:
+    for _ in range(5):
+        with store.unit() as unit:
+            for table in ("nowhere", "elsewhere"):
+                unit.execute(f"DROP TABLE IF EXISTS {table}")
+            for number in range(600):
+                pieces_or_none = str(number) if number % 2 else None  # each of which the driver prepares by itself
+                unit.execute("INSERT INTO pick SELECT sku FROM shelf WHERE pieces = %s AND sku > %s", [pieces_or_none, "a"])
+
+    assert pieces(store) == {"rice": 5, "tea": 5}
+
+
 @pytest.mark.parametrize(
     ("sql", "kind"),
     [
