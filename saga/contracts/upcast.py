@@ -61,10 +61,11 @@ class Upcasters:
             to, function, view = self._steps[name]
             try:
                 returned = function(view.model_validate(found) if view is not None else found)
+                found = returned.model_dump() if isinstance(returned, Event) else dict(returned)
             except Exception as error:
                 told = f"event {name} cannot be raised to {to}: {function.__name__} failed with {type(error).__name__}"
                 raise DecodeError(told) from error
-            found, name = returned.model_dump() if isinstance(returned, Event) else dict(returned), to
+            name = to
         return found
 
     def _way(self, name: str) -> list[str]:

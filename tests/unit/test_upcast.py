@@ -106,6 +106,17 @@ def test_an_upcaster_that_raises_is_named() -> None:
         AvroCodec(SAGA, upcasters=upcasters).decode("shop.SoldPriced", RECORDED)
 
 
+def test_an_upcaster_that_returns_nothing_is_named() -> None:
+    upcasters = Upcasters()
+
+    @upcasters.upcast("shop.Sold", to="shop.SoldPriced")
+    def silent(old: Fields) -> Fields:
+        return None  # type: ignore[return-value]
+
+    with pytest.raises(DecodeError, match="silent failed with TypeError"):
+        AvroCodec(SAGA, upcasters=upcasters).decode("shop.SoldPriced", RECORDED)
+
+
 def test_a_circle_is_refused() -> None:
     upcasters = chain()
 
