@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, StoreConflict
 from saga.store.sqlite import WorkerLock
 from saga.store.sqlite_tables import engine_statements
 
@@ -35,8 +35,9 @@ def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
 def _fold_log(file: Path) -> None:
     """Have all that was committed in the file itself, since its log bears its name."""
     if file.exists():
-        with engine_statements(str(file)), closing(sqlite3.connect(file, isolation_level=None)) as connection:
-            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if busy:
-                raise DefinitionError(f"{file} is in use; end the processes that read or write it, then swap again")
-            connection.execute("PRAGMA journal_mode = DELETE")
+        try:
+            with engine_statements(str(file)), closing(sqlite3.connect(file, isolation_level=None)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection.execute("PRAGMA journal_mode = DELETE")  # not as long as anybody else has the file open
+        except StoreConflict as conflict:
+            raise DefinitionError(f"{file} is in use; end the processes that read or write it, then swap again") from conflict

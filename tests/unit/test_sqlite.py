@@ -19,6 +19,7 @@ from saga.errors import DefinitionError, StoreBusy, StoreConflict, StoreError
 from saga.store.outbox import OutboxRow, Published
 from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
+from saga.store.sqlite_swap import swap
 from saga.store.statements import statements
 from saga.store.workflow import Workflow
 
@@ -336,3 +337,16 @@ def test_of_thousands_of_workflows_none_is_read_to_list_the_parked_but_those(cal
 
     assert len(found) == 2
     assert steps < 2000
+
+
+@pytest.mark.parametrize("name", ["live.db", "rebuilt.db"])
+def test_a_file_that_somebody_has_open_is_not_swapped_and_it_is_said_what_to_do(tmp_path: Path, name: str) -> None:
+    for file in ("live.db", "rebuilt.db"):
+        SqliteStore(tmp_path / file, migrate=True).close()
+
+    with closing(SqliteStore(tmp_path / name)) as idle:
+        idle.find("w1")
+        with pytest.raises(DefinitionError, match="is in use; end the processes that read or write it"):
+            swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "before")
+
+    assert swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "before") == tmp_path / "live.db.before"
