@@ -102,6 +102,15 @@ def test_comma_separated_values_do_as_well(folder: Path) -> None:
     assert known(folder, "o-1") == {"o-1": StepStatus.DONE}
 
 
+def test_a_table_with_two_columns_of_one_name_is_refused(folder: Path) -> None:
+    (folder / "orders.csv").write_text("order_id,units,country,units\no-1,2,Spain,3\n")
+
+    said = imported(folder, "orders.csv")
+
+    assert (said.code, known(folder, "o-1")) == (2, {})
+    assert said.err == "error: orders.csv: found two columns 'units'; expected each name once in the first line\n"
+
+
 def test_a_table_as_a_spreadsheet_saves_it_begins_with_a_mark_that_is_no_part_of_a_name(folder: Path) -> None:
     (folder / "orders.csv").write_text("order_id,units,country\no-1,2,Spain\n", encoding="utf-8-sig")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +53,7 @@ def _csv(file: Path) -> Iterator[Row]:
     with file.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets begin a file with a mark
         reader = csv.DictReader(lines)
         try:
+            _refuse_doubles(file, reader.fieldnames or ())
             for fields in reader:
                 if None in fields or None in fields.values():
                     yield Row(reader.line_num, {}, f"expected {len(reader.fieldnames or [])} values, as in the first line")
@@ -64,3 +65,10 @@ def _csv(file: Path) -> Iterator[Row]:
             raise DefinitionError(
                 f"{file}: behind line {reader.line_num}: {error}; correct it, or give it as .jsonl"
             ) from error
+
+
+def _refuse_doubles(file: Path, names: Sequence[str]) -> None:
+    """Of two columns of one name a reader keeps the last."""
+    for name in names:
+        if names.count(name) > 1:
+            raise DefinitionError(f"{file}: found two columns {name!r}; expected each name once in the first line")
