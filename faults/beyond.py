@@ -10,6 +10,8 @@ SHOWN: tuple[tuple[str, str, str], ...] = (
      "tests/integration/test_real_cluster.py"),
     ("F-17", "serialization failures and deadlocks",
      "tests/integration/test_postgres.py::test_a_serialization_failure_at_commit_is_a_conflict_and_the_same_work_succeeds"),
+    ("F-18b", "a replica of PostgreSQL is promoted: one that has everything, and one that was behind",
+     "tests/integration/test_real_failover.py"),
     ("F-19", "a second worker on one SQLite file", "tests/contract/test_store.py::test_a_former_owner_commits_nothing"),
     ("F-21b", "a full disk, on SQLite", "tests/unit/test_sqlite.py::test_a_full_disk_is_the_databases_own_trouble"),
     ("F-22, F-24", "a registry that is away at the start, or knows no such schema",
@@ -41,7 +43,6 @@ SHOWN: tuple[tuple[str, str, str], ...] = (
 
 MISSING: tuple[tuple[str, str, str], ...] = (
     ("F-6", "cooperative-sticky rebalances", "it tears the twin partitions of a lane apart, so it is not offered"),
-    ("F-18b", "promotion of a replica of PostgreSQL", "no replica is run; a store that lost commits is refused"),
     ("F-38", "versions side by side while they are deployed", "no fault: a way of working, with tests of its own"),
     ("F-44", "an inbox that is pruned early", "there is no setting that would"),
 )  # fmt: skip

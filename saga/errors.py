@@ -112,11 +112,14 @@ class CommitUnknown(StoreError):
 
 
 class LaneFenced(StoreError):
-    """Another owner raised the lane's epoch; this owner's transaction must not commit."""
+    """Another owner raised the lane's epoch, or the store lost what it had confirmed: the transaction must not commit."""
 
     def __init__(self, saga: str, lane: int, epoch: int) -> None:
         self.saga, self.lane, self.epoch = saga, lane, epoch
-        super().__init__(f"lane {saga}/{lane} was taken over by another owner (our epoch was {epoch})")
+        super().__init__(
+            f"lane {saga}/{lane} was taken over by another owner, or its database has lost what it had confirmed to us "
+            f"(our epoch was {epoch})"
+        )
 
 
 class BrokerError(SagaError):

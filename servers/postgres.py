@@ -47,6 +47,23 @@ def local(report: Report, *, tethered: bool = True) -> LocalServer:
     )
 
 
+def replica(report: Report, of: LocalServer) -> LocalServer:
+    """A copy of a running server that follows it, not yet started; `promote` has it take over."""
+    programs, user = postgres(report), unprivileged()
+    home, port = workspace("postgres-replica", user), free_port()
+    copying = ["-d", of.address, "-D", "data", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+    run("pg_basebackup", [str(programs / "pg_basebackup"), *copying], cwd=home, user=user)
+    command = [f"port={port}" if argument.startswith("port=") else argument for argument in of.command]
+    address = urlsplit(of.address)._replace(netloc=f"postgres@{LOOPBACK}:{port}").geturl()
+    return LocalServer("postgres-replica", address, home, command, answers, user=user, end=of.end, tethered=of.tethered)
+
+
+def promote(replica: LocalServer) -> None:
+    """Return once it takes writes."""
+    with psycopg.connect(replica.address, autocommit=True) as connection:
+        connection.execute("SELECT pg_promote()")
+
+
 @contextmanager
 def containerised() -> Iterator[str]:
     """The superuser's URL of a server in Docker; raises ServerMissing when Docker cannot run it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from saga.clock import Clock
@@ -12,7 +12,7 @@ from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import Processor
 from saga.engine.progress import caught_up, lag
 from saga.engine.pruning import Pruning
-from saga.errors import BrokerError, StoreError
+from saga.errors import BrokerError, LaneFenced, StoreError
 from saga.participant.participant import Participant
 from saga.store.lane import Lane
 from saga.store.port import Store, Unit
@@ -76,13 +76,15 @@ class Agenda:
                 expired = unit.expired(saga, forward, known, now, self.batch, deadlines=mine)
                 for number in filter(acks.held.get, lanes):
                     acks.release(self.lanes.owned[number].lane, unit)
-                self._measure(unit, consumer)
+                kept = self._measure(unit, consumer)
                 recalled = unit.recalled(saga, lanes, known, 1)
         except (StoreError, BrokerError) as error:
             log.warning("what is due cannot be looked up (%s); trying again", error)
             return
         finally:
             self._regulate(consumer)
+        for number in kept:
+            self._do(number, partial(_require_kept, kept[number]))
         late = self._caught_up(consumer, {lane for lane, _ in expired})
         self.prune()
         for number in {letter.lane for letter in recalled}:
@@ -110,13 +112,14 @@ class Agenda:
         self._behind = self._behind | numbers - late if numbers - late else set()
         return late
 
-    def _measure(self, unit: Unit, consumer: Consumer) -> None:
-        """See whether the bounds became full or are so no more, about once a second."""
+    def _measure(self, unit: Unit, consumer: Consumer) -> Mapping[int, tuple[int, int]]:
+        """See about once a second whether the bounds became full or are so no more; answers how far the store has the lanes."""
         if self.clock.monotonic() < self._count_again:
-            return
+            return {}
         self._count_again = self.clock.monotonic() + COUNT_AMONG * self.every
         self.lag = lag(consumer, self.lanes)
         self._bounds.look(unit, self.participant)
+        return unit.batches(self.participant.versions.name)
 
     def _regulate(self, consumer: Consumer) -> None:
         """Take no more facts in while too much waits; polling, publishing, acknowledgments and due retries go on."""
@@ -147,3 +150,9 @@ class Agenda:
         owned = self.lanes.owned.get(number)
         if owned is not None and not owned.at_rest:
             self.guard(owned, partial(work, owned.lane, *more))
+
+
+def _require_kept(standing: tuple[int, int], lane: Lane) -> None:
+    """A lane with nothing to do would not hear of it otherwise."""
+    if not lane.is_kept(*standing):
+        raise LaneFenced(lane.saga, lane.number, lane.epoch)

@@ -141,7 +141,8 @@ class Units:
         """What follows from a commit."""
         failpoint(Failpoint.UNIT_COMMITTED)
         lane, ahead = flight.lane, flight.ahead
-        before, lane.batch, lane.offsets, lane.gaps = lane.offsets, ahead.batch, ahead.offsets, ahead.gaps
+        before, lane.offsets, lane.gaps = lane.offsets, ahead.offsets, ahead.gaps
+        lane.batch = lane.committed = ahead.batch
         self.acks.kept(lane, ahead.acks)
         self.acks.took_in(lane, before, flight.told)
         self.relay.settled(flight.due)

@@ -206,6 +206,7 @@ class Projector:
                 raise
             break
         lane.offsets, lane.batch = ahead.offsets, ahead.batch
+        lane.committed = ahead.batch
 
     def _take_in(self, batch: Sequence[Entry], unit: Unit, names: Mapping[str, str]) -> None:
         readable = [one for one in batch if one.message is not None]

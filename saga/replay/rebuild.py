@@ -286,7 +286,7 @@ class Rebuild:
                 if not self.store.committed(ahead):
                     raise
             break
-        one.lane = ahead
+        one.lane = replace(ahead, committed=ahead.batch)
 
     def _partitions(self) -> int:
         counts = self.broker.partitions(fact_topics(self.saga))

@@ -16,9 +16,9 @@ class Lane:
     """Partition `number` of all topics of a saga, as its owner holds it.
 
     `offsets`: topic to the next offset to be read, all before it is in the store; `batch` numbers the last unit of work that
-    was committed, or may have been; `clean`: the previous owner ended in order. `acks` is what the owner keeps of
-    acknowledgments, JSON to the store; `gaps` are spans never taken in; `trials`: what was begun, how often, as a process might
-    die of it. `pruned`: see `forget`.
+    was committed, or may have been, `committed` the last one that surely was; `clean`: the previous owner ended in order.
+    `acks` is what the owner keeps of acknowledgments, JSON to the store; `gaps` are spans never taken in; `trials`: what was
+    begun, how often, as a process might die of it. `pruned`: see `forget`.
     """
 
     saga: str
@@ -31,6 +31,11 @@ class Lane:
     gaps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     trials: dict[str, int] = field(default_factory=dict)
     pruned: datetime | None = None
+    committed: int = 0
+
+    def is_kept(self, epoch: int, batch: int) -> bool:
+        """Whether it is still its owner's in a store with this epoch and batch, which has lost nothing of it."""
+        return epoch == self.epoch and batch >= self.committed
 
     def copy(self) -> Lane:
         """One that shares nothing with this."""

@@ -90,7 +90,7 @@ class MemoryStore:
                 self._tables.authors[saga] = participant
                 self._tables.registered[saga] = registered
             self._tables.lanes[saga, lane] = replace(before, epoch=before.epoch + 1, clean=False)
-            return replace(before.copy(), epoch=before.epoch + 1)
+            return replace(before.copy(), epoch=before.epoch + 1, committed=before.batch)
 
     def committed(self, lane: Lane) -> bool:
         with self._idle():

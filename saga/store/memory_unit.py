@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from saga.clock import Clock
-from saga.errors import LifecycleError, StoreError
+from saga.errors import LaneFenced, LifecycleError, StoreError
 from saga.protocol.facts import StepStatus
 from saga.store.lane import Lane
 from saga.store.memory_letters import MemoryLetters
@@ -147,9 +147,14 @@ class MemoryUnit(Immediate, MemoryLetters):
 
     def advance(self, lane: Lane) -> None:
         held, now = self.tables.held(lane), lane.copy()
+        if held.batch < lane.committed:
+            raise LaneFenced(lane.saga, lane.number, lane.epoch)
         self.tables.lanes[lane.saga, lane.number] = replace(
             held, offsets=now.offsets, batch=now.batch, acks=now.acks, gaps=now.gaps
         )
+
+    def batches(self, saga: str) -> dict[int, tuple[int, int]]:
+        return {lane.number: (lane.epoch, lane.batch) for lane in self.tables.lanes.values() if lane.saga == saga}
 
     def count(self, lane: Lane) -> None:
         self.tables.lanes[lane.saga, lane.number] = replace(self.tables.held(lane), trials=dict(lane.trials))

@@ -167,12 +167,20 @@ class Unit(Transaction, DeadLetters, Protocol):
         """What a driver's exception says of the database itself; None if the statement that raised it is to blame."""
         ...
 
+    def batches(self, saga: str) -> Mapping[int, tuple[int, int]]:
+        """Lane to its epoch and to the number of the last unit of work that was committed."""
+        ...
+
     def count(self, lane: Lane) -> None:
         """Store the lane's trials if its epoch still holds, else raise LaneFenced. A release forgets them."""
         ...
 
     def advance(self, lane: Lane) -> None:
-        """Store the lane as its owner has it, if its epoch still holds, else raise LaneFenced. The last statement."""
+        """Store the lane as its owner has it, the last statement.
+
+        Raises LaneFenced if its epoch does not hold any more, or if the store has lost what was committed before: a replica
+        that took the place of a server may be some transactions behind.
+        """
         ...
 
     @property

@@ -214,11 +214,14 @@ class PostgresUnit:
         # whoever advances a lane publishes what was written for it from memory
         self._unannounced.discard((lane.saga, lane.number))
         held = {"offsets": lane.offsets, "acks": lane.acks, "gaps": lane.gaps}
-        place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch, "batch": lane.batch}
+        place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch, "batch": lane.batch, "committed": lane.committed}
         place |= {name: orjson.dumps(column).decode() for name, column in held.items()}
 
         self.pipeline.add("advance", place, excuse=_fenced(lane))
         self._end_of_verb()
+
+    def batches(self, saga: str) -> dict[int, tuple[int, int]]:
+        return {lane: (epoch, batch) for lane, epoch, batch in self.pipeline.rows("batches", saga=saga)}
 
     def count(self, lane: Lane) -> None:
         place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch}

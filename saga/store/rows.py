@@ -141,4 +141,4 @@ class Rows:
         offsets, acks, gaps, trials = (orjson.loads(column) for column in columns)
         skipped = {topic: [(begin, end) for begin, end in spans] for topic, spans in gaps.items()}
         moment = self._moment(pruned) if pruned else None
-        return Lane(saga, lane, epoch, batch, offsets, clean, acks, skipped, trials, moment)
+        return Lane(saga, lane, epoch, batch, offsets, clean, acks, skipped, trials, moment, committed=batch)

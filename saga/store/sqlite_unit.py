@@ -139,8 +139,11 @@ class SqliteUnit(Immediate):
 
     def advance(self, lane: Lane) -> None:
         held = (orjson.dumps(column).decode() for column in (lane.offsets, lane.acks, lane.gaps))
-        if self.query("advance", lane.saga, lane.number, lane.epoch, lane.batch, *held).rowcount == 0:
+        if self.query("advance", lane.saga, lane.number, lane.epoch, lane.batch, *held, lane.committed).rowcount == 0:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
+
+    def batches(self, saga: str) -> dict[int, tuple[int, int]]:
+        return {lane: (epoch, batch) for lane, epoch, batch in self.query("batches", saga)}
 
     def count(self, lane: Lane) -> None:
         trials = orjson.dumps(lane.trials).decode()

@@ -646,6 +646,28 @@ def test_a_former_owner_commits_nothing(store: ArchivedStore) -> None:
     assert store.claim("checkout", 0, 4).offsets == {}
 
 
+def test_an_owner_whose_transactions_were_lost_commits_nothing(store: ArchivedStore) -> None:
+    lane = replace(store.claim("checkout", 0, 4), batch=1)
+    with store.unit() as unit:
+        unit.advance(lane)
+        store_has = unit.batches("checkout")
+    lost = replace(lane, batch=4, committed=3)  # as if this were a replica that has only the first of three
+
+    def go_on_as_if_nothing_happened() -> None:
+        with store.unit() as unit:
+            unit.save("checkout", changes_of(workflow("w1"), outbox=[outbox("w1", 1)]))
+            unit.advance(lost)
+
+    with pytest.raises(LaneFenced):
+        go_on_as_if_nothing_happened()
+
+    with store.unit() as unit:
+        assert unit.batches("checkout") == store_has == {0: (lane.epoch, 1)}
+    assert (lane.is_kept(lane.epoch, 1), lost.is_kept(lane.epoch, 1), lane.is_kept(lane.epoch + 1, 1)) == (True, False, False)
+    assert load(store, "w1") == {}
+    assert store.claim("checkout", 0, 4).committed == 1
+
+
 def test_whether_a_unit_was_committed_can_be_asked_of_its_owner_only(store: ArchivedStore) -> None:
     lane = replace(store.claim("checkout", 0, 4), batch=1)
     before = store.committed(lane)

@@ -128,10 +128,17 @@ class Crew:
 @contextmanager
 def on_servers(kafka: str, postgres: str, participants: list[Participant], **options: Any) -> Iterator[Crew]:
     """On Kafka and PostgreSQL, as members of their groups; all have ended when the block has. `options` are the stores'."""
+    with ExitStack() as stack:
+        urls = {p.name: stack.enter_context(fresh_database(postgres)) for p in participants}
+        yield stack.enter_context(on_databases(kafka, urls, participants, **options))
+
+
+@contextmanager
+def on_databases(kafka: str, urls: Mapping[str, str], participants: list[Participant], **options: Any) -> Iterator[Crew]:
+    """The same on databases, by participant, that somebody else has made."""
     broker = KafkaBroker(KafkaSettings(kafka))
     broker.create(saga_topics(participants[0].saga.name), LANES, {})
     with ExitStack() as stack:
-        urls = {p.name: stack.enter_context(fresh_database(postgres)) for p in participants}
         yield from _at_work(stack, broker, participants, lambda name: PostgresStore(urls[name], migrate=True, **options))
 
 

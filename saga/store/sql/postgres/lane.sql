@@ -18,6 +18,9 @@ SELECT epoch, batch, clean FROM saga_lane WHERE saga = %(saga)s AND lane = %(lan
 -- name: lanes
 SELECT saga, lane, epoch, batch, offsets::text, acks::text, gaps::text, trials::text, pruned, clean FROM saga_lane ORDER BY saga, lane;
 
+-- name: batches
+SELECT lane, epoch, batch FROM saga_lane WHERE saga = %(saga)s;
+
 -- name: end_overstayed
 -- A session that overstayed holds row locks of a transaction which the raised epoch has already condemned. The idle timeout
 -- does not end one that the server believes to be busy: a client that stopped while it was sending, or a runaway statement.
@@ -46,12 +49,13 @@ WITH mine AS (
 SELECT 1 / count(*) FROM mine;
 
 -- name: advance
--- Divides by zero where the epoch is not ours, so that the COMMIT sent along with it is never carried out.
+-- Divides by zero where the epoch is not ours, or a failover has lost what had been confirmed, so that the COMMIT sent along with
+-- it is never carried out.
 WITH mine AS (
     UPDATE saga_lane
     SET batch = %(batch)s, offsets = %(offsets)s::json, acks = %(acks)s::json, gaps = %(gaps)s::json,
         backend = pg_backend_pid()
-    WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s
+    WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s AND batch >= %(committed)s
     RETURNING epoch
 )
 SELECT 1 / count(*) FROM mine;

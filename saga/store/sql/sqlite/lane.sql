@@ -24,7 +24,11 @@ ON CONFLICT (saga, lane) DO UPDATE SET epoch = epoch + 1, clean = 0;
 UPDATE saga_lane SET clean = 1, trials = '{}' WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
 
 -- name: advance
-UPDATE saga_lane SET batch = ?4, offsets = ?5, acks = ?6, gaps = ?7 WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
+UPDATE saga_lane SET batch = ?4, offsets = ?5, acks = ?6, gaps = ?7
+WHERE saga = ?1 AND lane = ?2 AND epoch = ?3 AND batch >= ?8;
+
+-- name: batches
+SELECT lane, epoch, batch FROM saga_lane WHERE saga = ?1;
 
 -- name: pruned
 UPDATE saga_lane SET pruned = coalesce(max(pruned, ?4), pruned, ?4) WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
