@@ -201,6 +201,7 @@ class Projector:
                     raise
                 continue
             except CommitUnknown:
+                lane.batch = ahead.batch  # whatever the store says of it, no other one is given its number
                 if self.store.committed(ahead):
                     break
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
 from saga.testing.harness import Harness
 from servers import fresh_database
-from tests.flaky import FlakyStore
+from tests.flaky import Doubtful, FlakyStore
 from tests.histories import lived
 from tests.travel import Script, TripBooked, TripCancelled, TripInsured, harness
 from tests.travel import saga as travel
@@ -173,6 +174,51 @@ def test_a_database_that_is_away_is_no_record_s_fault_and_what_was_read_meanwhil
 
         assert is_outage(outage.value)
         assert rows(store) == WHOLE
+
+
+def test_what_a_commit_left_in_doubt_is_no_other_one_s_end(fleet: Harness) -> None:
+    with closing(Doubtful()) as store:
+        projector = Projector(trips(), store, fleet.broker)
+        projector.start()
+        store.kept, store.silent = [True, True], 2  # committed, and neither the line nor the database says so
+        with pytest.raises(StoreError):
+            projector.catch_up()
+        later = [f"later {number}" for number in range(6)]  # some of them in its lane
+        for trip in later:
+            fleet.start(TripBooked(trip=trip), workflow_id=trip)
+        fleet.settle()
+        store.kept, store.silent = [False], 0  # undone
+        projector.catch_up()
+
+        assert rows(store) == sorted([*WHOLE, *((trip, 1, 0) for trip in later)])
+
+
+def test_a_database_that_lost_what_was_folded_fences_the_projector_and_the_next_one_folds_it_again(
+    fleet: Harness, tmp_path: Path
+) -> None:
+    file, aside = tmp_path / "reports.db", tmp_path / "aside.db"
+    with closing(SqliteStore(file, migrate=True)) as store:
+        projector = Projector(trips(), store, fleet.broker)
+        projector.start()
+        copied(file, aside)
+        projector.catch_up()
+        copied(aside, file)
+        fleet.start(TripBooked(trip="bern"), workflow_id="bern")
+        fleet.start(TripBooked(trip="oslo"), workflow_id="oslo")
+        fleet.settle()
+        with pytest.raises(LaneFenced, match="lost what it had confirmed"):
+            projector.catch_up()
+
+        successor = Projector(trips(), store, fleet.broker)
+        successor.start()
+        successor.catch_up()
+        assert rows(store) == sorted([*WHOLE, ("bern", 1, 0), ("oslo", 1, 0)])
+
+
+def copied(source: Path, target: Path) -> None:
+    """The one database in place of the other, under whoever has it open."""
+    with closing(sqlite3.connect(source)) as here, closing(sqlite3.connect(target)) as there:
+        here.backup(there)
 
 
 def test_a_second_owner_fences_the_first(fleet: Harness, store: Store) -> None:
