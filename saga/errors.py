@@ -16,7 +16,8 @@ SagaError
 │   ├── StoreConflict             serialization failure, deadlock or lock timeout: the same work may be done again at once
 │   ├── StatementFailed           a pipelined statement of some handler failed; which one's is not known
 │   ├── CommitUnknown             the answer to COMMIT was lost: committed or not, only the store can tell
-│   └── LaneFenced                another owner took the lane over; this transaction must not commit
+│   └── LaneFenced                another owner took the lane over, or what was confirmed is lost; nothing must be committed
+│       └── StoreReplaced            another server has taken the database's place since the lane was claimed
 ├── BrokerError                Kafka said no; `.retriable` tells whether trying again can help
 │   └── OffsetOutOfRange          a partition does not hold the offset at which a lane must go on
 ├── LifecycleError             something was used before it was started or after it was stopped
@@ -119,6 +120,16 @@ class LaneFenced(StoreError):
         super().__init__(
             f"lane {saga}/{lane} was taken over by another owner, or its database has lost what it had confirmed to us "
             f"(our epoch was {epoch})"
+        )
+
+
+class StoreReplaced(LaneFenced):
+    """Another server has taken the database's place: before a lane goes on, its topics tell whether something was lost."""
+
+    def __init__(self, saga: str, lane: int, epoch: int) -> None:
+        super().__init__(saga, lane, epoch)
+        self.args = (
+            f"lane {saga}/{lane}: another server has taken the database's place, the lane is compared with its topics",
         )
 
 

@@ -24,6 +24,7 @@ DUE_EVERY = 0.25
 COUNT_AMONG = 4  # of so many looks at what is due, one counts what waits
 DUE_AT_ONCE = 100
 DUE_PATIENCE = 0.5
+_NOTHING = (0, 0)
 
 
 class Agenda:
@@ -76,15 +77,15 @@ class Agenda:
                 expired = unit.expired(saga, forward, known, now, self.batch, deadlines=mine)
                 for number in filter(acks.held.get, lanes):
                     acks.release(self.lanes.owned[number].lane, unit)
-                kept = self._measure(unit, consumer)
+                kept, timeline = self._measure(unit, consumer), unit.timeline
                 recalled = unit.recalled(saga, lanes, known, 1)
         except (StoreError, BrokerError) as error:
             log.warning("what is due cannot be looked up (%s); trying again", error)
             return
         finally:
             self._regulate(consumer)
-        for number in kept:
-            self._do(number, partial(_require_kept, kept[number]))
+        for number in lanes:
+            self._do(number, partial(_require_kept, timeline, None if kept is None else kept.get(number, _NOTHING)))
         late = self._caught_up(consumer, {lane for lane, _ in expired})
         self.prune()
         for number in {letter.lane for letter in recalled}:
@@ -112,10 +113,10 @@ class Agenda:
         self._behind = self._behind | numbers - late if numbers - late else set()
         return late
 
-    def _measure(self, unit: Unit, consumer: Consumer) -> Mapping[int, tuple[int, int]]:
+    def _measure(self, unit: Unit, consumer: Consumer) -> Mapping[int, tuple[int, int]] | None:
         """See about once a second whether the bounds became full or are so no more; answers how far the store has the lanes."""
         if self.clock.monotonic() < self._count_again:
-            return {}
+            return None
         self._count_again = self.clock.monotonic() + COUNT_AMONG * self.every
         self.lag = lag(consumer, self.lanes)
         self._bounds.look(unit, self.participant)
@@ -152,7 +153,8 @@ class Agenda:
             self.guard(owned, partial(work, owned.lane, *more))
 
 
-def _require_kept(standing: tuple[int, int], lane: Lane) -> None:
+def _require_kept(timeline: str | None, standing: tuple[int, int] | None, lane: Lane) -> None:
     """A lane with nothing to do would not hear of it otherwise."""
-    if not lane.is_kept(*standing):
+    lane.require_same_server(timeline)
+    if standing is not None and not lane.is_kept(*standing):
         raise LaneFenced(lane.saga, lane.number, lane.epoch)

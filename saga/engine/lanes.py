@@ -21,6 +21,7 @@ from saga.errors import (
     StoreBehind,
     StoreBusy,
     StoreError,
+    StoreReplaced,
     TopicRecreated,
 )
 from saga.participant.versions import Versions
@@ -128,11 +129,14 @@ class Lanes:
             log.warning("lanes of %s were left as they are, their next owner will tidy up: %s", self.saga, error)
 
     def fenced(self, fenced: LaneFenced) -> None:
-        """Let a lane go that another owner claimed; it is ours again if its partitions are still assigned here later on."""
+        """Let a lane go that another owner claimed; it is ours again if its partitions are still assigned here later on.
+
+        One whose database was replaced is claimed again at once, and looked at as after an unclean end.
+        """
         log.warning("%s", fenced)
         del self.owned[fenced.lane]
         self.claimed = [lane for lane in self.claimed if lane.number != fenced.lane]
-        self.again[fenced.lane] = self.clock.monotonic() + FENCED_PAUSE
+        self.again[fenced.lane] = self.clock.monotonic() + (0.0 if isinstance(fenced, StoreReplaced) else FENCED_PAUSE)
         self.refused[fenced.lane] = str(fenced)
 
     def let_go(self) -> None:

@@ -93,6 +93,7 @@ class Units:
         """All of it; the lane's own row is the last statement, so a fenced owner commits nothing."""
         lane, items = flight.lane, flight.items
         with self.store.unit(eager=len(items) == 1) as unit:
+            lane.require_same_server(unit.timeline)
             flight.unit, flight.ledger = unit, (ledger := self.ledger(unit))
             ledger.load({id for item in items if (id := workflow_of(item)) is not None})
             flight.unpublished = {id: set(w.unpublished) for id, w in ledger.workflows.items() if w.unpublished}

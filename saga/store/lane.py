@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, StoreReplaced
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class Lane:
     `offsets`: topic to the next offset to be read, all before it is in the store; `batch` numbers the last unit of work that
     was committed, or may have been, `committed` the last one that surely was; `clean`: the previous owner ended in order.
     `acks` is what the owner keeps of acknowledgments, JSON to the store; `gaps` are spans never taken in; `trials`: what was
-    begun, how often, as a process might die of it. `pruned`: see `forget`.
+    begun, how often, as a process might die of it. `pruned`: see `forget`. `timeline`: that of the unit that claimed it.
     """
 
     saga: str
@@ -32,10 +32,16 @@ class Lane:
     trials: dict[str, int] = field(default_factory=dict)
     pruned: datetime | None = None
     committed: int = 0
+    timeline: str | None = None
 
     def is_kept(self, epoch: int, batch: int) -> bool:
         """Whether it is still its owner's in a store with this epoch and batch, which has lost nothing of it."""
         return epoch == self.epoch and batch >= self.committed
+
+    def require_same_server(self, timeline: str | None) -> None:
+        """Raise StoreReplaced if another one has taken the database's place since the lane was claimed, where that is told."""
+        if timeline != self.timeline and None not in (timeline, self.timeline):
+            raise StoreReplaced(self.saga, self.number, self.epoch)
 
     def copy(self) -> Lane:
         """One that shares nothing with this."""

@@ -36,6 +36,7 @@ class MemoryStore:
         # a joined transaction leaves a row here: whether the row survived tells whether its caller committed
         self.connection.execute("CREATE TABLE saga_joined (number INTEGER PRIMARY KEY)")
         self._tables = MemoryTables()
+        self.timeline = "1"
         self._lock = threading.RLock()
         self._open: MemoryUnit | None = None
         self._closed = False
@@ -50,6 +51,7 @@ class MemoryStore:
     def unit(self, *, eager: bool = False) -> Iterator[MemoryUnit]:
         with self._idle():
             unit = self._kind(self.connection, self._tables.overlay(), self._clock)
+            unit.timeline = self.timeline
             self.connection.execute("BEGIN")
             self._open = unit
             try:
@@ -90,7 +92,7 @@ class MemoryStore:
                 self._tables.authors[saga] = participant
                 self._tables.registered[saga] = registered
             self._tables.lanes[saga, lane] = replace(before, epoch=before.epoch + 1, clean=False)
-            return replace(before.copy(), epoch=before.epoch + 1, committed=before.batch)
+            return replace(before.copy(), epoch=before.epoch + 1, committed=before.batch, timeline=self.timeline)
 
     def committed(self, lane: Lane) -> bool:
         with self._idle():

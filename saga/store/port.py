@@ -78,7 +78,11 @@ class Unit(Transaction, DeadLetters, Protocol):
     """An open transaction as the engine sees it.
 
     Its end raises CommitUnknown, StoreConflict or StatementFailed where a driver can tell; any other StoreError left nothing.
+    `timeline` names the history that its database follows, None where that is not told: a replica that takes the place of a
+    server begins another one, and so does a backup that is restored.
     """
+
+    timeline: str | None
 
     def partitions(self, saga: str) -> int | None:
         """The recorded partition count of the saga's topics; None before any lane was claimed."""
@@ -202,6 +206,8 @@ class Unit(Transaction, DeadLetters, Protocol):
 
 class Immediate:
     """How a unit ends that has no server to wait for: whether it departs or not, the end of its block commits."""
+
+    timeline: str | None = None
 
     @property
     def under_way(self) -> bool:

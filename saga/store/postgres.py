@@ -54,6 +54,7 @@ class _Session:
     """
 
     connection: Connection
+    timeline: str | None = None
     unit: PostgresUnit | None = None
     woken: bool | None = None
     cursors: dict[str, Any] = field(default_factory=dict)
@@ -115,7 +116,7 @@ class PostgresStore:
         ended = partial(self._rest, session)
         unit = PostgresUnit(
             session.connection, str(self.address), self._clock,
-            eager=eager, former=former, cursors=session.cursors, ended=ended,
+            eager=eager, former=former, cursors=session.cursors, timeline=session.timeline, ended=ended,
         )  # fmt: skip
         session.unit, failed = unit, None
         try:
@@ -156,7 +157,9 @@ class PostgresStore:
             former = before.cursor.fetchone()
             clean = former is None or former[2]
             require_own(Lane(saga, lane, 0, clean=clean), author.cursor.fetchone()[0], participant)
-            return ROWS.lane(saga, lane, claimed.cursor.fetchone(), clean=clean)
+            owned = ROWS.lane(saga, lane, claimed.cursor.fetchone(), clean=clean)
+            owned.timeline = unit.timeline
+            return owned
 
     def committed(self, lane: Lane) -> bool:
         with self.unit() as unit:
@@ -279,7 +282,8 @@ class PostgresStore:
             for thread in [t for t in self._sessions if not t.is_alive()]:
                 for session in self._sessions.pop(thread):
                     session.connection.close()
-        session = _Session(self._connect())
+        connection = self._connect()
+        session = _Session(connection, _timeline(connection))
         with self._opening:
             self._sessions.setdefault(threading.current_thread(), []).append(session)
         return session
@@ -339,3 +343,12 @@ class PostgresStore:
                 f"Connect to that database and schema, so that one transaction holds business rows and events"
             )
         self._joined.add(driver)
+
+
+def _timeline(connection: Connection) -> str | None:
+    """PostgreSQL's own number, where the server lets one see it; it is raised by each promotion and point-in-time recovery."""
+    try:
+        found = connection.execute(SQL["timeline"]).fetchone()
+    except psycopg.Error:
+        return None
+    return None if found is None else str(found[0])

@@ -57,11 +57,12 @@ class PostgresUnit:
         own: bool = True,
         former: PostgresUnit | None = None,
         cursors: dict[str, Any] | None = None,
+        timeline: str | None = None,
         ended: Callable[[Exception | None], None] = lambda _: None,
     ) -> None:
         self.workflow_id: str | None = None
         self.workflow_ids: Sequence[str] = ()
-        self.under_way = False
+        self.under_way, self.timeline = False, timeline
         self.pipeline: Pipeline = Pipeline(
             connection, address, own=own, former=former.pipeline if former is not None else None, cursors=cursors
         )

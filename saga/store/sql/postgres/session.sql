@@ -13,6 +13,10 @@ SELECT current_setting('synchronous_commit'),
        set_config('enable_seqscan', 'off', false),
        set_config('jit', 'off', false);
 
+-- name: timeline
+-- The control file tells it as well, but only after the next checkpoint.
+SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8);
+
 -- name: identity
 SELECT current_database(), to_regclass('saga_outbox')::oid;
 

@@ -1,0 +1,90 @@
+"""Stores that fall back to what they were a moment ago, under running workers and seeded chaos: nothing is passed over.
+
+A failing seed reproduces: `pytest -k 'seed-17'`.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, fields
+
+from saga.engine.lanes import FENCED_PAUSE
+from saga.store.memory import MemoryStore
+from saga.store.memory_tables import MemoryTables
+from saga.testing.harness import Harness
+from tests.rebuilding import put_in_place, rebuilt
+from tests.seeds import seeds
+from tests.simulation.test_fleet import (
+    TURNS,
+    _Chaos,
+    _effects_are_whole,
+    _ended_alike,
+    _every_invariant_holds,
+    _failures,
+    _mishaps,
+    _the_world_was_called_by_one_key_for_each_step,
+)
+from tests.simulation.test_rebuild import EXTERNAL, _is_known
+from tests.travel import Script, harness
+
+FALLS = 4
+LOST = 15
+"""Of so many turns at most everything is lost that a store has committed in them."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a store has at one moment, the service's own tables included."""
+
+    tables: MemoryTables
+    business: bytes
+
+    @classmethod
+    def of(cls, store: MemoryStore) -> Moment:
+        held = store._tables
+        return cls(MemoryTables(*(dict(getattr(held, table.name)) for table in fields(held))), store.connection.serialize())
+
+    def return_to(self, store: MemoryStore) -> None:
+        store.timeline = str(int(store.timeline) + 1)
+        store._tables = self.tables
+        store.connection.deserialize(self.business)
+
+
+@EXTERNAL
+@seeds(20, fast=2)
+def test_a_lane_goes_on_from_what_is_left_or_stops_where_that_would_do_something_twice(seed: int, external: bool) -> None:
+    dice = random.Random(seed)
+    script = Script(failing=_failures(dice), raising=_mishaps(dice))
+
+    with harness(script, external=external) as fleet:
+        chaos = _Chaos(fleet, dice)
+        for _ in range(FALLS):
+            for _ in range(dice.randint(1, TURNS // 5)):
+                chaos.turn()
+            fall_back(fleet, chaos, dice)
+        for _ in range(TURNS // 5):
+            chaos.turn()
+        chaos.calm()
+
+        assert not fleet.stopped()
+        for workflow in chaos.workflows:
+            _ended_alike(fleet, workflow)
+        _effects_are_whole(fleet, chaos.workflows)
+        if len(chaos.workflows) > 2:
+            _every_invariant_holds(fleet)
+        if external:
+            _the_world_was_called_by_one_key_for_each_step(fleet, script)
+
+
+def fall_back(fleet: Harness, chaos: _Chaos, dice: random.Random) -> None:
+    """One store loses its latest transactions; nobody is started again. Where lanes stop, somebody makes it anew."""
+    name = dice.choice(list(fleet.stores))
+    before = Moment.of(fleet.stores[name])
+    for _ in range(dice.randint(1, LOST)):
+        chaos.turn()
+    before.return_to(fleet.stores[name])
+    for _ in range(3):
+        fleet.advance(FENCED_PAUSE)
+    if any(fleet.stopped().values()):
+        put_in_place(fleet, name, rebuilt(fleet, name))
+    chaos.workflows = [id for id in chaos.workflows if _is_known(fleet, id)]
