@@ -22,6 +22,9 @@ from saga.store.port import Unit
 
 HOLD = 1.0
 CLEARED_AT_ONCE = 10_000
+STRANGER = ""
+"""Stands for whoever an event may concern that a release wrote of whose saga nothing is known here: never heard of, so it is
+kept for one that knows."""
 
 
 class Cleared(NamedTuple):
@@ -57,13 +60,14 @@ class Deliveries:
     """Belongs to one thread; `hold` is for how many seconds a delivered event waits for its acknowledgments.
 
     `due` is what is to be written next, and grows until `settled`. `marked` are the lanes in which
-    there may be rows that were.
+    there may be rows that were. `strange` has, by lane and topic, the first offset of an event for a `STRANGER`.
     """
 
     def __init__(self, versions: Versions, *, hold: float = HOLD) -> None:
         self.versions, self.hold = versions, hold
         self.due = Settlement()
         self.marked: set[int] = set()
+        self.strange: dict[tuple[int, str], int] = {}
         self._queues: dict[tuple[int, str, frozenset[str]], deque[tuple[Published, float]]] = {}
         self._ids: dict[Published, str] = {}
         self._known: dict[str, int] = {}
@@ -82,6 +86,7 @@ class Deliveries:
         self.marked.add(lane.number)
         self._ends = {place: end for place, end in self._ends.items() if place[0] != lane.number}
         self._ends |= {(lane.number, topic): offset for topic, offset in lane.offsets.items()}
+        self.strange = {place: first for place, first in self.strange.items() if place[0] != lane.number}
 
     def add(self, row: OutboxRow, offset: int, now: float, *, earlier: bool = False) -> bool:
         """The broker has this event; answers False, and takes no notice, if it has it on another topic of that name.
@@ -96,7 +101,7 @@ class Deliveries:
         report = Published(row.saga, row.workflow_id, row.sequence, offset)
         self._known[row.id] = row.lane
         self._ids[report] = row.id
-        if audience := self.audience(row):
+        if audience := self.audience(row._replace(offset=offset)):
             key = row.lane, row.topic, audience
             self._queues.setdefault(key, deque()).append((report, now + self.hold))
         else:
@@ -104,10 +109,14 @@ class Deliveries:
         return True
 
     def audience(self, row: OutboxRow) -> frozenset[str]:
-        """Who has to acknowledge this event."""
+        """Who has to acknowledge this published event."""
         headers = dict(row.headers)
         saga = int(headers["ce_sagaversion"]), headers.get("ce_gates", "")
-        return self._audience(saga, headers.get("ce_step", ""), headers["ce_status"], row.type)
+        found = self._audience(saga, headers.get("ce_step", ""), headers["ce_status"], row.type)
+        if STRANGER in found:
+            place, offset = (row.lane, row.topic), row.offset or 0
+            self.strange[place] = min(offset, self.strange.get(place, offset))
+        return found
 
     def settle(self, told: Mapping[int, Acknowledgments], now: float = math.inf) -> Settlement:
         """What is acknowledged or has been held for long enough by `now` (monotonic), until `settled` a part of the answer."""
@@ -137,5 +146,7 @@ class Deliveries:
     def _audience_of(self, saga: tuple[int, str], step: str, status: str, type: str) -> frozenset[str]:
         try:
             return expected(self.versions.saga(*saga), stated(step, FactStatus(status), type))
-        except LookupError:  # written by another release, of whose saga nothing is known here
-            return self.versions.latest.participants
+        except LookupError:  # written by another release
+            latest = self.versions.latest
+            is_retired = saga[0] < latest.version and saga[0] not in self.versions
+            return latest.participants if is_retired else frozenset({STRANGER})

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from saga.clock import Clock
 from saga.contracts.topics import group
 from saga.delivery.acks import Acks
-from saga.delivery.deliveries import Cleared, Deliveries
+from saga.delivery.deliveries import STRANGER, Cleared, Deliveries
 from saga.errors import BrokerError
 from saga.store.lane import Lane
 from saga.store.outbox import OutboxRow, Published
@@ -67,12 +67,14 @@ class Unhandled:
         self._judged: dict[int, tuple[str, int]] = {}
         self._cleared: dict[tuple[int, str], int] = {}
         self._moving: set[int] = set()
+        self._unseen: set[int] = set()
         self._sweep_at = self._judge_at = 0.0
 
     def begin(self, lane: Lane) -> None:
         """The lane is ours: its rows are not known."""
         self.deliveries.begin(lane)
         self._behind[lane.number] = self._judged[lane.number] = _START
+        self._unseen.add(lane.number)
         self._cleared = {place: offset for place, offset in self._cleared.items() if place[0] != lane.number}
 
     def give_up(self, lane: int) -> None:
@@ -92,9 +94,9 @@ class Unhandled:
         for number in lanes if judging else self.deliveries.marked & lanes.keys():  # a former owner may have marked late
             if self._clear(number) and not judging:
                 continue
-            if judging or self._behind[number] != _START:
+            if judging or self._behind[number] != _START or number in self._unseen:
                 begin = self._behind[number]
-                left = self._look_over(number, PAGE if judging or number in self._moving else PROBE)
+                left = self._look_over(number, PAGE if judging or number in self._moving | self._unseen else PROBE)
                 open_ += self._next(number, begin, left) if judging else ()
         self._give_verdicts(lanes)
         if judging and not self.deliveries.due.lost:
@@ -105,8 +107,15 @@ class Unhandled:
                 log.warning("what became of unhandled events cannot be asked (%s); trying again", error)
 
     def _clear(self, number: int) -> bool:
-        """Have all rows cleaned behind which everybody is, with no look at them; answers whether there may be some."""
-        found = [(topic, self.acks.known[number].unbroken(self.everybody, topic)) for topic in self.acks.facts]
+        """Have all rows cleaned behind which everybody is, with no look at them; answers whether there may be some.
+
+        Not before each was looked at once: a former owner may have left some for a stranger.
+        """
+        if number in self._unseen:
+            return False
+        known, strange = self.acks.known[number], self.deliveries.strange
+        found = [(topic, known.unbroken(self.everybody, topic)) for topic in self.acks.facts]
+        found = [(topic, min(upto, strange.get((number, topic), upto))) for topic, upto in found]
         more = [(topic, upto) for topic, upto in found if upto > self._cleared.get((number, topic), 0)]
         for topic, upto in more:
             self._cleared[number, topic] = upto
@@ -118,6 +127,10 @@ class Unhandled:
         begin = self._behind[number]
         rows = self.store.unhandled(self.saga, number, begin, limit)
         is_full, self._behind[number] = len(rows) == limit, _following(rows, limit)
+        if is_full and number in self._unseen:
+            self._sweep_at = 0.0
+        if not is_full:
+            self._unseen.discard(number)
         left = []
         for row in rows:
             if missing := self._missing(row):
@@ -159,7 +172,8 @@ class Unhandled:
     def _passed(self, open_: Iterable[_Open]) -> Iterator[tuple[OutboxRow, str]]:
         """Overdue events with a participant whose group has passed them."""
         before = self.clock.now() - self.overdue
-        overdue = [(row, name) for row, missing in open_ if row.created <= before for name in missing]
+        late = [(row, missing) for row, missing in open_ if row.created <= before]
+        overdue = [(row, name) for row, missing in late for name in missing if name != STRANGER]
         partitions: dict[str, set[Partition]] = defaultdict(set)
         for row, name in overdue:
             partitions[name].add(Partition(row.topic, row.lane))

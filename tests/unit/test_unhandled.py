@@ -18,6 +18,7 @@ from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.outbox import OutboxRow
 from saga.testing.harness import Harness
 from saga.transport.port import Partition
+from tests.simulation import releases
 from tests.travel import Script, TripBooked, effects, harness
 
 Travel = Callable[..., Harness]
@@ -309,3 +310,24 @@ def test_who_has_lost_a_lane_tells_no_more_of_what_waits_there(travel: Travel) -
 
     assert before == fleet.clock.now()
     assert worker.standing().unhandled_since is None
+
+
+@pytest.mark.parametrize("publishes", ["newer", "older"])
+def test_what_may_concern_somebody_of_whom_only_a_newer_release_knows_waits_for_that(publishes: str) -> None:
+    (older, *_), (newer, *others) = releases.fleet([1]), releases.fleet([1, 2])
+    with Harness(newer, *others, partitions=1) as fleet:
+        fleet.start(releases.OrderPlaced(order="heavy"), workflow_id="w2")
+        if publishes == "newer":
+            fleet.turn("shop")
+            fleet.turn("shop")
+        fleet.deploy(older)
+        work(fleet, "shop", "stock", "bank", "depot")
+        fleet.clock.advance(31)
+        work(fleet, "shop", "stock", "bank", "depot")
+        before = kept(fleet, "shop")
+        fleet.deploy(newer)
+        fleet.settle()
+
+        assert [(row.type, row.offset) for row in before] == [("orders.OrderPlaced", 0)]
+        assert {name: kept(fleet, name) for name in fleet.stores} == {name: [] for name in fleet.stores}
+        assert lost(fleet) == 0
