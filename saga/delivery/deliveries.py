@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from saga.contracts.acknowledged import Acknowledgments
 from saga.participant.versions import Versions
@@ -25,6 +25,8 @@ CLEARED_AT_ONCE = 10_000
 STRANGER = ""
 """Stands for whoever an event may concern that a release wrote of whose saga nothing is known here: never heard of, so it is
 kept for one that knows."""
+
+_One = TypeVar("_One")
 
 
 class Cleared(NamedTuple):
@@ -136,9 +138,11 @@ class Deliveries:
         return Settlement([*self.due.marked], [*self.due.handled], [*self.due.lost], [*self.due.cleared])
 
     def settled(self, done: Settlement) -> None:
-        """This is committed."""
-        del self.due.marked[: len(done.marked)], self.due.handled[: len(done.handled)], self.due.lost[: len(done.lost)]
-        del self.due.cleared[: len(done.cleared)]
+        """This is committed; what another one wrote too, since an answer to COMMIT was lost, is told twice."""
+        _strike(self.due.marked, done.marked)
+        _strike(self.due.handled, done.handled)
+        _strike(self.due.lost, done.lost)
+        _strike(self.due.cleared, done.cleared)
         for report in (*done.marked, *done.handled):
             if (id := self._ids.pop(report, None)) is not None:
                 self._known.pop(id, None)
@@ -150,3 +154,9 @@ class Deliveries:
             latest = self.versions.latest
             is_retired = saga[0] < latest.version and saga[0] not in self.versions
             return latest.participants if is_retired else frozenset({STRANGER})
+
+
+def _strike(due: list[_One], written: list[_One]) -> None:
+    """At worst something is written twice, which changes nothing; what is struck unwritten would stay unpublished."""
+    if due[: len(written)] == written:
+        del due[: len(written)]

@@ -10,13 +10,15 @@ import pytest
 from saga.contracts.acknowledged import RECORD, Acknowledged, Reason
 from saga.contracts.message import from_headers
 from saga.delivery.acks import Acks, Remark
+from saga.delivery.deliveries import Deliveries
 from saga.delivery.single_file import SingleFile
 from saga.engine.health import State
+from saga.participant.versions import Versions
 from saga.store.lane import Lane
-from saga.store.outbox import OutboxRow
+from saga.store.outbox import OutboxRow, Published
 from saga.transport.memory import MemoryProducer
 from saga.transport.port import Outbound, Partition
-from tests.travel import Script, TripBooked, fleet, harness
+from tests.travel import Script, TripBooked, fleet, harness, saga
 
 
 def row(workflow: str, sequence: int, *, lane: int = 0) -> OutboxRow:
@@ -132,3 +134,23 @@ def test_spans_that_follow_one_another_before_they_are_sent_are_one_acknowledgme
     assert (said.begin, said.end, said.exceptions) == (0, 5, ((1, "parked"),))
     assert acks.told[partition] == 5
     assert not acks.unsaid
+
+
+def test_what_is_written_twice_since_an_answer_was_lost_takes_nothing_with_it_that_was_delivered_meanwhile() -> None:
+    deliveries = Deliveries(Versions("agency", [saga()]), hold=0.0)
+    headers = [("ce_sagaversion", "1"), ("ce_step", "book"), ("ce_status", "done")]
+
+    def deliver(sequence: int) -> None:
+        one = row("w1", sequence)._replace(headers=headers, type="travel.TripBooked")
+        assert deliveries.add(one, sequence, now=0.0)
+
+    deliver(1)
+    in_doubt = deliveries.settle({}, now=1.0)
+    of_another_lane = deliveries.settle({}, now=1.0)
+    deliveries.settled(of_another_lane)
+    deliver(2)
+    deliveries.settle({}, now=1.0)
+    deliveries.settled(in_doubt)
+
+    assert in_doubt.marked == of_another_lane.marked == [Published("travel", "w1", 1, 1)]
+    assert deliveries.settle({}, now=1.0).marked == [Published("travel", "w1", 2, 2)]
