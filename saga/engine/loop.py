@@ -192,7 +192,8 @@ class Loop:
         except BrokerError as error:
             if not error.retriable:
                 raise
-            log.warning("the broker cannot be read (%s); trying again", error)
+            is_known = self.watch is not None and "broker" in self.watch.away
+            log.log(logging.DEBUG if is_known else logging.WARNING, "the broker cannot be read (%s); trying again", error)
             self._trouble("broker", error)
             self.clock.sleep(self.idle_wait)
             return []

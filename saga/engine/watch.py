@@ -105,9 +105,10 @@ class Watch:
                 self._ask(name, ask)
 
     def trouble(self, name: str, error: str) -> None:
-        """Note, between two looks, that somebody found this away."""
-        if name not in self.away:
-            self.away = {**self.away, name: Away(self.clock.now(), error)}
+        """Note, between two looks, that somebody found this away; of what is away already, what was said last."""
+        known = self.away.get(name)
+        self.away = {**self.away, name: Away(known.since if known else self.clock.now(), error)}
+        if known is None:
             log.warning("%s is away: %s", name, error)
 
     def parts(self) -> list[Part]:

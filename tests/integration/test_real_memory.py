@@ -22,7 +22,7 @@ from tests.integration.stage import ROOT, Stage
 from tests.travel import CREATE_EFFECTS, Script, fleet
 from tests.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 EVENTS = int(os.environ.get("SAGA_TEST_EVENTS", "1000000"))
 HANDLED = 10_000
@@ -66,7 +66,7 @@ def peak(folder: Path, kafka: str, database: str, module: str, handled: Callable
     command = [sys.executable, "-B", "-c", "from saga.cli import main; main()", "run", "hungry:participant"]
     process = subprocess.Popen(command, cwd=folder, env=environment)
     try:
-        until(lambda: handled() >= HANDLED, seconds=120, what="a part of the events")
+        until(lambda: handled() >= HANDLED, seconds=240, what="a part of the events")
         assert EVENTS - handled() > EVENTS // 2
         return peak_of(process.pid)
     finally:

@@ -222,6 +222,18 @@ def test_what_was_away_is_told_with_the_time_since_when_and_until_it_answers(sto
     assert timedelta(seconds=60) == clock.now() - began
 
 
+def test_of_what_is_away_the_latest_reason_is_told_since_the_first(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    watch, began = Watch(agency(clock), None, MemoryBroker(TOPICS, partitions=2)), clock.now()
+    watch.trouble("broker", "not allowed")
+    clock.advance(60)
+    watch.trouble("broker", "the password is wrong")
+
+    [told] = [part for part in watch.parts() if part.name == "broker"]
+    assert told == Part("broker", State.DEGRADED, f"away since {began:%F %T} UTC: the password is wrong")
+    assert caplog.text.count("broker is away") == 1
+
+
 def test_letters_given_up_are_let_go_after_their_time_by_a_worker_and_never_by_who_only_looks(store: FlakyStore) -> None:
     clock = ManualClock()
     kept = timedelta(days=30)
