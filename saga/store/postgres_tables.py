@@ -125,6 +125,7 @@ class PostgresTables(Tables):
             return _version(connection)
 
     def upgrade(self) -> list[str]:
+        self.known()
         with self._connection() as connection:
             return [m.name for m in self._migrations if _apply(connection, m, self._recorded(m))]
 

@@ -88,6 +88,7 @@ class SqliteTables(Tables):
             return _version(connection)
 
     def upgrade(self) -> list[str]:
+        self.known()
         with self._connection() as connection:
             return [m.name for m in self._migrations if _apply(connection, m, self._recorded(m))]
 

@@ -26,25 +26,31 @@ class Tables(ABC):
 
     @abstractmethod
     def upgrade(self) -> list[str]:
-        """Apply what is missing, each migration in a transaction; answers the names applied."""
+        """Apply what is missing, each migration in a transaction; answers the names applied. Raises as `known`."""
 
     def latest(self) -> int:
         return self._migrations[-1].number
 
     def script(self) -> str:
         """The SQL of what is missing, for a database administrator."""
-        version = self.version()
+        version = self.known()
         missing = (migration for migration in self._migrations if migration.number > version)
         return "\n".join(f"-- {m.name}\n{self.begin};\n{self._recorded(m)}\nCOMMIT;\n" for m in missing)
 
+    def known(self) -> int:
+        """The version; raises DefinitionError for one that only a newer library knows."""
+        if (found := self.version()) > self.latest():
+            raise self._unexpected(found, "upgrade the library, or go back to the database before it")
+        return found
+
     def require(self) -> None:
         """Raise DefinitionError unless the tables are those that this library knows."""
-        found, latest = self.version(), self.latest()
-        if found == latest:
-            return
-        step = "run: saga db upgrade" if found < latest else "upgrade the library, or go back to the database before it"
+        if (found := self.known()) < self.latest():
+            raise self._unexpected(found, "run: saga db upgrade")
+
+    def _unexpected(self, found: int, step: str) -> DefinitionError:
         state = f"is at migration {found}" if found else "has no saga tables"
-        raise DefinitionError(f"{self.place} {state}, this library expects migration {latest}; {step}")
+        return DefinitionError(f"{self.place} {state}, this library expects migration {self.latest()}; {step}")
 
     def _recorded(self, migration: Migration) -> str:
         return migration.sql + "\n" + self.record.format(number=migration.number, name=migration.name)

@@ -77,6 +77,8 @@ def test_a_database_of_a_newer_library_is_refused(empty: Empty) -> None:
 
     with pytest.raises(DefinitionError, match=r"is at migration 999.*upgrade the library"):
         empty.open()
+    with pytest.raises(DefinitionError, match=r"is at migration 999.*upgrade the library"):
+        empty.tables().upgrade()
 
 
 def test_upgrade_applies_what_is_missing_and_nothing_twice(empty: Empty) -> None:
