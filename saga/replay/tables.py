@@ -18,6 +18,7 @@ from saga.replay.state import State
 BATCH = 500
 
 _LENGTH = 63  # of a name in PostgreSQL, beyond which it is cut off
+_NOTE = re.compile(r"workflows of saga ([\w.-]+)")
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
@@ -55,18 +56,17 @@ def _apart(name: str, taken: set[str]) -> str:
 def write(url: str, saga: Saga, states: Iterable[State], *, replace: bool = False) -> str:
     """Make the table and fill it, in one transaction; answers its name.
 
-    Raises DefinitionError where such a table is there already, unless it is to be replaced, and StoreError for what the
-    database says.
+    Raises DefinitionError where such a table is there already, unless it is to be replaced and of the same saga, and
+    StoreError for what the database says.
     """
-    name = table_name(saga)
     rows = (_row(saga, one) for one in states)
     if url.startswith(("postgresql://", "postgres://")):
-        _write_postgres(url, name, columns(saga), rows, replace)
+        _write_postgres(url, saga, columns(saga), rows, replace)
     elif url.startswith("sqlite:///"):
-        _write_sqlite(url.removeprefix("sqlite:///"), name, columns(saga), rows, replace)
+        _write_sqlite(url.removeprefix("sqlite:///"), saga, columns(saga), rows, replace)
     else:
         raise DefinitionError(f"found {url!r}; expected FILE.avro, sqlite:///FILE or postgresql://user@host:5432/database")
-    return name
+    return table_name(saga)
 
 
 def _row(saga: Saga, one: State) -> list[Any]:
@@ -100,19 +100,29 @@ def _definition(columns: Sequence[tuple[str, str]], kinds: dict[str, str]) -> st
     return ", ".join([*described, 'PRIMARY KEY ("id")'])
 
 
-def _exists(name: str) -> DefinitionError:
-    return DefinitionError(f"there is a table {name!r} already; add --replace to drop it, or name another database")
+def _note(saga: str) -> str:
+    """What the table says of itself, since sagas such as `a-b` and `a_b` have tables of one name."""
+    return f"workflows of saga {saga}"
 
 
-def _write_sqlite(file: str, name: str, columns: Sequence[tuple[str, str]], rows: Iterator[list[Any]], replace: bool) -> None:
+def _require_replaceable(saga: Saga, note: str, replace: bool) -> None:
+    name = table_name(saga)
+    if (noted := _NOTE.search(note)) and noted[1] != saga.name:
+        raise DefinitionError(f"the table {name!r} holds saga {noted[1]!r}, not {saga.name!r}; name another database for it")
+    if not replace:
+        raise DefinitionError(f"there is a table {name!r} already; add --replace to drop it, or name another database")
+
+
+def _write_sqlite(file: str, saga: Saga, columns: Sequence[tuple[str, str]], rows: Iterator[list[Any]], replace: bool) -> None:
+    name, found = table_name(saga), "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
     kinds = {"text": "TEXT", "moment": "TEXT", "integer": "INTEGER", "json": "TEXT"}
     with _told(sqlite3.Error), closing(sqlite3.connect(file)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        if connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone():
-            if not replace:
-                raise _exists(name)
+        if there := connection.execute(found, (name,)).fetchone():
+            _require_replaceable(saga, there[0], replace)
             connection.execute(f"DROP TABLE {_quoted(name)}")
-        connection.execute(f"CREATE TABLE {_quoted(name)} ({_definition(columns, kinds)})")
+        # SQLite has no comments of tables, but keeps the statement that made one as it was written
+        connection.execute(f"CREATE TABLE {_quoted(name)} (/* {_note(saga.name)} */ {_definition(columns, kinds)})")
         marks = ", ".join("?" for _ in columns)
         dated = (
             [str(value) if kinds_ == "moment" and value else value for (_, kinds_), value in zip(columns, row, strict=True)]
@@ -122,7 +132,7 @@ def _write_sqlite(file: str, name: str, columns: Sequence[tuple[str, str]], rows
         connection.commit()
 
 
-def _write_postgres(url: str, name: str, columns: Sequence[tuple[str, str]], rows: Iterator[list[Any]], replace: bool) -> None:
+def _write_postgres(url: str, saga: Saga, columns: Sequence[tuple[str, str]], rows: Iterator[list[Any]], replace: bool) -> None:
     try:
         import psycopg
     except ImportError as error:
@@ -130,17 +140,19 @@ def _write_postgres(url: str, name: str, columns: Sequence[tuple[str, str]], row
             f"found a postgresql:// URL, but its driver cannot be loaded ({error}); "
             f"run: pip install 'saga-choreography[postgres]'"
         ) from error
+    name = table_name(saga)
     kinds = {"text": "text", "moment": "timestamptz", "integer": "integer", "json": "jsonb"}
     rows = (
         [_without_nul(value) if kind == "json" else value for (_, kind), value in zip(columns, row, strict=True)]
         for row in rows
     )
     with _told(psycopg.Error), psycopg.connect(url) as connection, connection.cursor() as cursor:
-        if cursor.execute("SELECT to_regclass(%s)", (_quoted(name),)).fetchone() != (None,):
-            if not replace:
-                raise _exists(name)
+        there = cursor.execute("SELECT found, obj_description(found, 'pg_class') FROM to_regclass(%s) found", (_quoted(name),))
+        if (known := there.fetchone()) and known[0] is not None:
+            _require_replaceable(saga, known[1] or "", replace)
             cursor.execute(f"DROP TABLE {_quoted(name)}")
         cursor.execute(f"CREATE TABLE {_quoted(name)} ({_definition(columns, kinds)})")
+        cursor.execute(f"COMMENT ON TABLE {_quoted(name)} IS '{_note(saga.name)}'")
         marks = ", ".join("%s" for _ in columns)
         while batch := list(islice(rows, BATCH)):
             cursor.executemany(f"INSERT INTO {_quoted(name)} VALUES ({marks})", batch)  # noqa: S608 - names are quoted

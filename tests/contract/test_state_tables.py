@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from saga import Saga
+from saga.errors import DefinitionError
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.replay import tables
 from saga.replay.state import State
@@ -31,13 +32,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             yield made
 
 
-def shop(*names: str) -> Saga:
+def shop(*names: str, saga: str = "checkout") -> Saga:
     """A saga of steps of these names, one after the other."""
     steps: list[dict[str, Any]] = []
     for number, name in enumerate(names):
         after = {"on": [f"E{number - 1}"]} if number else {}
         steps.append({"name": name, "by": "orders", "emits": [f"E{number}"], **after})
-    return Saga.of(*schemas(*steps))
+    *events, own = schemas(*steps)
+    return Saga.of(*events, {**own, "saga": {**own["saga"], "name": saga}})
 
 
 def lived(saga: Saga, text: str = "soup") -> State:
@@ -87,3 +89,14 @@ def test_an_event_with_a_text_that_not_every_database_takes_is_written_all_the_s
     found = read(url, tables.write(url, saga, [lived(saga, text="a\0b \\u0000")]))
 
     assert "a" in str(found["place"])
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_table_of_another_saga_that_has_the_same_name_is_left_alone(url: str, replace: bool) -> None:
+    dashed, plain = shop("pay", saga="a-b"), shop("pay", saga="a_b")
+    tables.write(url, dashed, [lived(dashed)])
+    tables.write(url, dashed, [lived(dashed)], replace=True)
+
+    with pytest.raises(DefinitionError, match=r"the table 'a_b_v1' holds saga 'a-b', not 'a_b'; name another database"):
+        tables.write(url, plain, [lived(plain)], replace=replace)
+    assert read(url, "a_b_v1")["id"] == "w1"
