@@ -233,3 +233,14 @@ def test_scripts_are_those_that_it_was_begun_with(fleet: Harness, service: Comma
     assert "this rebuild was begun without any --sql" in again.err
     assert "begin with an empty database" in again.err
     assert (begun.code, again.code) == (1, 2)
+
+
+@pytest.mark.parametrize("option", ["--sql", "--sql-after"])
+def test_a_script_that_is_no_text_is_named_before_anything_is_made(fleet: Harness, service: Commands, option: str) -> None:
+    (service.folder / "odd.sql").write_bytes("-- Größe\n".encode("latin-1"))
+
+    said = service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", option, "odd.sql")
+
+    assert said.code == 2
+    assert f"error: {option}: odd.sql cannot be read: it is not UTF-8" in said.err
+    assert not (service.folder / "hotels.db").exists()

@@ -77,7 +77,7 @@ def rebuild(
     count = 1 if to.startswith("sqlite:") else processes or min(MOST_PROCESSES, os.cpu_count() or 1)
     if count > 1:
         make_ready()
-    scripts, after = [_script(file) for file in sql or ()], [_script(file) for file in sql_after or ()]
+    scripts, after = _scripts("--sql", sql), _scripts("--sql-after", sql_after)
     lanes = _prepare(target, shadow, scripts, evolve=not engine_tables_only, until=moment, partial=partial)
     job = Job(target, to, broker, not engine_tables_only, moment, partial, follow, bound)
     began = time.monotonic()
@@ -140,11 +140,17 @@ def _neighbour(target: str, settings: Settings, lanes: Collection[int]) -> Neigh
     return Neighbour.of(assembly.broker(settings), participant.saga.name, participant.name, lanes, met)
 
 
-def _script(file: Path) -> str:
+def _scripts(option: str, files: Sequence[Path] | None) -> list[str]:
+    return [_script(option, file) for file in files or ()]
+
+
+def _script(option: str, file: Path) -> str:
     try:
-        return file.read_text()
+        return file.read_text(encoding="utf-8")
     except OSError as error:
-        raise DefinitionError(f"--sql: {file} cannot be read: {error}") from error
+        raise DefinitionError(f"{option}: {file} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DefinitionError(f"{option}: {file} cannot be read: it is not UTF-8 ({error}); save it as UTF-8") from error
 
 
 def _prepare(
