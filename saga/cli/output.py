@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import orjson
@@ -45,7 +46,7 @@ def json_line(data: Any) -> None:
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Print rows of text; a cell that is a status has its colour on a terminal."""
     if on_terminal():
-        _rich_table(headers, rows, title)
+        _rich_table([*map(_writable, headers)], [[*map(_writable, row)] for row in rows], _writable(title))
         return
     if title:
         typer.echo(title)
@@ -60,9 +61,16 @@ def line(text: str, *, style: str = "") -> None:
         from rich.console import Console
         from rich.text import Text
 
-        Console().print(Text(text, style=style), soft_wrap=True)
+        Console().print(Text(_writable(text), style=style), soft_wrap=True)
     else:
         typer.echo(text)
+
+
+def command(verb: str, *names: str, options: str = "") -> str:
+    """A command as a shell takes it; a name that begins with a dash would be taken for an option without `--`."""
+    said, given = " ".join(map(quote, names)), [options] if options else []
+    dashed = any(name.startswith("-") for name in names)
+    return " ".join(["saga", verb, *given, "--", said] if dashed else ["saga", verb, said, *given])
 
 
 def progress(text: str) -> None:
@@ -165,6 +173,12 @@ def _styled(cell: str) -> Text:
     from rich.text import Text
 
     return Text(cell, style=_STYLES.get(cell, ""))
+
+
+def _writable(text: str) -> str:
+    """The text with what the terminal's encoding lacks as escapes, since rich ends at the first letter of that kind."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _plain(value: Any) -> Any:

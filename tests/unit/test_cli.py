@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 from errno import ENOSPC
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -223,6 +226,19 @@ STATES = ["place", "reserve", "authorise", "dispatch"]
 TOLD = ["0346609c-e115-5b73-809e-846fdfb93df9", *["compensated"] * 3, ""]
 
 
+@pytest.mark.parametrize("command", ["upgrade", "sql"])
+def test_a_database_of_a_newer_library_is_refused_by_the_upgrade_too(saga: Commands, tmp_path: Path, command: str) -> None:
+    saga("db", "upgrade", "--database", "sqlite:///a.db")
+    with closing(sqlite3.connect(tmp_path / "a.db")) as database, database:
+        database.execute("INSERT INTO saga_migration VALUES (999, '999_tomorrow', '2026-03-01')")
+
+    said = saga("db", command, "--database", "sqlite:///a.db")
+
+    assert (said.code, said.out) == (2, "")
+    assert "is at migration 999, this library expects migration" in said.err
+    assert "upgrade the library" in said.err
+
+
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
@@ -254,6 +270,22 @@ def test_a_terminal_without_room_loses_no_row(
     assert "own steps" in told
     assert TOLD[0] in told
     assert told.count("compensated") == 3
+
+
+def test_a_table_is_told_on_a_terminal_that_has_ascii_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = TextIOWrapper(BytesIO(), encoding="ascii")
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    output.table(["workflow", "größe"], [["café", "…"]], title="Übersicht")
+    output.line("café", style="bold")
+
+    terminal.seek(0)
+    told = terminal.read()
+    assert r"\xdcbersicht" in told
+    assert told.count(r"caf\xe9") == 2
+    assert r"\u2026" in told
 
 
 def test_colours_are_left_out_where_nobody_wants_them(

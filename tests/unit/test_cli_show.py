@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shlex import split
 
 import pytest
 
@@ -270,6 +272,19 @@ def test_with_contracts_the_commands_that_help_are_named(saga: Commands, tmp_pat
     said = [line.removeprefix("  > saga ") for line in lines if line.startswith("  > ")]
     given = [line.removesuffix(" --reason TEXT").removesuffix(" --fields JSON") for line in said]
     assert given == ["retry w1", *remedies.split("; ")]
+
+
+def test_a_command_for_an_id_that_looks_like_an_option_can_be_copied(saga: Commands, tmp_path: Path) -> None:
+    fence = Fence(step="reserve", status=StepStatus.IDLE, error="no")
+    saved(tmp_path, Changes(workflows=[replace(workflow(), id="-w 1")], fences=[("-w 1", fence)]))
+    database = "sqlite:///stock.db"
+
+    lines = saga("show", "--schemas", "contracts", "--", "-w 1", SAGA_DATABASE=database).out.splitlines()
+    retry, skip = [line.removeprefix("  > saga ") for line in lines if line.startswith("  > ")]
+    said = saga(*split(retry), SAGA_DATABASE=database)
+
+    assert skip == "skip --reason TEXT -- MODULE:stock '-w 1' reserve"
+    assert (said.code, said.out) == (0, "checkout -w 1 is tried again now\n")
 
 
 def test_a_compensation_that_waits_is_told_from_an_action(saga: Commands, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from saga import assembly
-from saga.cli import arguments
+from saga.cli import arguments, output
 from saga.cli.acting import bulk
 from saga.cli.acting.asked import Asked
 from saga.cli.acting.selection import Chosen, Selection
@@ -121,7 +121,7 @@ def _carry_out(target: str, selection: Selection, report: bulk.Report, asked: As
     def said(one: Chosen) -> str:
         what = (would if asked.dry_run else done).format(event=report.event)
         step = f"step {report.step} of " if report.step and report.verb != "abort" else ""
-        return f"{step}{saga} {one.workflow} {what}; see: saga show {one.workflow}"
+        return f"{step}{saga} {one.workflow} {what}; see: {output.command('show', one.workflow)}"
 
     try:
         by_id = [Chosen(saga, workflow) for workflow in selection.ids]

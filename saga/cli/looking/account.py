@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from saga.cli import output
 from saga.cli.looking.levels import Level, Told
 from saga.contracts.message import Message, from_headers, open_gates
 from saga.contracts.saga import Saga
@@ -206,17 +206,18 @@ def _remedies(workflow: Workflow, participant: str | None, contracts: Saga | Non
     parked = [fence for fence in workflow.fences.values() if is_parked(fence)]
     if not parked:
         return
-    id_, target = quote(workflow.id), f"MODULE:{participant or 'PARTICIPANT'}"
-    yield f"saga retry {id_}"
+    id_, target = workflow.id, f"MODULE:{participant or 'PARTICIPANT'}"
+    yield output.command("retry", id_)
     for fence in parked:
         step = contracts[fence.step] if contracts is not None and fence.step in contracts else None
         if fence.status is not StepStatus.IDLE or (contracts and fence.step in contracts.after_pivot):
             for event in ("EVENT",) if step is None else _ends(fence, step):
-                yield f"saga resolve {target} {id_} {fence.step} --event {event} --fields JSON --reason TEXT"
+                options = f"--event {event} --fields JSON --reason TEXT"
+                yield output.command("resolve", target, id_, fence.step, options=options)
         elif step is not None and step.pivot:
-            yield f"saga abort {target} {id_} --reason TEXT"
+            yield output.command("abort", target, id_, options="--reason TEXT")
         else:
-            yield f"saga skip {target} {id_} {fence.step} --reason TEXT"
+            yield output.command("skip", target, id_, fence.step, options="--reason TEXT")
 
 
 def _ends(fence: Fence, step: Step) -> Iterator[str]:
