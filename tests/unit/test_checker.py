@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -162,6 +162,27 @@ def test_a_workflow_that_is_parked_for_a_reason_has_ended_and_one_without_has_no
         assert broken(found_in(running)) == set()
         assert "1 parked" in next(v.looked for v in found_in(running).verdicts if v.invariant is Invariant.ENDED)
         assert Invariant.ENDED in broken(found_in(running, change=forget))
+
+
+def test_workflows_that_were_pruned_while_topics_still_hold_their_records_have_not_got_lost() -> None:
+    """A segment of a topic outlives its retention: it goes when all of it is old, and another one has begun."""
+    with harness(Script(failing={("pay", "declined")}), partitions=1, keep_workflows=timedelta(days=30)) as running:
+        for trip in ("paid", "declined"):
+            running.start(TripBooked(trip=trip), workflow_id=trip)
+        running.settle()
+        running.advance(timedelta(days=31).total_seconds())
+        running.start(TripBooked(trip="new"), workflow_id="new")
+        running.settle()
+        judgement = found_in(running)
+
+        assert {running.workflow(name, "paid") for name in running.stores} == {None}
+        assert judgement.violations == []
+        assert next(v.looked for v in judgement.verdicts if v.invariant is Invariant.ENDED) == "3 workflows, 2 pruned"
+
+        def lose(books: dict[str, Books]) -> None:
+            del books["airline"].workflows["new"]
+
+        assert Invariant.ENDED in broken(found_in(running, change=lose))
 
 
 def test_facts_in_another_order_than_they_were_committed(fleet: Harness) -> None:

@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
+from saga.contracts.saga import Saga
 from saga.contracts.topics import acks_topic
+from saga.handling.intake import may_be_pruned
 from saga.replay.contracts import Contracts
+from saga.replay.history import History
 from saga.replay.source import Source, TopicSource
 from saga.store.archive import Archive
+from saga.store.lane import Lane
 from saga.store.outbox import OutboxRow
 from saga.store.workflow import Workflow
 from saga.testing.checker.invariant import Invariant
@@ -53,9 +57,10 @@ class Claim(NamedTuple):
 
 
 class Books:
-    """One participant's store, read at once: workflows and outbox rows by workflow id. In memory."""
+    """One participant's store, read at once: workflows and outbox rows by workflow id, lanes by number. In memory."""
 
-    def __init__(self, workflows: Iterable[Workflow], rows: Iterable[OutboxRow] = ()) -> None:
+    def __init__(self, workflows: Iterable[Workflow], rows: Iterable[OutboxRow] = (), lanes: Iterable[Lane] = ()) -> None:
+        self.lanes = {lane.number: lane for lane in lanes}
         self.workflows = {workflow.id: workflow for workflow in workflows}
         self.rows: dict[str, list[OutboxRow]] = defaultdict(list)
         for row in rows:
@@ -64,8 +69,17 @@ class Books:
     @classmethod
     def read(cls, saga: str, store: Archive) -> Books:
         """Everything that a store of any kind holds of a saga; nobody should write to it meanwhile."""
+        lanes = [lane for lane in store.lanes() if lane.saga == saga]
         outstanding = (row for row in store.outstanding(_FOREVER, _ALL) if row.saga == saga)
-        return cls(_workflows(saga, store), outstanding)
+        return cls(_workflows(saga, store), outstanding, lanes)
+
+    def may_have_pruned(self, history: History, saga: Saga | None) -> bool:
+        """Whether it is not here because it had ended, and those that began then have been deleted."""
+        if history.workflow in self.workflows:
+            return False
+        told = [entry for entry in history.entries.values() if entry.message is not None]
+        lanes = ((self.lanes.get(entry.record.partition), entry.message) for entry in told)
+        return any(lane and message and may_be_pruned(lane, message, saga) for lane, message in lanes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

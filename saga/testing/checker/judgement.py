@@ -16,7 +16,7 @@ from saga.replay.gathering import LINGER, histories
 from saga.replay.history import History
 from saga.testing.checker import facts, stores
 from saga.testing.checker.case import Case
-from saga.testing.checker.evidence import Books, Call, Effect, Evidence
+from saga.testing.checker.evidence import Call, Effect, Evidence
 from saga.testing.checker.invariant import Invariant, Problem, Violation
 from saga.testing.checker.restored import Restored
 
@@ -139,6 +139,7 @@ class _Judge:
 
     def _count(self, case: Case) -> None:
         self.looked[Invariant.ENDED]["parked"] += bool(case.parked)
+        self.looked[Invariant.ENDED]["pruned"] += len(case.books) < len(self.evidence.books)
         self.looked[Invariant.ONCE]["effects"] += len(case.effects)
         self.looked[Invariant.COMPENSATION]["steps undone"] += len(case.steps(FactStatus.COMPENSATED))
         for invariant in (Invariant.ORDER, Invariant.CAUSALITY, Invariant.SCHEMA, Invariant.ACKNOWLEDGED):
@@ -147,7 +148,8 @@ class _Judge:
         self.looked[Invariant.OUTBOX]["outbox rows"] += sum(map(len, case.rows.values()))
 
     def _case(self, history: History) -> Case:
-        books: Mapping[str, Books] = self.evidence.books
+        saga = self.contracts.of(history)
+        books = {name: one for name, one in self.evidence.books.items() if not one.may_have_pruned(history, saga)}
         return Case(
             self.contracts,
             history,
