@@ -185,6 +185,22 @@ def test_workflows_that_were_pruned_while_topics_still_hold_their_records_have_n
         assert Invariant.ENDED in broken(found_in(running, change=lose))
 
 
+@pytest.mark.parametrize("failing", [set(), {("flight", "rome")}], ids=["completed", "undone"])
+def test_a_step_that_was_adopted_before_its_initiator_adopted_the_workflow_is_no_effect_without_cause(
+    failing: set[tuple[str, str]],
+) -> None:
+    with harness(Script(failing=failing), partitions=1) as running:
+        for name, step, event in (("hotels", "hotel", "HotelBooked"), ("agency", "book", "TripBooked")):
+            fields = {"trip": "rome", "room": "12"} if step == "hotel" else {"trip": "rome"}
+            with running.transaction(name) as tx:
+                running.participants[name].adopt("legacy", step, event, fields, tx)
+            running.settle()
+
+        assert found_in(running).violations == []
+        drop(running, EVENTS, "legacy", "TripBooked")
+        assert Invariant.CAUSALITY in broken(found_in(running))
+
+
 def test_facts_in_another_order_than_they_were_committed(fleet: Harness) -> None:
     swap(fleet, EVENTS, ("paid", "TripBooked"), ("paid", "TripConfirmed"))
 

@@ -69,8 +69,10 @@ def causality(case: Case) -> Iterator[Problem]:
 
 def _trigger(case: Case, saga: Saga, message: Message) -> Iterator[Problem]:
     joins = saga[message.kind.step].on
+    # only what was adopted has no cause: it was done before the saga was there, and may be stated before its trigger
+    adopted = message.kind.status is FactStatus.DONE and message.cause is None
     for join in joins:
-        if join <= case.done.keys() and not any(_follows(case.done[event], message) for event in join):
+        if join <= case.done.keys() and (adopted or not any(_follows(case.done[event], message) for event in join)):
             return
     if joins:
         wanted = " or ".join(" and ".join(sorted(map(_short, join))) for join in joins)
