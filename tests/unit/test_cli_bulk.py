@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -71,6 +72,39 @@ def records(folder: Path, id_: str, name: str) -> list[dict[str, Any]]:
     with database(folder) as store:
         [(_, _, rows)] = store.find(id_)
     return [stock.codec.decode(name, row.payload) for row in rows if row.type == name]
+
+
+# --- how far
+
+
+def test_ctrl_c_waits_for_the_workflow_at_hand_and_it_is_told_how_far_it_came(
+    saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(tmp_path, w1=parked(), w2=parked(), w3=parked())
+    unit, committed = SqliteStore.unit, []
+
+    @contextmanager
+    def interrupted(store: SqliteStore, *, eager: bool = False) -> Iterator[Any]:
+        with unit(store, eager=eager) as one:
+            yield one
+        if eager:
+            committed.append(one)
+            if len(committed) == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(SqliteStore, "unit", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        said = saga("skip", STOCK, "--step", "reserve", "--all-matching", "shelf", "--reason", "burnt")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert said.code == 130
+    assert [line.split(" is skipped")[0] for line in said.out.splitlines()] == [
+        f"step reserve of checkout {id_}" for id_ in ("w1", "w2")
+    ]
+    assert "skip: 2 done, 0 refused, in sqlite:///stock.db, 1 left: repeat the command for them\n" in said.err
 
 
 # --- which

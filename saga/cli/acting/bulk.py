@@ -4,6 +4,7 @@ refused, or held by somebody, does not hold up the others. A dry run does the sa
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class Refusal:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What was asked, and what became of it; `many` workflows were asked for by what they are."""
+    """What was asked, and what became of it; `many` workflows were asked for by what they are, `left` were not come to."""
 
     database: str
     verb: str
@@ -44,6 +45,7 @@ class Report:
     by: str
     dry_run: bool = False
     many: bool = False
+    left: int = 0
     done: list[Chosen] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
 
@@ -69,10 +71,12 @@ def carry_out(
     if report.many and not (yes or report.dry_run) and chosen and not output.agreed(f"{report.verb} {_count(chosen)}?"):
         raise typer.Exit(1)
     try:
-        with _silenced() if report.dry_run else nullcontext():
+        with _silenced() if report.dry_run else nullcontext(), _interruptible() as require_uninterrupted:
             for one in output.counted(chosen, report.verb):
                 _do(store, one, act, report)
+                require_uninterrupted()
     finally:
+        report.left = len(chosen) - len(report.done) - len(report.refused)
         _tell(report, said, as_json)
     if report.refused or not report.done:
         raise typer.Exit(1)
@@ -92,6 +96,30 @@ def _do(store: SqliteStore | PostgresStore, one: Chosen, act: Act, report: Repor
         report.refused.append(Refusal(saga=one.saga, workflow=one.workflow, why=str(error)))
     else:
         report.done.append(one)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Ctrl-C waits for the transaction at hand, of which nobody could say whether it was committed; a second one does not."""
+    interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+
+    def require_uninterrupted() -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # whoever ignores it, or has a handler, goes on doing so
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield require_uninterrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -117,7 +145,8 @@ def _tell(report: Report, said: Callable[[Chosen], str], as_json: bool) -> None:
         done = "would be done" if report.dry_run else "done"
         if not (report.done or report.refused):
             output.error(f"nothing in {report.database} is so; see: saga parked, saga list")
-        output.progress(f"{report.verb}: {len(report.done)} {done}, {len(report.refused)} refused, in {report.database}")
+        left = f", {report.left} left: repeat the command for them" if report.left else ""
+        output.progress(f"{report.verb}: {len(report.done)} {done}, {len(report.refused)} refused, in {report.database}{left}")
 
 
 def _count(chosen: Sequence[Chosen]) -> str:
