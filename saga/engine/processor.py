@@ -33,6 +33,7 @@ from saga.transport.port import Record
 
 log = logging.getLogger("saga.processor")
 
+LETTERS_PATIENCE = 0.5
 READ_AHEAD = 2  # of what is polled about half is for others, or one's own coming back
 
 
@@ -82,9 +83,16 @@ class Processor:
             self._cautions[lane.number] = Caution(lane, READ_AHEAD * self.batch, ends)
 
     def take_back(self, lane: Lane) -> None:
-        """Take those dead letters in that are requeued, or of a version that is known by now, in the order they came in."""
+        """Take those dead letters in that are requeued, or of a version that is known by now, in the order they came in.
+
+        No longer than a moment: while thousands are taken in nothing is published, and who does not poll loses the lane.
+        """
+        until = self.clock.monotonic() + LETTERS_PATIENCE
         while letters := self._recalled(lane):
             self._take_in(lane, self.intake.again(lane, letters, self.clock.now()))
+            if self.clock.monotonic() > until:
+                self.settle(lane)
+                return
 
     def _recalled(self, lane: Lane) -> list[DeadLetter]:
         self.settle(lane)

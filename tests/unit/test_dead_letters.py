@@ -267,6 +267,26 @@ def test_events_of_an_unknown_version_come_before_what_is_new(travel: Travel) ->
     assert first.offset == 0
 
 
+def test_thousands_of_events_that_waited_for_a_version_leave_their_thread_time_to_turn(travel: Travel) -> None:
+    script = Script()
+    running = travel(script, external=True)
+    for number in range(4):
+        append(running, booked(running, f"w{number}", ce_sagaversion=b"2"))
+    running.settle()
+    script.meanwhile = lambda: running.clock.advance(100)
+    running.participants["hotels"] = next(p for p in fleet(script, versions=(1, 2), external=True) if p.name == "hotels")
+    running.crash("hotels")
+    running.loops["hotels"].processor.batch = 1
+
+    running.turn("hotels")
+    after_a_turn = len(letters(running))
+    running.settle()
+
+    assert after_a_turn == 2  # one when the lane began, and one when it was time to look
+    assert letters(running) == []
+    assert len(script.calls) == 4
+
+
 def test_a_record_that_says_another_version_than_its_workflow_runs_in_is_kept(travel: Travel) -> None:
     running = travel(Script(), versions=(1, 2))
     running.start(TripBooked(trip="rome"), workflow_id="w1")
