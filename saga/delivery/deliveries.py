@@ -103,20 +103,20 @@ class Deliveries:
         report = Published(row.saga, row.workflow_id, row.sequence, offset)
         self._known[row.id] = row.lane
         self._ids[report] = row.id
-        if audience := self.audience(row._replace(offset=offset)):
+        if audience := self.audience(row, offset):
             key = row.lane, row.topic, audience
             self._queues.setdefault(key, deque()).append((report, now + self.hold))
         else:
             self.due.handled.append(report)
         return True
 
-    def audience(self, row: OutboxRow) -> frozenset[str]:
-        """Who has to acknowledge this published event."""
+    def audience(self, row: OutboxRow, offset: int) -> frozenset[str]:
+        """Who has to acknowledge this event, which stands at that offset."""
         headers = dict(row.headers)
         saga = int(headers["ce_sagaversion"]), headers.get("ce_gates", "")
         found = self._audience(saga, headers.get("ce_step", ""), headers["ce_status"], row.type)
         if STRANGER in found:
-            place, offset = (row.lane, row.topic), row.offset or 0
+            place = row.lane, row.topic
             self.strange[place] = min(offset, self.strange.get(place, offset))
         return found
 

@@ -160,7 +160,7 @@ class Unhandled:
 
     def _missing(self, row: OutboxRow) -> list[str]:
         assert row.offset is not None
-        return self.acks.known[row.lane].missing(self.deliveries.audience(row), row.topic, row.offset)
+        return self.acks.known[row.lane].missing(self.deliveries.audience(row, row.offset), row.topic, row.offset)
 
     def _remember(self, number: int, left: list[OutboxRow], *, is_all: bool) -> None:
         self.since.pop(number, None)
