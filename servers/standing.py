@@ -48,7 +48,7 @@ class Standing:
     @property
     def alive(self) -> bool:
         """Whether that very process still runs."""
-        return _began(self.pid) == self.began
+        return bool(self.began) and _began(self.pid) == self.began  # without a start it had died before it was written down
 
     def down(self) -> None:
         """End the process and remove its data; raises ServerFailed when it does not end."""
@@ -70,9 +70,14 @@ class StandingSet:
         self._file, self._starters = folder / "servers.json", starters
 
     def members(self) -> dict[str, Standing]:
-        """What was started and not taken down, by name, alive or not."""
-        written = json.loads(self._file.read_text()) if self._file.exists() else {}
-        return {name: Standing(**entry) for name, entry in written.items()}
+        """What was started and not taken down, by name, alive or not. Raises ServerFailed for a file that is not ours."""
+        try:
+            written = json.loads(self._file.read_text()) if self._file.exists() else {}
+            return {name: Standing(**entry) for name, entry in written.items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ServerFailed(
+                f"{self._file} cannot be read as the list of servers that run ({error}); end what still runs, and delete it"
+            ) from error
 
     def up(self, report: Report) -> dict[str, Standing]:
         """Start what is not alive and return all; raises ServerMissing or ServerFailed, and keeps what did start."""
@@ -82,6 +87,7 @@ class StandingSet:
                 continue
             if name in members:
                 members.pop(name).down()  # it died by itself; its data goes
+            self._write(members)  # what could not be written down afterwards would run for ever
             report(f"starting {name}")
             members[name] = _stand(local(report, tethered=False))
             self._write(members)
@@ -97,12 +103,14 @@ class StandingSet:
             self._write(members)
 
     def _write(self, members: Mapping[str, Standing]) -> None:
-        folder = self._file.parent
-        folder.mkdir(exist_ok=True)
-        (folder / ".gitignore").write_text("*\n")
-        unfinished = self._file.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps({name: asdict(member) for name, member in members.items()}, indent=1))
-        unfinished.rename(self._file)
+        folder, unfinished = self._file.parent, self._file.with_suffix(".unfinished")
+        try:
+            folder.mkdir(exist_ok=True)
+            (folder / ".gitignore").write_text("*\n")
+            unfinished.write_text(json.dumps({name: asdict(member) for name, member in members.items()}, indent=1))
+            unfinished.rename(self._file)
+        except OSError as error:
+            raise ServerFailed(f"{folder}: what runs cannot be written down: {error.strerror}") from error
 
 
 def _stand(server: LocalServer) -> Standing:
