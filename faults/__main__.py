@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -48,7 +48,9 @@ def run(
     workload: Annotated[list[str] | None, typer.Option("--workload", metavar="bank|checkout", help="By default both.")] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, help="So often each.")] = 1,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="So many at a time, each with servers of its own.")] = 1,
-    minutes: Annotated[float | None, typer.Option("--soak", metavar="MINUTES", help="Random faults for so long.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--soak", metavar="MINUTES", min=0.1, help="Random faults for so long.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of a soak, to have the same faults again.")] = None,
     page: Annotated[
         Page | None, typer.Option("--page", help="Into docs/reliability.md, instead of what it has or beside.")
@@ -56,6 +58,7 @@ def run(
     busy: Annotated[bool, typer.Option("--busy", help="Say there that the machine has other work to do.")] = False,
 ) -> None:
     """Play faults on real servers; exits 1 if anything is violated. Runs of all are written into docs/reliability.md anyway."""
+    _refuse_unheeded(minutes is not None, {"--only": only, "--page": page, "--busy": busy}, seed)
     _refuse_unknown("fault", only, [fault.id for fault in FAULTS])
     _refuse_unknown("workload", workload, [*WORKLOADS])
     kinds = [kind for name, kind in WORKLOADS.items() if not workload or name in workload]
@@ -84,6 +87,14 @@ def _keep(found: list[Run], page: Page) -> None:
     kept = [*(run for run in measured.read() if (run.fault, run.workload) not in anew), *found]
     measured.write(kept)
     DOCUMENT.write_text(document(kept, RATE))
+
+
+def _refuse_unheeded(soak: bool, of_runs: Mapping[str, object], seed: int | None) -> None:
+    """A soak draws its faults, and a list of faults draws nothing."""
+    if soak and (given := [name for name, value in of_runs.items() if value]):
+        _fail(f"found --soak with {' and '.join(given)}; a soak draws its faults and leaves the page alone: leave one out", 2)
+    if not soak and seed is not None:
+        _fail("found --seed without --soak; only a soak draws its faults: add --soak MINUTES, or leave it out", 2)
 
 
 def _refuse_unknown(what: str, asked: list[str] | None, known: list[str]) -> None:

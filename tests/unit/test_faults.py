@@ -14,7 +14,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from faults import __main__ as command
 from faults import beyond, disk, measured
 from faults.disk import Trouble
 from faults.fault import Fault
@@ -198,6 +200,28 @@ def test_without_a_compiler_faults_of_disks_are_not_injected_and_say_why(monkeyp
 
     assert disk.lacking() == "no C compiler (cc) is on this machine"
     assert [fault.id for fault in FAULTS if fault.lacking()] == ["F-20", "F-20a", "F-20b", "F-20c", "F-21", "F-21a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--soak", "0"], "Invalid value for '--soak'"),
+        (["--soak", "-5"], "Invalid value for '--soak'"),
+        (["--soak", "5", "--only", "F-12"], "found --soak with --only"),
+        (["--soak", "5", "--page", "beside"], "found --soak with --page"),
+        (["--seed", "7", "--only", "F-12"], "found --seed without --soak"),
+        (["--only", "F-12,F-13"], "there is no fault F-12,F-13; there are F-1, F-2"),
+    ],
+)
+def test_what_would_not_be_heeded_is_refused_before_any_server_is_started(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+) -> None:
+    monkeypatch.setattr(command, "serving", lambda _: pytest.fail("a server was started"))
+
+    said = CliRunner().invoke(command.app, arguments)
+
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert told in " ".join(said.stderr.split())
 
 
 def test_no_fault_is_told_of_twice() -> None:
