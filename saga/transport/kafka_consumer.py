@@ -42,6 +42,7 @@ class KafkaConsumer:
         self._assignments, self._clock = assignments, clock
         self._owned: set[Partition] = set()
         self._gone: set[Partition] = set()
+        self._next: dict[tuple[str, int], int] = {}  # librdkafka knows no position before a record comes, nor of a seek
         self._errors: deque[BrokerError] = deque()
         self._failure: Exception | None = None
         self._offsets: dict[Partition, int] = {}
@@ -77,6 +78,7 @@ class KafkaConsumer:
             raise self._failure
         records = [record_of(message) for message in messages if message.error() is None or not self._set_aside(message)]
         records = [record for record in records if record[:2] in self._owned]
+        self._next.update((record[:2], record[2] + 1) for record in records)
         if self._errors and not records:
             raise self._errors.popleft()
         return records
@@ -103,7 +105,8 @@ class KafkaConsumer:
         return {p: marks[1] for p, marks in found.items() if marks is not None and marks[1] >= 0}
 
     def seek(self, partition: Partition, offset: int | None) -> None:
-        start = kafka_partition(partition, OFFSET_BEGINNING if offset is None else offset)
+        self._next[partition] = OFFSET_BEGINNING if offset is None else offset
+        start = kafka_partition(partition, self._next[partition])
         with translated(f"cannot seek {partition.topic}/{partition.number} to {offset}"):
             try:
                 self._client.seek(start)
@@ -118,8 +121,7 @@ class KafkaConsumer:
             self._client.incremental_unassign([start])
             self._client.incremental_assign([start])
         else:
-            others = [kafka_partition(p) for p in self._owned if p != partition]
-            self._client.assign([start, *self._client.position(others)])
+            self._client.assign([start, *(kafka_partition(p, self._next[p]) for p in self._owned if p != partition)])
 
     def close(self) -> None:
         if self._closed:
@@ -224,13 +226,14 @@ class KafkaConsumer:
             return []
         try:
             starts = self._assignments.assigned(partitions)
-            found = [(p, starts[p]) for p in partitions]
+            found = {p: OFFSET_BEGINNING if (start := starts[p]) is None else start for p in partitions}
         except Exception as failure:
             self._failure = failure
             return []
         self._owned.update(partitions)
+        self._next.update(found.items())
         self._has_begun = True
-        return [kafka_partition(p, OFFSET_BEGINNING if start is None else start) for p, start in found]
+        return [kafka_partition(p, start) for p, start in found.items()]
 
     def _on_revoke(self, _client: Consumer, parts: list[TopicPartition]) -> None:
         self._is_joining = True
