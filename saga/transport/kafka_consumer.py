@@ -96,13 +96,13 @@ class KafkaConsumer:
             self._client.resume([kafka_partition(p) for p in partitions])
 
     def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        return {partition: self._end(partition) for partition in partitions}
+        return self._behind_records({partition: self._end(partition) for partition in partitions})
 
     def ends_seen(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         found: dict[Partition, tuple[int, int] | None] = {
             p: self._client.get_watermark_offsets(kafka_partition(p), cached=True) for p in partitions
         }
-        return {p: marks[1] for p, marks in found.items() if marks is not None and marks[1] >= 0}
+        return self._behind_records({p: marks[1] for p, marks in found.items() if marks is not None and marks[1] >= 0})
 
     def seek(self, partition: Partition, offset: int | None) -> None:
         self._next[partition] = OFFSET_BEGINNING if offset is None else offset
@@ -160,6 +160,12 @@ class KafkaConsumer:
         if watermarks is None:
             raise BrokerError(f"no answer where {where} ends", retriable=True)
         return watermarks[1]
+
+    def _behind_records(self, ends: dict[Partition, int]) -> dict[Partition, int]:
+        """The same, or where the last record ended if all behind it are markers of foreign transactions, or what they undid."""
+        with translated("cannot ask for positions"):
+            reached = {(p.topic, p.partition): p.offset for p in self._client.position([kafka_partition(p) for p in ends])}
+        return {p: max(0, self._next.get(p, end)) if reached[p] >= end else end for p, end in ends.items()}
 
     def _replace(self) -> None:
         """Go on as another member, from the fences: whoever owned the partitions meanwhile has fenced us."""

@@ -87,7 +87,10 @@ class Consumer(Protocol):
         ...
 
     def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The offset that the next record of each will have, as the broker says now."""
+        """The offset behind the last record of each, as the broker says now.
+
+        It may be one at which no further record comes, as long as there may be some between.
+        """
         ...
 
     def ends_seen(self, partitions: Iterable[Partition]) -> dict[Partition, int]:

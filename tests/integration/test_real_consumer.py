@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Producer
 
 from saga.errors import OffsetOutOfRange
 from saga.transport.kafka import KafkaBroker
@@ -46,3 +47,27 @@ def test_partitions_stay_where_they_are_while_another_one_is_begun_anew(case: Ca
     assert values(polled(consumer, 1) + consumer.poll(10, 0.5)) == ["6"]
     consumer.resume([paused])
     assert values(polled(consumer, 1)) == ["kept back"]
+
+
+def test_a_partition_ends_behind_its_last_record_whatever_came_of_foreign_transactions(case: Case, kafka: str) -> None:
+    partition, empty = Partition(case.events, 0), Partition(case.events, 1)
+    case.publish(outbound(case.events, 0, "0"))
+    for values_, end in ([(0, "1")], "commit_transaction"), ([(0, "undone"), (1, "undone")], "abort_transaction"):
+        foreign = Producer({"bootstrap.servers": kafka, "transactional.id": f"{case.events}.{end}"})
+        foreign.init_transactions()
+        foreign.begin_transaction()
+        for number, value in values_:
+            foreign.produce(case.events, value=value, partition=number)
+        foreign.flush()
+        getattr(foreign, end)()
+    consumer = case.consumer()
+    assert values(polled(consumer, 2)) == ["0", "1"]
+
+    until(lambda: not consumer.poll(1, 0.05) and consumer.ends([partition, empty]) == {partition: 2, empty: 0})
+
+    assert consumer.ends_seen([partition, empty]) == {partition: 2, empty: 0}
+    consumer.seek(partition, 1)
+    assert consumer.ends([partition]) == {partition: 5}
+    case.publish(outbound(case.events, 0, "2"))
+    assert values(polled(consumer, 2)) == ["1", "2"]
+    assert consumer.ends([partition]) == {partition: 6}
