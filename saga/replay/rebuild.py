@@ -119,22 +119,37 @@ class Rebuild:
 
     def start(self) -> None:
         """Own the lanes. Raises DefinitionError where a worker has begun to live on the database."""
-        known, name = self.shadow.resume(self.how), self.participant.name
+        standing, name = self._standing(), self.participant.name
+        self.shadow.claiming(standing)
         registered = self.participant.codec.registry is not None
         spans = self.broker.spans([Partition(topic, n) for topic in fact_topics(self.saga) for n in self.numbers])
         for number in self.numbers:
             lane = self.store.claim(self.saga, number, self.count, name, registered)
-            if lane.epoch != known.get(number, 0) + 1:
-                raise DefinitionError(
-                    f"lane {self.saga}/{number} of this database has had another owner since the rebuild: a worker lives on "
-                    f"it, and its rows may not be on the topics yet. Begin with an empty database"
-                )
+            if lane.epoch != standing[number][0] + 1:
+                raise self._other_owner(number)
             self.shadow.claimed(number, lane.epoch)
             lane.gaps = {p.topic: [(0, span.start)] for p, span in spans.items() if p.number == number and span.start}
             read = {topic: lane.offsets[topic] for topic in fact_topics(self.saga) if topic in lane.offsets}
             expected = sum(map(len, (span for p, span in spans.items() if p.number == number)))
             met = None if lane.batch else Met(expected)
             self.lanes[number] = _Lane(lane, Held(upto=read), self.shadow.seen(number), met)
+
+    def _standing(self) -> dict[int, tuple[int, int]]:
+        """Epochs and batches of the lanes, which nobody but a rebuild has claimed, maybe one that was killed at it."""
+        known, tried = self.shadow.resume(self.how), self.shadow.tried()
+        with self.store.unit() as unit:
+            found = unit.batches(self.saga)
+        standing = {number: found.get(number, (0, 0)) for number in self.numbers}
+        for number, (epoch, batch) in standing.items():
+            if epoch != known.get(number, 0) and tried.get(number) != (epoch - 1, batch):
+                raise self._other_owner(number)
+        return standing
+
+    def _other_owner(self, number: int) -> DefinitionError:
+        return DefinitionError(
+            f"lane {self.saga}/{number} of this database has had another owner since the rebuild: a worker lives on "
+            f"it, and its rows may not be on the topics yet. Begin with an empty database"
+        )
 
     def left(self) -> int:
         """How many records there are still to be read."""

@@ -74,6 +74,19 @@ class Shadow:
                 )
         return {int(name): int(value) for (word, name), value in found.items() if word == "lane"}
 
+    def claiming(self, standing: Mapping[int, tuple[int, int]]) -> None:
+        """This rebuild's lanes, of these epochs and batches, are about to be claimed: who is killed may have done so or not."""
+        with self.store.transaction() as tx:
+            self._put(tx, [("lane", str(lane), str(epoch)) for lane, (epoch, _) in standing.items()])
+            self._put(tx, [("claiming", str(lane), f"{epoch} {batch}") for lane, (epoch, batch) in standing.items()])
+
+    def tried(self) -> dict[int, tuple[int, int]]:
+        """Epoch and batch that lanes had when they were last about to be claimed."""
+        with self.store.transaction() as tx:
+            rows = tx.execute(f"SELECT name, value FROM {TABLE} WHERE word = 'claiming'").fetchall()  # noqa: S608 - ours
+        parts = {int(name): value.split() for name, value in rows}
+        return {lane: (int(epoch), int(batch)) for lane, (epoch, batch) in parts.items()}
+
     def claimed(self, lane: int, epoch: int) -> None:
         """The lane is this rebuild's."""
         with self.store.transaction() as tx:

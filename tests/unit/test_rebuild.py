@@ -24,7 +24,7 @@ from saga.transport.memory import MemoryBroker
 from saga.transport.port import Partition, Record
 from tests.histories import lived
 from tests.rebuilding import begun, gone_on, put_in_place, rebuilt, rows, stored, unlike
-from tests.travel import FlightBooked, FlightFull, HotelBooked, Script, TripBooked, harness, saga
+from tests.travel import CREATE_EFFECTS, FlightBooked, FlightFull, HotelBooked, Script, TripBooked, harness, saga
 from tests.travel import fleet as participants
 
 TRIP = "trip"
@@ -207,6 +207,42 @@ def test_a_database_on_which_a_worker_lives_is_not_touched_again() -> None:
 
         with pytest.raises(DefinitionError, match="a worker lives on it"):
             gone_on(fleet, "bank", first)
+
+
+def test_a_rebuild_that_is_killed_while_it_claims_a_lane_is_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    with lived() as fleet:
+        expected = rebuilt(fleet, "bank")
+        killed = Rebuild(fleet.participants["bank"], MemoryStore(fleet.clock), fleet.broker, clock=fleet.clock)
+        killed.prepare([CREATE_EFFECTS])
+        for where, what in (killed.shadow, "claimed"), (killed.store, "claim"):
+            with monkeypatch.context() as patched:
+                patched.setattr(where, what, dies)
+                with pytest.raises(KeyboardInterrupt):
+                    killed.start()
+
+        second = gone_on(fleet, "bank", killed)
+        second.catch_up()
+
+        assert second.finish() == {}
+        assert unlike(expected, stored(second)) == []
+        assert rows(expected) == rows(stored(second))
+
+
+def test_a_database_that_a_worker_claimed_is_refused_each_time_and_not_claimed_in_turn() -> None:
+    with lived() as fleet:
+        first = begun(fleet, "bank")
+        first.catch_up()
+        worker = [first.store.claim("travel", number, first.count, "bank") for number in first.numbers]
+
+        for _ in range(2):
+            with pytest.raises(DefinitionError, match="a worker lives on it"):
+                gone_on(fleet, "bank", first)
+
+        assert [lane.epoch for lane in worker] == [lane.epoch for lane in stored(first).lanes()]
+
+
+def dies(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_rebuild_is_gone_on_with_as_it_was_begun() -> None:
