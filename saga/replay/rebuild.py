@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from heapq import merge
 from itertools import islice
@@ -56,13 +56,19 @@ class Topics(Protocol):
 class _Lane:
     """A lane in hand: as the database has it, what waits for facts not read yet, and what was read of open workflows.
 
-    `met` are the workflows of which there may be rows, None if there may be rows of any.
+    `met` are the workflows of which there may be rows, None if there may be rows of any. Before the offsets of `through`
+    nothing is left to be read: the last of a partition may be those of a foreign transaction's marker.
     """
 
     lane: Lane
     held: Held
     seen: dict[str, Seen]
     met: Met | None
+    through: Mapping[Partition, int] = field(default_factory=dict)
+
+    def left(self, where: Partition, span: range) -> int:
+        """How many of these offsets are still to be read."""
+        return max(0, span.stop - max(span.start, self.lane.offsets.get(where.topic, 0), self.through.get(where, 0)))
 
 
 class Rebuild:
@@ -153,17 +159,20 @@ class Rebuild:
 
     def left(self) -> int:
         """How many records there are still to be read."""
-        spans = self.broker.spans([Partition(topic, n) for topic in fact_topics(self.saga) for n in self.lanes])
-        return sum(max(0, s.stop - max(s.start, self.lanes[p.number].lane.offsets.get(p.topic, 0))) for p, s in spans.items())
+        return sum(self.lanes[where.number].left(where, span) for where, span in self._spans().items())
 
     def catch_up(self, stopping: Callable[[], bool] = lambda: False) -> int:
         """Read what is on the topics now, or until told to stop; answers how many records that was."""
-        before = self.read
+        before, ends = self.read, {where: span.stop for where, span in self._spans().items()}
         for one in self.lanes.values():
             records = self._ahead(one)
             while not stopping() and self._forward(one, records, stopping):
                 pass
+            one.through = one.through if stopping() else ends
         return self.read - before
+
+    def _spans(self) -> dict[Partition, range]:
+        return self.broker.spans([Partition(topic, n) for topic in fact_topics(self.saga) for n in self.lanes])
 
     def finish(self) -> dict[str, tuple[Hole, ...]]:
         """Look for what is missing, now that everything was read; answers it by workflow, if that is to be taken as it is.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -196,6 +196,33 @@ def test_what_went_on_meanwhile_is_followed() -> None:
         assert following.left() == 0
         assert following.finish() == {}
         assert unlike(fleet.stores["bank"], stored(following)) == []
+
+
+class Marked:
+    """A broker whose partitions end with a marker: an offset at which no record comes."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self.broker, self.partitions, self.read = broker, broker.partitions, broker.read
+
+    def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]:
+        return {where: range(span.start, span.stop + 1) for where, span in self.broker.spans(partitions).items()}
+
+
+def test_nothing_is_left_to_be_read_where_partitions_end_with_the_marker_of_a_foreign_transaction() -> None:
+    with lived() as fleet:
+        rebuild = begun(fleet, "bank")
+        rebuild.broker = Marked(fleet.broker)
+        records = sum(map(len, fleet.facts()))
+        assert rebuild.left() == records + 2 * rebuild.count
+        rebuild.catch_up(lambda: True)
+        assert rebuild.left() == records + 2 * rebuild.count
+        rebuild.catch_up()
+        assert rebuild.left() == 0
+
+        fleet.start(TripBooked(trip=TRIP), workflow_id=TRIP)
+        fleet.turn("agency")
+
+        assert rebuild.left() == 1
 
 
 def test_a_database_on_which_a_worker_lives_is_not_touched_again() -> None:
