@@ -51,7 +51,7 @@ class KafkaBroker:
         if missing := [topic for topic, count in found.items() if count is None]:
             raise unknown_topics(missing)
         counts = {topic: count for topic, count in found.items() if count is not None}
-        return KafkaConsumer(self.settings, group, counts, assignments, self._clock)
+        return KafkaConsumer(self.settings, group, counts, assignments, self._clock, self.spans)
 
     def producer(self) -> KafkaProducer:
         return KafkaProducer(self.settings)

@@ -34,12 +34,20 @@ class KafkaConsumer:
 
     A client that ends for good (a broker that was killed may have forgotten its group) is replaced by another one at the next
     poll, its partitions count as lost; one that ends before it was given any makes `poll` raise, not retriable.
+
+    `spans` asks on a connection of its own: on that of a client that fetches, each answer waits behind a fetch, half a second.
     """
 
     def __init__(
-        self, settings: KafkaSettings, group: str, partitions: Mapping[str, int], assignments: Assignments, clock: Clock
+        self,
+        settings: KafkaSettings,
+        group: str,
+        partitions: Mapping[str, int],
+        assignments: Assignments,
+        clock: Clock,
+        spans: Callable[[Sequence[Partition]], Mapping[Partition, range]],
     ) -> None:
-        self._assignments, self._clock = assignments, clock
+        self._assignments, self._clock, self._spans = assignments, clock, spans
         self._owned: set[Partition] = set()
         self._gone: set[Partition] = set()
         self._next: dict[tuple[str, int], int] = {}  # librdkafka knows no position before a record comes, nor of a seek
@@ -96,7 +104,7 @@ class KafkaConsumer:
             self._client.resume([kafka_partition(p) for p in partitions])
 
     def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        return self._behind_records({partition: self._end(partition) for partition in partitions})
+        return self._behind_records({partition: span.stop for partition, span in self._spans([*partitions]).items()})
 
     def ends_seen(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         found: dict[Partition, tuple[int, int] | None] = {
@@ -150,16 +158,6 @@ class KafkaConsumer:
         leaving.join(_FAREWELL)
         if leaving.is_alive():
             log.warning("no answer: the group was left without a word, and will notice by the session's timeout")
-
-    def _end(self, partition: Partition) -> int:
-        where = f"{partition.topic}/{partition.number}"
-        with translated(f"cannot ask where {where} ends"):
-            watermarks: tuple[int, int] | None = self._client.get_watermark_offsets(
-                kafka_partition(partition), timeout=self._timeout
-            )
-        if watermarks is None:
-            raise BrokerError(f"no answer where {where} ends", retriable=True)
-        return watermarks[1]
 
     def _behind_records(self, ends: dict[Partition, int]) -> dict[Partition, int]:
         """The same, or where the last record ended if all behind it are markers of foreign transactions, or what they undid."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import monotonic
 
 import pytest
 from confluent_kafka import Producer
@@ -71,3 +72,15 @@ def test_a_partition_ends_behind_its_last_record_whatever_came_of_foreign_transa
     case.publish(outbound(case.events, 0, "2"))
     assert values(polled(consumer, 2)) == ["1", "2"]
     assert consumer.ends([partition]) == {partition: 6}
+
+
+def test_where_many_partitions_end_is_answered_without_waiting_for_fetches(case: Case) -> None:
+    lanes = Lanes()
+    consumer = case.consumer(lanes)
+    polled_until(consumer, lambda _: len(lanes.owned) == 4)
+    began = monotonic()
+
+    for _ in range(10):
+        consumer.ends(lanes.owned)
+
+    assert monotonic() - began < 8

@@ -78,7 +78,7 @@ CLASSIC = KafkaSettings("nowhere:9092", group_protocol="classic", client={"sessi
 def consumer(monkeypatch: pytest.MonkeyPatch, lanes: Lanes, *clients: Client, settings: KafkaSettings = NEW) -> KafkaConsumer:
     coming = iter(clients)
     monkeypatch.setattr(kafka_consumer, "opened", lambda kind, config: next(coming))
-    return KafkaConsumer(settings, "travel.hotels", {LANE.topic: 1}, lanes, clients[0].clock)
+    return KafkaConsumer(settings, "travel.hotels", {LANE.topic: 1}, lanes, clients[0].clock, lambda _: {})
 
 
 def test_a_client_that_ends_for_good_is_replaced_and_its_partitions_are_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
