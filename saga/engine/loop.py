@@ -240,7 +240,7 @@ class Loop:
             self.consumer.seek(partition, offset)
 
     def _begin(self, lane: Lane) -> None:
-        """What is left from before comes before everything new: calls in the air, and letters that can be read now."""
+        """What is left from before comes before what is new: calls in the air, for a moment letters that can be read now."""
         self.processor.resume(lane)
         self.processor.take_back(lane)
 
