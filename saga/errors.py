@@ -115,22 +115,17 @@ class CommitUnknown(StoreError):
 class LaneFenced(StoreError):
     """Another owner raised the lane's epoch, or the store lost what it had confirmed: the transaction must not commit."""
 
+    why = "was taken over by another owner, or its database has lost what it had confirmed to us"
+
     def __init__(self, saga: str, lane: int, epoch: int) -> None:
         self.saga, self.lane, self.epoch = saga, lane, epoch
-        super().__init__(
-            f"lane {saga}/{lane} was taken over by another owner, or its database has lost what it had confirmed to us "
-            f"(our epoch was {epoch})"
-        )
+        super().__init__(f"lane {saga}/{lane} {self.why} (our epoch was {epoch})")
 
 
 class StoreReplaced(LaneFenced):
     """Another server has taken the database's place: before a lane goes on, its topics tell whether something was lost."""
 
-    def __init__(self, saga: str, lane: int, epoch: int) -> None:
-        super().__init__(saga, lane, epoch)
-        self.args = (
-            f"lane {saga}/{lane}: another server has taken the database's place, the lane is compared with its topics",
-        )
+    why = "is compared with its topics: another server has taken the database's place"
 
 
 class BrokerError(SagaError):

@@ -47,6 +47,7 @@ OfVersion = Annotated[int | None, typer.Option("--version", metavar="N", max=BIG
 Limit = Annotated[
     int, typer.Option("--limit", metavar="N", min=1, max=BIGGEST, help="No more than this many, the longest waiting first.")
 ]
+Most = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=BIGGEST, help="No more than this many.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done or refused, change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before many are touched.")]
 Target = Annotated[str, typer.Argument(metavar="MODULE:PARTICIPANT", help="E.g. services.stock.app:stock")]

@@ -82,7 +82,7 @@ def _field(field: Any, place: str) -> Iterator[str]:
     if not (isinstance(field, dict) and isinstance(field.get("name"), str) and field["name"]):
         yield _wrong(place, field, "a field with a name")
     elif "type" not in field:
-        yield _wrong(f"{place}.{field['name']}", "no type", "the type of the field")
+        yield f"{place}.{field['name']}: found no type; expected the type of the field"
     elif not isinstance(field.get("doc") or "", str):
         yield _wrong(f"{place}.{field['name']}", field["doc"], 'a text as "doc"')
     elif not isinstance(field.get("aliases", []), list):
@@ -92,5 +92,5 @@ def _field(field: Any, place: str) -> Iterator[str]:
 
 
 def _wrong(place: str, found: Any, expected: str) -> str:
-    what = found if found == "no type" else "nothing" if found is None else repr(found)[:80]
+    what = "nothing" if found is None else repr(found)[:80]
     return f"{place or 'the schema'}: found {what}; expected {expected}"

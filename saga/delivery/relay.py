@@ -214,15 +214,20 @@ class Relay:
         if moved or not self._in_flight:
             self._moved_at = now
         elif self.failing is None and (quiet := now - self._moved_at) > STALLED:
-            since, count = self.clock.now() - timedelta(seconds=quiet), len(self._in_flight)
-            self.failing = (
-                f"nothing is published since {since:%F %T %Z}: the broker has neither taken nor refused {count} events "
-                f"that it was sent; is it there, and has it enough copies in sync?"
+            why = (
+                f"the broker has neither taken nor refused {len(self._in_flight)} events that it was sent; "
+                f"is it there, and has it enough copies in sync?"
             )
+            self._fail(why, quiet)
+
+    def _fail(self, why: str, quiet: float = 0.0) -> None:
+        """Nothing is published, for so many seconds already; what was told first stays."""
+        since = self.clock.now() - timedelta(seconds=quiet)
+        self.failing = self.failing or f"nothing is published since {since:%F %T %Z}: {why}"
 
     def _restart(self, why: str) -> None:
         log.warning("publishing failed (%s): a new producer will publish the outbox again in %.0f s", why, RESTART_PAUSE)
-        self.failing = self.failing or f"nothing is published since {self.clock.now():%F %T %Z}: {why}"
+        self._fail(why)
         assert self._producer is not None
         self._producer.purge()
         self._producer = None

@@ -86,7 +86,7 @@ class _Statement:
         In a pipeline that would come too late, behind statements that were prepared since, so `_FORGETTING` ends an exchange.
         """
         done = self.cursor.statusmessage if self.answer is not None and self.cursor is not None else None
-        return done is not None and done.startswith(("ALTER", "DEALLOCATE", "DISCARD", "DROP", "ROLLBACK"))
+        return done is not None and _FORGETTING.match(done) is not None
 
     @property
     def answered(self) -> bool:

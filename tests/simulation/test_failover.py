@@ -14,16 +14,7 @@ from saga.store.memory_tables import MemoryTables
 from saga.testing.harness import Harness
 from tests.rebuilding import put_in_place, rebuilt
 from tests.seeds import seeds
-from tests.simulation.test_fleet import (
-    TURNS,
-    _Chaos,
-    _effects_are_whole,
-    _ended_alike,
-    _every_invariant_holds,
-    _failures,
-    _mishaps,
-    _the_world_was_called_by_one_key_for_each_step,
-)
+from tests.simulation.test_fleet import TURNS, _Chaos, _everything_ended_whole, _failures, _mishaps
 from tests.simulation.test_rebuild import EXTERNAL, _is_known
 from tests.travel import Script, harness
 
@@ -66,14 +57,7 @@ def test_a_lane_goes_on_from_what_is_left_or_stops_where_that_would_do_something
             chaos.turn()
         chaos.calm()
 
-        assert not fleet.stopped()
-        for workflow in chaos.workflows:
-            _ended_alike(fleet, workflow)
-        _effects_are_whole(fleet, chaos.workflows)
-        if len(chaos.workflows) > 2:
-            _every_invariant_holds(fleet)
-        if external:
-            _the_world_was_called_by_one_key_for_each_step(fleet, script)
+        _everything_ended_whole(fleet, chaos.workflows, script, external=external)
 
 
 def fall_back(fleet: Harness, chaos: _Chaos, dice: random.Random) -> None:

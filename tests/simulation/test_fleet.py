@@ -43,12 +43,7 @@ def test_whatever_happens_every_workflow_ends_once_and_whole(seed: int, kind: st
         assert not fleet.stopped()
         _everything_is_handled_and_nothing_was_taken_for_lost(fleet, caplog)
         assert len(chaos.workflows) > 2
-        for workflow in chaos.workflows:
-            _ended_alike(fleet, workflow)
-        _effects_are_whole(fleet, chaos.workflows)
-        _every_invariant_holds(fleet)
-        if external:
-            _the_world_was_called_by_one_key_for_each_step(fleet, script)
+        _everything_ended_whole(fleet, chaos.workflows, script, external=external)
 
 
 @seeds(20, fast=2)
@@ -89,13 +84,7 @@ def test_a_dependency_that_comes_and_goes_changes_no_end(seed: int, kind: str) -
         script.away = set()
         chaos.calm()
 
-        assert not fleet.stopped()
-        for workflow in chaos.workflows:
-            _ended_alike(fleet, workflow)
-        _effects_are_whole(fleet, chaos.workflows)
-        _every_invariant_holds(fleet)
-        if external:
-            _the_world_was_called_by_one_key_for_each_step(fleet, script)
+        _everything_ended_whole(fleet, chaos.workflows, script, external=external)
 
 
 @pytest.mark.parametrize("on_stuck", ["wait", "continue"])
@@ -260,6 +249,16 @@ def _everything_is_handled_and_nothing_was_taken_for_lost(fleet: Harness, caplog
     tomorrow = fleet.clock.now() + timedelta(days=1)
     assert {name: store.outstanding(tomorrow, 9) for name, store in fleet.stores.items()} == {name: [] for name in fleet.stores}
     assert [record.message for record in caplog.records if record.message.startswith("lost")] == []
+
+
+def _everything_ended_whole(fleet: Harness, workflows: list[str], script: Script, *, external: bool) -> None:
+    assert not fleet.stopped()
+    for workflow in workflows:
+        _ended_alike(fleet, workflow)
+    _effects_are_whole(fleet, workflows)
+    _every_invariant_holds(fleet)
+    if external:
+        _the_world_was_called_by_one_key_for_each_step(fleet, script)
 
 
 def _ended_alike(fleet: Harness, workflow: str) -> None:

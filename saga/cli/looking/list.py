@@ -27,9 +27,7 @@ def list_workflows(
     ] = None,
     saga: Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only workflows of this saga.")] = None,
     version: arguments.OfVersion = None,
-    limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, max=arguments.BIGGEST, help="No more than this many.")
-    ] = 50,
+    limit: arguments.Most = 50,
     database: arguments.DatabaseUrl = None,
     as_json: output.AsJson = False,
 ) -> None:

@@ -32,9 +32,7 @@ def unacknowledged(
         str, typer.Option("--older-than", metavar="SPAN", help="Only events that were written as long ago: 1m, 12h.")
     ] = "1m",
     saga: Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only events of this saga.")] = None,
-    limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, max=arguments.BIGGEST, help="No more than this many.")
-    ] = 50,
+    limit: arguments.Most = 50,
     schemas: Annotated[
         Path | None, typer.Option("--schemas", metavar="DIR", help="Contract folder: says whom an event concerns.")
     ] = None,
