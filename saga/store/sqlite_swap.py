@@ -15,9 +15,11 @@ from saga.store.sqlite_tables import engine_statements
 def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
     """Let `rebuilt` bear the name of `live`, whose file is kept as `kept` beside it; None if there was none.
 
-    Whoever opens `live` finds one or the other at every moment. Raises StoreBusy while a worker lives on either.
+    Whoever opens `live` finds one or the other at every moment. Raises StoreBusy while a worker lives on either, and
+    DefinitionError where one cannot take the other's place.
     """
-    backup = live.with_name(f"{live.name}.{kept}")
+    place = live.resolve()  # a link goes on leading to where it leads
+    backup = place.with_name(f"{place.name}.{kept}")
     if backup.exists():
         raise DefinitionError(f"there is a file {backup} already; move it away, or swap again in a moment")
     with ExitStack() as locks:
@@ -26,9 +28,11 @@ def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
             lock.take()
             locks.callback(lock.drop)
             _fold_log(file)
-        if was_there := live.exists():
-            os.link(live, backup)
-        os.replace(rebuilt, live)
+        if was_there := place.exists():
+            os.link(place, backup)
+        else:
+            _set_logs_aside(place, backup)
+        _replace(rebuilt.resolve(), place, backup)
     return backup if was_there else None
 
 
@@ -41,3 +45,22 @@ def _fold_log(file: Path) -> None:
                 connection.execute("PRAGMA journal_mode = DELETE")  # not as long as anybody else has the file open
         except StoreConflict as conflict:
             raise DefinitionError(f"{file} is in use; end the processes that read or write it, then swap again") from conflict
+
+
+def _set_logs_aside(gone: Path, backup: Path) -> None:
+    """Keep the logs of a file that is not there any more: SQLite would take them for those of whatever has its name next."""
+    for log in ("-wal", "-journal"):
+        if (left := Path(f"{gone}{log}")).exists():
+            os.replace(left, f"{backup}{log}")
+    Path(f"{gone}-shm").unlink(missing_ok=True)
+
+
+def _replace(rebuilt: Path, place: Path, backup: Path) -> None:
+    try:
+        os.replace(rebuilt, place)
+    except OSError as error:
+        backup.unlink(missing_ok=True)
+        raise DefinitionError(
+            f"{rebuilt} cannot take the place of {place} ({error.strerror}), nothing was changed; rebuild into a file in its "
+            f"folder, or point SAGA_DATABASE at the rebuilt one"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -350,3 +351,63 @@ def test_a_file_that_somebody_has_open_is_not_swapped_and_it_is_said_what_to_do(
             swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "before")
 
     assert swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "before") == tmp_path / "live.db.before"
+
+
+def database_of(file: Path, word: str, *, ends: bool = True) -> None:
+    """A file in WAL mode that says this word; unless its writer `ends` in order, the log beside it is not folded in."""
+    write = f"CREATE TABLE said (word); INSERT INTO said VALUES ('{word}');"
+    script = f"""
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA journal_mode = WAL")
+connection.executescript({write!r})
+{"connection.close()" if ends else "os._exit(0)"}
+"""
+    subprocess.run([sys.executable, "-c", script, file], check=True)
+
+
+def said(file: Path) -> list[tuple[str]]:
+    with closing(sqlite3.connect(file)) as connection:
+        return connection.execute("SELECT word FROM said").fetchall()
+
+
+def test_what_takes_the_place_of_a_lost_file_does_not_take_the_log_that_it_left_for_its_own(tmp_path: Path) -> None:
+    live = tmp_path / "live.db"
+    database_of(live, "old", ends=False)
+    live.rename(tmp_path / "taken-away.db")
+    database_of(tmp_path / "rebuilt.db", "new")
+
+    assert swap(live, tmp_path / "rebuilt.db", "before") is None
+
+    assert said(live) == [("new",)]
+    (tmp_path / "taken-away.db").rename(tmp_path / "live.db.before")
+    assert said(tmp_path / "live.db.before") == [("old",)]  # whose log is kept beside it
+
+
+def test_a_link_to_the_live_file_goes_on_leading_to_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    database_of(tmp_path / "disk" / "live.db", "old")
+    (tmp_path / "live.db").symlink_to(tmp_path / "disk" / "live.db")
+    database_of(tmp_path / "rebuilt.db", "new")
+
+    kept = swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "before")
+
+    assert said(tmp_path / "disk" / "live.db") == said(tmp_path / "live.db") == [("new",)]
+    assert kept == tmp_path / "disk" / "live.db.before"
+    assert said(kept) == [("old",)]
+
+
+def test_a_file_that_cannot_be_moved_there_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("live", "rebuilt"):
+        database_of(tmp_path / f"{name}.db", name)
+
+    def on_another_disk(*_: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "replace", on_another_disk)
+
+    with pytest.raises(DefinitionError, match=r"cannot take the place of .*live\.db \(.* link\), nothing was changed"):
+        swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "before")
+
+    assert said(tmp_path / "live.db") == [("live",)]
+    assert not (tmp_path / "live.db.before").exists()
