@@ -177,10 +177,15 @@ class Scene:
         self.fleet.start(name)
 
     def share(self) -> None:
-        """Start a second process of the victim and wait until lanes have gone over to it."""
-        before = self.fleet.epochs(self.victim)
+        """Start a second process of the victim and wait until it says that lanes are its own."""
+        before = self._taken_over()
         self.fleet.start(self.second)
-        self.until(lambda: self.fleet.epochs(self.victim) > before, "two processes to share the lanes")
+        self.until(lambda: self._taken_over() > before, "two processes to share the lanes")
+
+    def _taken_over(self) -> int:
+        """How many lanes the second process has ever taken over; all of its lives write into one log."""
+        log = self.fleet.log(self.second)
+        return log.read_text().count(" is ours, epoch ") if log.exists() else 0
 
     def end(self, name: str) -> None:
         """SIGTERM, and a new process once it has drained."""

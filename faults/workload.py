@@ -42,10 +42,6 @@ class Crowd(Fleet):
         service = name.partition("-")[0]
         return {**super().environment(service), **self.settings.get(service, {})}
 
-    def epochs(self, service: str) -> int:
-        """It grows whenever a lane of the service gets another owner."""
-        return self._lanes(service)[1]
-
     def wait_ready(self, name: str, timeout: float = PATIENCE) -> None:
         super().wait_ready(name, timeout)
 
