@@ -25,7 +25,7 @@ from benchmarks.workload import load, saga
 from servers.ladder import KAFKA, POSTGRES
 
 ROUNDS = 5
-EVENTS = {"engine": 20_000, "acknowledged": 20_000, "limit": 20_000, "naive": 300, "naive_async": 300}
+EVENTS = {"engine": 20_000, "acknowledged": 20_000, "same_rows": 20_000, "limit": 20_000, "naive": 300, "naive_async": 300}
 STEPS, STEPS_PER_SECOND = 300, 50
 ROOT = Path(__file__).parents[1]
 
@@ -48,10 +48,12 @@ def main() -> None:
     line = {
         "events_per_s": round(middle["engine"]),
         "acknowledged_events_per_s": round(middle["acknowledged"]),
+        "same_rows_events_per_s": round(middle["same_rows"]),
         "limit_events_per_s": round(middle["limit"]),
         "naive_events_per_s": round(middle["naive"]),
         "naive_async_events_per_s": round(middle["naive_async"]),
         "ratio_to_limit": round(middle["engine"] / middle["limit"], 2),
+        "ratio_to_same_rows": round(middle["engine"] / middle["same_rows"], 2),
         "ratio_to_naive": round(middle["engine"] / middle["naive"], 1),
         "step_p50_ms": round(steps[len(steps) // 2], 1),
         "step_p99_ms": round(steps[len(steps) * 99 // 100], 1),

@@ -17,10 +17,11 @@ from contextlib import closing
 import orjson
 import psycopg
 
+from benchmarks import same_rows
 from benchmarks.loops import CONTENDERS, TABLES, Loop
 from benchmarks.workload import BATCH, CREATE_ACCOUNTS, FILL_ACCOUNTS, PARTITIONS, create, key, ledger, saga
 from saga.cli.running.run import tame_collector
-from saga.contracts.topics import lane_of, saga_topics
+from saga.contracts.topics import fact_topics, lane_of, saga_topics
 from saga.engine.loop import Loop as Engine
 from saga.store.lane import Lane
 from saga.store.postgres import PostgresStore
@@ -84,6 +85,13 @@ def by_hand(name: str, servers: str, dsn: str, saga_name: str, count: int) -> fl
         return CONTENDERS[name](loop, count)
 
 
+def with_same_rows(servers: str, dsn: str, saga_name: str, count: int) -> float:
+    """The loop of `benchmarks.same_rows`."""
+    PostgresStore(dsn, migrate=True).close()
+    with closing(same_rows.Loop(servers, dsn, saga(saga_name), fact_topics(saga_name))) as loop:
+        return same_rows.batched(loop, count)
+
+
 def one_in_each_lane(first: int) -> set[int]:
     """The numbers, from the `first` on, of one order in each lane."""
     found: dict[int, int] = {}
@@ -102,6 +110,8 @@ def main(name: str, servers: str, dsn: str, saga_name: str, count: str) -> None:
     loaded = time.process_time()
     if name in ("engine", "acknowledged", "poisoned"):
         seconds, outbox = engine(servers, dsn, saga_name, int(count), poisoned), "saga_outbox"
+    elif name == "same_rows":
+        seconds, outbox = with_same_rows(servers, dsn, saga_name, int(count)), "saga_outbox"
     else:
         seconds, outbox = by_hand(name, servers, dsn, saga_name, int(count)), "outbox"
     cpu = time.process_time() - loaded
