@@ -120,14 +120,14 @@ class Processor:
         """
         ordinary = [*passed]
         for item in items:
-            if item.message is None or not caution.holds(item.record.topic, item.record.offset):
+            if item.message is None or not caution.holds(item):
                 ordinary.append(item)
             else:
                 for part in parts(ordinary, self.batch):
                     self._carry_on(lane, self._commit(lane, part))
                 ordinary = []
                 self._try(lane, caution, item)
-            caution.passed(item.record.topic)
+            caution.passed(item)
         return ordinary
 
     def _caution(self, lane: Lane) -> Caution | None:

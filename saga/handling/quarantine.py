@@ -43,22 +43,24 @@ def quarantined(handler: Handler, workflow_id: str, deaths: int) -> HandlerFailu
 
 
 class Caution:
-    """How a lane is treated by an owner who claimed it unclean, until `reach` records of each topic have passed.
+    """How a lane is treated by an owner who claimed it unclean, until `reach` records of each topic have passed, and as many
+    letters that are taken back.
 
-    `ends` says where topics ended when the lane was claimed: what came later was in nobody's hands.
+    `ends` says where topics ended behind the lane's fence when it was claimed: what came later was in nobody's hands.
     """
 
     def __init__(self, lane: Lane, reach: int, ends: Mapping[str, int] | None = None) -> None:
         self.lane, self._ends = lane, ends
         self._inherited = dict(lane.trials)
-        self._left: dict[str, int] = defaultdict(lambda: reach)
+        self._left: dict[tuple[bool, str], int] = defaultdict(lambda: reach)
 
-    def holds(self, topic: str, offset: int) -> bool:
-        """Whether this record, read now, may have been in hand when the process died."""
-        return self._left[topic] > 0 and (self._ends is None or offset < self._ends.get(topic, 0))
+    def holds(self, item: Incoming) -> bool:
+        """Whether this record, read now, may have been in hand when the process died; of a letter its offset does not tell."""
+        topic, offset = item.record.topic, item.record.offset
+        return self._left[item.again, topic] > 0 and (item.again or self._ends is None or offset < self._ends.get(topic, 0))
 
-    def passed(self, topic: str) -> None:
-        self._left[topic] -= 1
+    def passed(self, item: Incoming) -> None:
+        self._left[item.again, item.record.topic] -= 1
 
     def begin(self, name: str) -> int:
         """What goes by this name is begun, as `lane.trials` now says; answers of how many deaths it is suspected."""

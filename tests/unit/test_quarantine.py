@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from saga import Retry
 from saga.engine import processor
+from saga.handling.intake import Incoming
 from saga.handling.quarantine import DEATHS, Caution
 from saga.participant import operator
 from saga.protocol.facts import StepStatus
+from saga.store.dead_letter import DeadLetter, LetterState, Place, Reason
 from saga.store.lane import Lane
 from saga.store.memory_unit import MemoryUnit
 from saga.store.port import Unit
 from saga.store.workflow import Fence
 from saga.testing.harness import Harness
 from saga.transport.memory import MemoryConsumer
+from saga.transport.port import Partition, Record
 from tests.travel import Script, TripBooked, effects, harness
 
 Travel = Callable[..., Harness]
@@ -88,6 +91,38 @@ def test_a_record_that_kills_is_not_run_again_after_three_counted_deaths_and_the
     assert [running.steps(id)["confirm"] for id in ("w1", "w3")] == [StepStatus.DONE, StepStatus.DONE]
     assert [row for row in effects(running) if row[1] == "hotel"] == [("w1", "hotel", "action"), ("w3", "hotel", "action")]
     assert not running.stopped()
+
+
+def test_a_letter_that_kills_once_it_is_requeued_is_not_taken_in_again_after_three_counted_deaths(travel: Travel) -> None:
+    running = travel(Deadly("deadly"))
+    for trip in ("deadly", "good"):
+        running.start(TripBooked(trip=trip), workflow_id=trip)
+    running.turn("agency")
+    kept = [letter_of(record) for record in running.broker.logs[Partition("travel.events", 0)]]
+    running.broker.logs[Partition("travel.events", 0)].clear()
+    with running.stores["hotels"].unit() as unit:
+        unit.bury(kept)
+
+    deaths = live(running)
+
+    assert deaths == 1 + DEATHS
+    assert "in quarantine" in (hotel(running, "deadly").error or "")
+    assert hotel(running, "good").status is StepStatus.DONE
+
+
+def letter_of(record: Record) -> DeadLetter:
+    """As somebody has requeued it."""
+    place = Place("travel", record.topic, record.partition, record.offset)
+    return DeadLetter(
+        place=place,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+        reason=Reason.KEY,
+        error="",
+        recorded=datetime(2026, 1, 1, tzinfo=UTC),
+        state=LetterState.REQUEUED,
+    )
 
 
 def test_a_retry_runs_it_again(travel: Travel) -> None:
@@ -210,11 +245,27 @@ def test_after_an_end_that_was_no_records_fault_everything_runs_once(travel: Tra
 def test_a_lane_is_careful_for_as_many_records_of_each_topic_as_may_have_been_in_hand() -> None:
     caution = Caution(Lane("travel", 0, 2, clean=False), 2)
 
-    caution.passed("travel.events")
-    caution.passed("travel.events")
+    for offset in range(2):
+        caution.passed(incoming("travel.events", offset))
 
-    assert not caution.holds("travel.events", 2)
-    assert caution.holds("travel.compensations", 2)
+    assert not caution.holds(incoming("travel.events", 2))
+    assert caution.holds(incoming("travel.compensations", 2))
+
+
+def test_letters_and_records_take_no_care_from_each_other() -> None:
+    caution = Caution(Lane("travel", 0, 2, clean=False), 2, {"travel.events": 9})
+
+    for offset in range(2):
+        caution.passed(incoming("travel.events", offset, again=True))
+
+    assert not caution.holds(incoming("travel.events", 2, again=True))
+    assert caution.holds(incoming("travel.events", 8))
+    assert not caution.holds(incoming("travel.events", 9))
+    assert caution.holds(incoming("travel.compensations", 2, again=True))
+
+
+def incoming(topic: str, offset: int, *, again: bool = False) -> Incoming:
+    return Incoming(Record(topic, 0, offset, None, None), None, again=again)
 
 
 def test_what_came_after_the_lane_was_claimed_was_in_nobodys_hands(travel: Travel) -> None:
