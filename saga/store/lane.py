@@ -38,9 +38,13 @@ class Lane:
         """Whether it is still its owner's in a store with this epoch and batch, which has lost nothing of it."""
         return epoch == self.epoch and batch >= self.committed
 
+    def is_of(self, timeline: str | None) -> bool:
+        """Whether it was claimed from the server that follows this timeline, unless that is not told."""
+        return timeline == self.timeline or None in (timeline, self.timeline)
+
     def require_same_server(self, timeline: str | None) -> None:
-        """Raise StoreReplaced if another one has taken the database's place since the lane was claimed, where that is told."""
-        if timeline != self.timeline and None not in (timeline, self.timeline):
+        """Raise StoreReplaced if another one has taken the database's place since the lane was claimed."""
+        if not self.is_of(timeline):
             raise StoreReplaced(self.saga, self.number, self.epoch)
 
     def copy(self) -> Lane:

@@ -102,7 +102,7 @@ class MemoryStore:
     def release(self, lane: Lane) -> None:
         with self._idle():
             held = self._tables.lanes.get((lane.saga, lane.number))
-            if held and held.epoch == lane.epoch:
+            if held and lane.is_kept(held.epoch, held.batch) and lane.is_of(self.timeline):
                 self._tables.lanes[lane.saga, lane.number] = replace(held, clean=True, trials={})
 
     def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:

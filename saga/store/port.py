@@ -262,7 +262,10 @@ class Store(Protocol):
         ...
 
     def release(self, lane: Lane) -> None:
-        """End ownership in an orderly way: the lane is clean. Does nothing if it was taken over."""
+        """End ownership in an orderly way: the lane is clean.
+
+        Does nothing if it was taken over, or if the store may have lost something of it: its next owner is to look for himself.
+        """
         ...
 
     def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:

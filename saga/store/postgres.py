@@ -169,7 +169,9 @@ class PostgresStore:
 
     def release(self, lane: Lane) -> None:
         with self.unit() as unit:
-            unit.pipeline.add("release", {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch})
+            if lane.is_of(unit.timeline):
+                place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch, "committed": lane.committed}
+                unit.pipeline.add("release", place)
 
     def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:
         session = self._idle()

@@ -123,7 +123,7 @@ class SqliteStore:
 
     def release(self, lane: Lane) -> None:
         with self.unit() as unit:
-            unit.query("release", lane.saga, lane.number, lane.epoch)
+            unit.query("release", lane.saga, lane.number, lane.epoch, lane.committed)
 
     def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:
         with self._begun("BEGIN") as unit:

@@ -668,6 +668,20 @@ def test_an_owner_whose_transactions_were_lost_commits_nothing(store: ArchivedSt
     assert store.claim("checkout", 0, 4).committed == 1
 
 
+def test_a_lane_of_which_something_may_be_lost_is_not_left_clean(store: ArchivedStore) -> None:
+    lane = store.claim("checkout", 0, 4)
+
+    store.release(replace(lane, committed=3))
+    behind = store.claim("checkout", 0, 4)
+    store.release(replace(behind, timeline="that of a server that is gone"))
+    replaced = store.claim("checkout", 0, 4)
+    store.release(replaced)
+
+    assert not behind.clean
+    assert replaced.clean is (replaced.timeline is None)
+    assert store.claim("checkout", 0, 4).clean
+
+
 def test_whether_a_unit_was_committed_can_be_asked_of_its_owner_only(store: ArchivedStore) -> None:
     lane = replace(store.claim("checkout", 0, 4), batch=1)
     before = store.committed(lane)

@@ -16,7 +16,7 @@ from tests.rebuilding import put_in_place, rebuilt
 from tests.seeds import seeds
 from tests.simulation.test_fleet import TURNS, _Chaos, _everything_ended_whole, _failures, _mishaps
 from tests.simulation.test_rebuild import EXTERNAL, _is_known
-from tests.travel import Script, harness
+from tests.travel import Script, TripBooked, harness
 
 FALLS = 4
 LOST = 15
@@ -58,6 +58,22 @@ def test_a_lane_goes_on_from_what_is_left_or_stops_where_that_would_do_something
         chaos.calm()
 
         _everything_ended_whole(fleet, chaos.workflows, script, external=external)
+
+
+def test_a_lane_that_is_given_up_before_anybody_has_noticed_is_looked_at_by_its_next_owner() -> None:
+    with harness(Script(), partitions=1) as fleet:
+        fleet.start(TripBooked(trip="rome"))
+        fleet.settle()
+        before = Moment.of(fleet.stores["agency"])
+        lost = fleet.start(TripBooked(trip="oslo"))
+        fleet.turn("agency")
+
+        before.return_to(fleet.stores["agency"])
+        fleet.deploy(fleet.participants["agency"])
+        fleet.turn("agency")
+
+        [stopped] = fleet.stopped()["agency"]
+        assert f"about workflow {lost}, but this database knows 0" in str(stopped)
 
 
 def fall_back(fleet: Harness, chaos: _Chaos, dice: random.Random) -> None:

@@ -38,7 +38,8 @@ ON CONFLICT (saga, lane) DO UPDATE SET epoch = saga_lane.epoch + 1, clean = fals
 RETURNING epoch, batch, offsets::text, acks::text, gaps::text, trials::text, pruned;
 
 -- name: release
-UPDATE saga_lane SET clean = true, trials = '{}' WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s;
+UPDATE saga_lane SET clean = true, trials = '{}'
+WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s AND batch >= %(committed)s;
 
 -- name: count
 -- Divides by zero as `advance` does.

@@ -21,7 +21,7 @@ INSERT INTO saga_lane (saga, lane, epoch, batch, offsets, clean) VALUES (?1, ?2,
 ON CONFLICT (saga, lane) DO UPDATE SET epoch = epoch + 1, clean = 0;
 
 -- name: release
-UPDATE saga_lane SET clean = 1, trials = '{}' WHERE saga = ?1 AND lane = ?2 AND epoch = ?3;
+UPDATE saga_lane SET clean = 1, trials = '{}' WHERE saga = ?1 AND lane = ?2 AND epoch = ?3 AND batch >= ?4;
 
 -- name: advance
 UPDATE saga_lane SET batch = ?4, offsets = ?5, acks = ?6, gaps = ?7
