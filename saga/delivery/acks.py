@@ -82,7 +82,7 @@ class Acks:
         self._latest: dict[Partition, _Telling] = {}
         self._under_way: dict[str, _Telling] = {}
         self._reached: dict[Partition, int] = {}
-        self._epochs: dict[int, int] = {}
+        self._begun: dict[int, Lane] = {}
         self._ids: dict[int, dict[str, str]] = {}
         self._number = 0
 
@@ -100,8 +100,8 @@ class Acks:
 
     def begin(self, lane: Lane, unit: Unit) -> None:
         """Tell again all that the store has taken in of this lane: its former owner may not have come to it."""
-        if self._epochs.get(lane.number) != lane.epoch:
-            self._epochs[lane.number] = lane.epoch
+        if self._begun.get(lane.number) is not lane:  # a database that was replaced may give out an epoch twice
+            self._begun[lane.number] = lane
             self.known[lane.number] = Acknowledgments(lane.acks.get("told"))
             self._ids[lane.number] = recorded(lane)
             for topic in self.facts:

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass, fields
 
 from saga.engine.lanes import FENCED_PAUSE
+from saga.protocol.facts import StepStatus
 from saga.store.memory import MemoryStore
 from saga.store.memory_tables import MemoryTables
 from saga.testing.harness import Harness
@@ -74,6 +75,24 @@ def test_a_lane_that_is_given_up_before_anybody_has_noticed_is_looked_at_by_its_
 
         [stopped] = fleet.stopped()["agency"]
         assert f"about workflow {lost}, but this database knows 0" in str(stopped)
+
+
+def test_a_lane_whose_last_claim_was_lost_is_claimed_again_under_the_same_number() -> None:
+    with harness(Script(), partitions=1) as fleet:
+        lanes = fleet.loops["agency"].lanes
+        lanes.revoked(lanes.twins(0))
+        before = Moment.of(fleet.stores["agency"])
+        lanes.assigned(lanes.twins(0))
+        fleet.turn("agency")
+        lanes.revoked(lanes.twins(0))
+        before.return_to(fleet.stores["agency"])
+
+        lanes.assigned(lanes.twins(0))
+        workflow = fleet.start(TripBooked(trip="rome"))
+        fleet.settle()
+
+        assert lanes.owned[0].lane.epoch == 2
+        assert fleet.steps(workflow)["confirm"] is StepStatus.DONE
 
 
 def fall_back(fleet: Harness, chaos: _Chaos, dice: random.Random) -> None:
