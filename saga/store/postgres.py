@@ -44,6 +44,7 @@ from saga.store.postgres_unit import PostgresUnit
 from saga.store.workflow import Workflow
 
 _HARMLESS = (LaneFenced, StatementFailed, StoreConflict)
+_IN_RECOVERY = "in recovery"  # as in session.sql; that of no lane, and asked for until it has ended
 
 
 @dataclass(slots=True)
@@ -113,6 +114,8 @@ class PostgresStore:
     @contextmanager
     def unit(self, *, eager: bool = False) -> Iterator[PostgresUnit]:
         session, former = self._idle(), self._departed()
+        if session.timeline == _IN_RECOVERY:
+            session.timeline = _timeline(session.connection)
         ended = partial(self._rest, session)
         unit = PostgresUnit(
             session.connection, str(self.address), self._clock,

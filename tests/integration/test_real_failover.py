@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from saga.contracts.topics import lane_of
+from saga.store.postgres import PostgresStore
 from servers import LocalServer
 from servers import postgres as postgres_server
 from tests.integration.agency import DECLINED, everything_ends_as_it_should, selling
@@ -92,6 +93,24 @@ def test_a_replica_that_was_behind_stops_the_lanes_of_what_it_lost_and_nothing_i
         reasons = [str(reason) for name in NAMES for reason in crew.workers[name].standing().stopped.values()]
         assert all("but this database knows" in reason for reason in reasons)
         assert all(crew.effects(trip) == [] for trip in lost)
+
+
+def test_over_a_connection_from_before_a_replica_took_over_it_is_no_server_of_old(pair: Pair) -> None:
+    with closing(PostgresStore(pair.server.address, migrate=True)) as store:
+        lane = store.claim("checkout", 0, 4)
+        until(lambda: replayed(pair), what="the replica to have everything")
+        with closing(PostgresStore(pair.replica.address)) as early:
+            with early.unit() as unit:
+                before = lane.is_of(unit.timeline)
+            pair.server.crash()
+            postgres_server.promote(pair.replica)
+            with early.unit() as unit:
+                afterwards = lane.is_of(unit.timeline)
+            claimed = early.claim("checkout", 0, 4)
+        with closing(PostgresStore(pair.replica.address)) as late, late.unit() as unit:
+            settled = claimed.is_of(unit.timeline)
+
+    assert (before, afterwards, settled) == (False, False, True)
 
 
 @contextmanager

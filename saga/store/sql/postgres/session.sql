@@ -14,8 +14,8 @@ SELECT current_setting('synchronous_commit'),
        set_config('jit', 'off', false);
 
 -- name: timeline
--- The control file tells it as well, but only after the next checkpoint.
-SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8);
+-- The control file tells it as well, but only after the next checkpoint. A replica that may be about to take over is on none yet.
+SELECT CASE WHEN pg_is_in_recovery() THEN 'in recovery' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END;
 
 -- name: identity
 SELECT current_database(), to_regclass('saga_outbox')::oid;
