@@ -36,7 +36,7 @@ class Relay:
     """Publishes, and keeps the delivery reports until a transaction has marked or cleaned their rows.
 
     `astray` has, by lane, the topics that are others than before, as the offsets of what was delivered there say.
-    `failing` says since when nothing is published, and why; None as soon as the broker has taken something.
+    `failing` says since when nothing is published, and why; None once the broker has taken something, or there is nothing left.
     `aside` takes records that have no outbox: they are sent until the broker has them, and then come back from `arrived`.
     Belongs to one thread. `waiting` holds the lanes whose pending rows must be read from the store. What is due is written
     with the next unit of work, or by `write`.
@@ -102,6 +102,8 @@ class Relay:
     def scan(self, lanes: Collection[Lane]) -> None:
         """Send the pending rows of those lanes that wait for it; where more remain, the lane goes on waiting."""
         self.waiting.intersection_update(lane.number for lane in lanes)
+        if not (self.waiting or self._in_flight or self._aside or self._aside_again):
+            self.failing = None
         if self.clock.monotonic() < self._not_before:
             return
         for lane in lanes:
@@ -189,6 +191,8 @@ class Relay:
         return id in self._in_flight or id in self.deliveries
 
     def _send(self, rows: Sequence[OutboxRow]) -> None:
+        if not self._in_flight:
+            self._moved_at = self.clock.monotonic()
         self._hand_over(self._in_flight.begin(rows))
 
     def _hand_over(self, rows: Sequence[OutboxRow]) -> None:

@@ -14,8 +14,10 @@ from saga.delivery.deliveries import Deliveries
 from saga.delivery.single_file import SingleFile
 from saga.engine.health import State
 from saga.participant.versions import Versions
+from saga.protocol.facts import StepStatus
 from saga.store.lane import Lane
 from saga.store.outbox import OutboxRow, Published
+from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryProducer
 from saga.transport.port import Outbound, Partition
 from tests.travel import Script, TripBooked, fleet, harness, saga
@@ -154,3 +156,45 @@ def test_what_is_written_twice_since_an_answer_was_lost_takes_nothing_with_it_th
 
     assert in_doubt.marked == of_another_lane.marked == [Published("travel", "w1", 1, 1)]
     assert deliveries.settle({}, now=1.0).marked == [Published("travel", "w1", 2, 2)]
+
+
+class Slow(Script):
+    """Whose step `hotel` takes longer than a broker may be silent."""
+
+    clock: ManualClock
+
+    def reach(self, step: str, trip: str) -> bool:
+        if step == "hotel":
+            self.clock.sleep(11)
+        return super().reach(step, trip)
+
+
+def test_a_handler_that_takes_long_is_no_silence_of_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Slow()
+    with harness(script) as running:
+        script.clock, hotels = running.clock, running.loops["hotels"]
+        running.start(TripBooked(trip="rome"), workflow_id="w1")
+        running.turn("agency")
+        monkeypatch.setattr(MemoryProducer, "reports", lambda _: [])
+        told = [hotels.relay.failing for _ in range(2) if running.turn("hotels")]
+
+        assert running.steps("w1")["hotel"] is StepStatus.DONE
+        assert told == [None, None]
+
+
+def test_a_thread_that_has_nothing_to_publish_any_more_fails_at_nothing() -> None:
+    with harness(Script()) as running:
+        running.broker.fault = lambda _: "forbidden"
+        running.start(TripBooked(trip="rome"), workflow_id="w1")
+        running.turn("agency")
+        running.turn("agency")
+        loop = running.loops["agency"]
+        failing = loop.relay.failing
+
+        loop.lanes.lost([twin for number in range(2) for twin in loop.lanes.twins(number)])
+        running.broker.fault = None
+        running.clock.sleep(5)
+        running.turn("agency")
+
+        assert failing is not None
+        assert loop.relay.failing is None
