@@ -18,6 +18,7 @@ from saga.errors import (
     LaneFenced,
     LaneStopped,
     OffsetOutOfRange,
+    RegistryUnavailable,
     StoreBehind,
     StoreBusy,
     StoreError,
@@ -117,7 +118,7 @@ class Lanes:
         return {partition: self._start(partition) for partition in partitions}
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
-        """Give the lanes up with everything in hand published, marked and released; without the store, as if we had crashed."""
+        """Give the lanes up with everything in hand published, marked and released; where that fails, as if we had crashed."""
         going = self._leave(partitions)
         try:
             if going:
@@ -125,7 +126,7 @@ class Lanes:
             for owned in going:
                 if not owned.in_doubt:  # its next owner is to look for himself
                     self.store.release(owned.lane)
-        except StoreError as error:
+        except (StoreError, RegistryUnavailable, LaneStopped) as error:
             log.warning("lanes of %s were left as they are, their next owner will tidy up: %s", self.saga, error)
 
     def fenced(self, fenced: LaneFenced) -> None:

@@ -9,10 +9,10 @@ from typing import cast
 
 import pytest
 
-from saga import Participant, Transaction
+from saga import Event, Participant, Transaction
 from saga.contracts.topics import saga_topics
 from saga.engine.loop import Loop
-from saga.errors import CommitUnknown, LaneFenced, StatementFailed, StoreConflict, StoreError
+from saga.errors import CommitUnknown, LaneFenced, RegistryUnavailable, StatementFailed, StoreConflict, StoreError
 from saga.store.memory import MemoryStore
 from saga.store.memory_unit import MemoryUnit
 from saga.store.port import Store
@@ -211,6 +211,22 @@ def test_what_is_under_way_when_the_lanes_are_given_up_is_published_first(hotels
 
     assert sorted(trip for trips in hotels.lanes.values() for trip in trips) == sorted(TRIPS)
     assert hotels.store.pending("travel", 0, 10) == hotels.store.pending("travel", 1, 10) == []
+
+
+def test_what_cannot_be_done_again_when_the_lanes_are_given_up_is_left_to_the_next_owner(
+    hotels: Hotels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unanswered(*_: object) -> list[Event | None]:
+        raise RegistryUnavailable("no answer")
+
+    hotels.store.outcomes.append(StoreConflict("another was in the way"))
+    hotels.loop.turn()
+    assert hotels.loop.processor.units.departed
+    monkeypatch.setattr(hotels.loop.processor.invocation, "arguments", unanswered)
+
+    hotels.loop.leave()
+
+    assert [lane.clean for lane in hotels.store.lanes()] == [False, False]
 
 
 def test_nothing_follows_for_a_lane_that_was_taken_away_meanwhile(hotels: Hotels) -> None:
