@@ -17,11 +17,13 @@ from saga import assembly
 from saga.cli.acting import dead_letters
 from saga.cli.acting.connect import connect_headers
 from saga.contracts.avro import AvroCodec
+from saga.contracts.schema import Schema
+from saga.contracts.sensitive import MASK
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
 from saga.store.sqlite import SqliteStore
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Outbound, Partition
-from tests.commands import Commands, Said
+from tests.commands import Commands, Said, schemas, written
 
 Saga = Callable[..., Said]
 KEPT = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -44,6 +46,14 @@ def letter(offset: int, *, topic: str = "checkout.events", **fields: Any) -> Dea
         "recorded": KEPT + timedelta(seconds=offset),
     }
     return DeadLetter(place=Place("checkout", topic, 0, offset), **{**known, **fields})
+
+
+def headers(event: str, source: str, step: str) -> tuple[tuple[str, bytes], ...]:
+    told = {
+        "ce_id": "e1", "ce_subject": "w1", "ce_time": "2026-03-01T03:00:00Z", "ce_sequence": "1", "ce_saga": "checkout",
+        "ce_type": event, "ce_source": source, "ce_sagaversion": "7", "ce_step": step, "ce_status": "done",
+    }  # fmt: skip
+    return tuple((name, text.encode()) for name, text in told.items())
 
 
 def known(folder: Path, *letters: DeadLetter) -> None:
@@ -103,12 +113,7 @@ def test_what_can_be_read_of_a_letter_is_told(saga: Saga, tmp_path: Path) -> Non
     value = AvroCodec(Contracts.load(CHECKOUT)).encode(
         "checkout.StockReserved", {"order_id": "w1", "units": 2, "country": "Spain"}
     )
-    headers = {
-        "ce_id": "e1", "ce_subject": "w1", "ce_time": "2026-03-01T03:00:00Z", "ce_sequence": "1", "ce_saga": "checkout",
-        "ce_type": "checkout.StockReserved", "ce_source": "stock", "ce_sagaversion": "7", "ce_step": "reserve",
-        "ce_status": "done",
-    }  # fmt: skip
-    raw = tuple((name, text.encode()) for name, text in headers.items())
+    raw = headers("checkout.StockReserved", "stock", "reserve")
     known(tmp_path, letter(1, headers=raw, value=value), letter(2, headers=raw))
 
     readable = saga("dead-letters", "show", "checkout.events/0@1", "--schemas", CHECKOUT, "--json").json["readable"]
@@ -117,6 +122,26 @@ def test_what_can_be_read_of_a_letter_is_told(saga: Saga, tmp_path: Path) -> Non
     assert (readable["type"], readable["workflow"]) == ("checkout.StockReserved", "w1")
     assert readable["value"] == {"order_id": "w1", "units": 2, "country": "Spain"}
     assert "expected 00 and the schema id" in broken["value"]
+
+
+def test_what_is_read_of_a_letter_is_read_by_the_registry_that_gave_its_id_and_nothing_sensitive_is_told(
+    saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Registry:
+        def id_of(self, subject: str, schema: Schema) -> int:
+            return 7
+
+    contracts = schemas({"name": "place", "by": "orders", "emits": ["OrderPlaced"], "pivot": True})
+    placed = next(one for one in contracts if one["name"] == "OrderPlaced")
+    placed["fields"].append({"name": "card", "type": "string", "sensitive": True})
+    written(tmp_path / "contracts", contracts)
+    own = AvroCodec(Contracts.of(*contracts)).encode("checkout.OrderPlaced", {"order_id": "w1", "card": "4111"})
+    known(tmp_path, letter(1, headers=headers("checkout.OrderPlaced", "orders", "place"), value=b"\0\0\0\0\7" + own[5:]))
+    monkeypatch.setattr(assembly, "registry", lambda settings: Registry())
+
+    readable = saga("dead-letters", "show", "checkout.events/0@1", "--schemas", "contracts", "--json").json["readable"]
+
+    assert readable["value"] == {"order_id": "w1", "card": MASK}
 
 
 @pytest.mark.parametrize("place", ["checkout.events", "checkout.events/0", "a/b@c", "@1"])

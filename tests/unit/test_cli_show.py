@@ -7,9 +7,12 @@ from shlex import split
 
 import pytest
 
+from saga import assembly
 from saga.contracts.avro import AvroCodec
 from saga.contracts.message import Kind, Message, event_id, to_headers
 from saga.contracts.saga import Saga
+from saga.contracts.schema import Schema
+from saga.errors import RegistryUnavailable
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.store.outbox import OutboxRow, Published
 from saga.store.port import Changes
@@ -133,6 +136,41 @@ def test_the_contracts_decode_results(saga: Commands, tmp_path: Path) -> None:
     assert found["steps"][0]["result"] == {"order_id": "w1"}
     assert found["stated"][0]["published"] is True
     assert found["awaits"] == ["the end: confirm by orders done"]
+
+
+class Registered:
+    """A registry in which every schema has the id 7."""
+
+    def id_of(self, subject: str, schema: Schema) -> int:
+        return 7
+
+
+class Away:
+    """A registry that does not answer."""
+
+    def id_of(self, subject: str, schema: Schema) -> int:
+        raise RegistryUnavailable("the registry http://registry does not answer: connection refused")
+
+
+@pytest.mark.parametrize(
+    ("registry", "shown"),
+    [
+        (Registered(), {"order_id": "w1"}),
+        (Away(), {"undecoded": "the registry http://registry does not answer: connection refused", "bytes": 8}),
+    ],
+    ids=["answers", "is away"],
+)
+def test_results_are_decoded_by_the_registry_that_gave_their_ids_and_shown_without_it_if_it_is_away(
+    saga: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: Registered | Away, shown: object
+) -> None:
+    result = b"\0\0\0\0\7" + RESERVED[5:]
+    fence = Fence(step="reserve", status=StepStatus.DONE, event="checkout.StockReserved", result=result)
+    saved(tmp_path, Changes(workflows=[workflow()], fences=[("w1", fence)]))
+    monkeypatch.setattr(assembly, "registry", lambda settings: registry)
+
+    said = saga("show", "w1", "--schemas", "contracts", "--json", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert said.json["workflows"][0]["steps"][0]["result"] == shown
 
 
 def test_contracts_of_another_version_are_named_and_not_used(saga: Commands, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from saga.cli.options import spelt_out
 from saga.clock import SystemClock
 from saga.contracts.message import from_headers
 from saga.contracts.saga import Saga
-from saga.errors import ContractError, DefinitionError
+from saga.contracts.sensitive import redact
+from saga.errors import ContractError, DefinitionError, RegistryUnavailable
 from saga.settings import Settings
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
 
@@ -258,8 +259,9 @@ def _readable(letter: DeadLetter, settings: Settings) -> dict[str, Any]:
 
     try:
         contracts = Saga.load(settings.schemas)
-        return {**read, "value": AvroCodec(contracts).decode(contracts.event(message.kind.type), message.value)}
-    except (ContractError, DefinitionError) as error:
+        event, codec = contracts.event(message.kind.type), AvroCodec(contracts, assembly.registry(settings))
+        return {**read, "value": redact(contracts.contract(event), codec.decode(event, message.value))}
+    except (ContractError, DefinitionError, RegistryUnavailable) as error:
         return {**read, "value": str(error)}
 
 

@@ -12,7 +12,7 @@ from saga.cli.looking.levels import Level, Told
 from saga.contracts.message import Message, from_headers, open_gates
 from saga.contracts.saga import Saga
 from saga.contracts.sensitive import redact
-from saga.errors import DecodeError, DefinitionError
+from saga.errors import ContractError, DefinitionError, RegistryUnavailable
 from saga.participant.dependency import awaited
 from saga.participant.operator import is_parked
 from saga.protocol import awaiting
@@ -328,7 +328,7 @@ def _result(fence: Fence, codec: AvroCodec | None) -> dict[str, Any] | int | Non
     try:
         shown: dict[str, Any] = redact(codec.saga.contract(fence.event), codec.decode(fence.event, fence.result))
         return shown
-    except DecodeError as error:
+    except (ContractError, RegistryUnavailable) as error:
         return {"undecoded": str(error), "bytes": len(fence.result)}
 
 

@@ -75,18 +75,18 @@ def _accounts(settings: Settings, workflow_id: str, now: datetime, contracts: Sa
     finally:
         store.close()
     return [
-        account(saga, workflow, outbox, now, *_fitting(saga, workflow.version, contracts), told)
+        account(saga, workflow, outbox, now, *_fitting(saga, workflow.version, contracts, settings), told)
         for saga, workflow, outbox in rows
     ]
 
 
-def _fitting(saga: str, version: int, contracts: Saga | None) -> tuple[Saga | None, AvroCodec | None]:
+def _fitting(saga: str, version: int, contracts: Saga | None, settings: Settings) -> tuple[Saga | None, AvroCodec | None]:
     """The contracts if they are this saga's; results of another version may be written otherwise, so they stay bytes."""
     if contracts is None or (contracts.name, contracts.version) != (saga, version):
         return None, None
     from saga.contracts.avro import AvroCodec
 
-    return contracts, AvroCodec(contracts)
+    return contracts, AvroCodec(contracts, assembly.registry(settings))
 
 
 def _tell(one: Account, place: str, now: datetime, contracts: Saga | None) -> None:
