@@ -19,6 +19,7 @@ from saga.cli.acting.connect import connect_headers
 from saga.contracts.avro import AvroCodec
 from saga.contracts.schema import Schema
 from saga.contracts.sensitive import MASK
+from saga.contracts.topics import saga_topics
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
 from saga.store.sqlite import SqliteStore
 from saga.transport.memory import MemoryBroker
@@ -101,6 +102,7 @@ def test_a_letter_is_shown_with_its_bytes_and_what_can_be_done(saga: Saga, tmp_p
 
     lines = saga("dead-letters", "show", "checkout.events/0@7").out.splitlines()
 
+    assert any(line.startswith("  readable, headers: record checkout.events/0@7 has no header") for line in lines)
     assert lines[0] == "checkout.events/0@7 of saga checkout: waiting, headers"
     assert "  > saga dead-letters requeue checkout.events/0@7" in lines
     assert "  header trace '\\xff'" in lines
@@ -271,6 +273,22 @@ def test_a_topic_that_does_not_exist_is_named(saga: Saga, tmp_path: Path, monkey
 
     assert said.code == 1
     assert "there is no topic dead; create it" in said.err
+
+
+@pytest.mark.parametrize("topic", ["checkout.events", "checkout.compensations", "checkout.acks"])
+def test_letters_are_not_exported_to_a_topic_whose_readers_would_take_them_in(
+    saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, topic: str
+) -> None:
+    broker = MemoryBroker(saga_topics("checkout"), partitions=1)
+    monkeypatch.setattr(assembly, "broker", lambda settings: broker)
+    known(tmp_path, letter(1))
+
+    said = saga("dead-letters", "export", "--saga", "checkout", "--to", topic)
+
+    assert said.code == 2
+    assert f"found --to {topic}, which is a topic of saga checkout" in said.err
+    assert not any(broker.logs.values())
+    assert states(tmp_path) == {1: LetterState.WAITING}
 
 
 def test_a_workflow_is_shown_with_its_records_that_could_not_be_taken_in(saga: Saga, tmp_path: Path) -> None:

@@ -173,3 +173,15 @@ def test_a_version_is_drained_when_nothing_of_it_is_left(folder: Path) -> None:
 
     assert (busy.code, busy.json["drained"], busy.json["open"], busy.json["unpublished"]) == (1, False, 1, 1)
     assert (empty.code, empty.out) == (0, "checkout v2 is drained in sqlite:///stock.db\n")
+
+
+@pytest.mark.parametrize("command", [("drain", "chekout", "--version", "1"), ("drain", "chekout", "--version", "1", "--json")])
+def test_a_saga_of_which_nothing_was_ever_here_is_not_taken_for_drained(folder: Path, command: tuple[str, ...]) -> None:
+    imported(folder, written(folder, ORDER | {"order_id": "o-1"}))
+    with closing(SqliteStore(folder / "stock.db")) as store:
+        store.claim("checkout", 0, 4)
+
+    said = Commands(folder)(*command, SAGA_DATABASE="sqlite:///stock.db")
+
+    assert (said.code, said.out) == (1, "")
+    assert "nothing of a saga 'chekout' was ever in sqlite:///stock.db, which knows checkout. Correct the name" in said.err

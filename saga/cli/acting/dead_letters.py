@@ -20,6 +20,7 @@ from saga.clock import SystemClock
 from saga.contracts.message import from_headers
 from saga.contracts.saga import Saga
 from saga.contracts.sensitive import redact
+from saga.contracts.topics import saga_topics
 from saga.errors import ContractError, DefinitionError, RegistryUnavailable
 from saga.settings import Settings
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
@@ -150,6 +151,7 @@ def export(
     settings, wanted = Settings.load(database=asked.database, broker=broker), asked.wanted()
     with closing(assembly.store(settings)) as store:
         chosen = _chosen(store, wanted)
+        _refuse_a_sagas_own(to, {lane.saga for lane in store.lanes()} | {letter.place.saga for letter in chosen})
         done = chosen if asked.dry_run else exported(chosen, assembly.broker(settings), to)
         if not asked.dry_run:
             _settle(store, done, LetterState.EXPORTED, note=f"to {to}", by=arguments.person(asked.by))
@@ -169,6 +171,16 @@ def grouped(found: Iterable[DeadLetter]) -> list[Group]:
         group.count += 1
         group.places.append(str(one.place))
     return [*groups.values()]
+
+
+def _refuse_a_sagas_own(topic: str, sagas: Iterable[str]) -> None:
+    """Its participants would take the records in, each of them anew."""
+    for saga in sagas:
+        if topic in saga_topics(saga):
+            raise DefinitionError(
+                f"found --to {topic}, which is a topic of saga {saga}: all its participants would take the records in; "
+                f"expected a topic for dead letters alone. To have them taken in again here: saga dead-letters requeue"
+            )
 
 
 def _found(settings: Settings, wanted: LetterSearch) -> list[DeadLetter]:
@@ -249,7 +261,10 @@ def _data(letter: DeadLetter) -> dict[str, Any]:
 def _readable(letter: DeadLetter, settings: Settings) -> dict[str, Any]:
     """What of it can be read, and why the rest cannot."""
     try:
-        message = from_headers(dict(letter.headers), letter.value or b"")
+        place = letter.place
+        message = from_headers(
+            dict(letter.headers), letter.value or b"", topic=place.topic, partition=place.partition, offset=place.offset
+        )
     except ContractError as error:
         return {"headers": str(error)}
     read: dict[str, Any] = {"headers": "yes", "type": message.kind.type, "workflow": message.workflow_id}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from saga import assembly
 from saga.cli import arguments, output
 from saga.settings import Settings
+from saga.store.archive import Search
 from saga.store.dead_letter import LetterSearch, LetterState, Reason
+
+if TYPE_CHECKING:
+    from saga.store.postgres import PostgresStore
+    from saga.store.sqlite import SqliteStore
 
 MOST = 10_000
 """Of records that wait for an unknown version no more are looked at."""
@@ -23,17 +28,25 @@ def drain(
 ) -> None:
     """Count what of a version of a saga has not ended in this database; exits 1 while there is something.
 
-    The version may go once this is 0 for every participant, and nobody starts it any more. Reads only.
+    The version may go once this is 0 for every participant, and nobody starts it any more. Reads only. A saga of which nothing
+    was ever here is not found: a misspelt name, or a wrong database, would look drained.
     """
     settings = Settings.load(database=database)
     store = assembly.store(settings)
     try:
         left = store.left(saga, version)
         kept = store.letters(LetterSearch(saga=saga, reason=Reason.UNKNOWN_VERSION, state=LetterState.WAITING), MOST)
+        known = _known(store, saga)
     finally:
         store.close()
     queued, place = sum(letter.version == version for letter in kept), assembly.database_name(settings)
     empty = not (left.open or left.unpublished or queued)
+    if saga not in known:
+        output.error(
+            f"nothing of a saga {saga!r} was ever in {place}, which knows {', '.join(sorted(known)) or 'none'}. "
+            f"Correct the name, or look in another database with --database URL"
+        )
+        raise typer.Exit(1)
     if as_json:
         output.json({"database": place, "saga": saga, "version": version, "drained": empty, **left._asdict(), "queued": queued})
     elif empty:
@@ -49,3 +62,11 @@ def drain(
         output.progress(f"see: saga list --saga {saga} --version {version}")
     if not empty:
         raise typer.Exit(1)
+
+
+def _known(store: SqliteStore | PostgresStore, saga: str) -> set[str]:
+    """The sagas that have lanes here, and this one if anything else tells of it."""
+    known = {lane.saga for lane in store.lanes()}
+    if saga not in known and (store.search(Search(saga=saga), 1) or store.letters(LetterSearch(saga=saga), 1)):
+        known.add(saga)
+    return known
