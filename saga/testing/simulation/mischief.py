@@ -14,12 +14,11 @@ from itertools import count
 from typing import Any
 
 from saga.contracts.event import Event
-from saga.contracts.plain import from_plain
 from saga.contracts.saga import Saga
-from saga.documents.example import example
 from saga.participant.handler import Act as Deed
 from saga.participant.handler import ExternalCall, Handler
 from saga.participant.participant import Participant
+from saga.testing.simulation.specimen import specimen
 
 EFFECTS = """
 CREATE TABLE simulated_effects
@@ -101,4 +100,4 @@ def _failure(saga: Saga, handler: Handler) -> Event | None:
     view = next((view for view, name in handler.results.items() if name == step.fails), None)
     if view is None or handler.act is not Deed.ACTION or step.fails is None:
         return None
-    return view.model_validate(from_plain(saga.contract(step.fails), example(step.fails, saga.types)))
+    return view.model_validate(specimen(saga, step.fails))

@@ -13,8 +13,6 @@ from pydantic import create_model
 
 from saga.contracts.event import Event
 from saga.contracts.message import from_headers
-from saga.contracts.plain import from_plain
-from saga.documents.example import example
 from saga.engine.retention import MARGIN
 from saga.errors import DefinitionError
 from saga.participant.participant import Participant
@@ -22,6 +20,7 @@ from saga.protocol.facts import FactStatus
 from saga.testing.simulation.act import Schedule
 from saga.testing.simulation.drawing import Drawing, Kind
 from saga.testing.simulation.rare import met
+from saga.testing.simulation.specimen import specimen
 from saga.testing.simulation.verdict import Violation, judge
 from saga.testing.simulation.world import KEEP, Begin, Prepare, World
 
@@ -45,8 +44,8 @@ class Simulation:
     """What is simulated: these participants of one saga, all of them, with `workflows` that `begin` says how to start.
 
     With `liveness`, a handler is broken for good in a third of the workflows, and all others have to end without anybody's help
-    before it is repaired. By default a workflow begins with an example of the first event. `prepare` makes the tables that the
-    handlers need: they run on SQLite in memory. `look` is the users' own check.
+    before it is repaired. By default a workflow begins with an event that is made of its contract. `prepare` makes the tables
+    that the handlers need: they run on SQLite in memory. `look` is the users' own check.
 
     `releases` are others of the same participants, which know fewer versions of the saga: each is deployed and taken back at
     any time, while another process of it may run another one, and in the end all run as in `participants`.
@@ -125,15 +124,13 @@ class Simulation:
         return [Violation("one broken workflow holds up no other", id, "it did not end") for id in sorted(opened)]
 
     def _begin(self, number: int) -> Event:
-        """An example of the first event; its texts end with the number, so that what must be unique is."""
+        """A first event that is made of its contract."""
         saga = self.drawing.saga
         name = saga.root.emits[0]
-        schema = saga.contract(name)
-        fields = from_plain(schema, example(name, saga.types))
-        told = {field: f"{value}-{number}" if type(value) is str else value for field, value in fields.items()}
+        fields = specimen(saga, name, number)
         types: dict[str, Any] = {field: (Any, ...) for field in fields}
         view = create_model(name.rpartition(".")[2], __base__=Event, **types)
-        return view(**told)
+        return view(**fields)
 
 
 @contextmanager
