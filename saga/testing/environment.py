@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 
 from saga.contracts.message import from_headers
 from saga.errors import DefinitionError
@@ -12,13 +12,34 @@ from saga.protocol.facts import FactStatus, WorkflowStatus
 from saga.span import span_of
 from saga.testing.harness import Harness
 
+MOMENTS = 1_000
+"""At which time stops on its way; beyond them the rest passes at once."""
+
 
 class Environment(Harness):
     """A `Harness` in the words of a test."""
 
     def advance(self, span: str | float | timedelta) -> None:
-        """Let time pass at once (seconds, `"90s"`, `"2h"`, `"PT2H"`), and everything happen that is due then."""
-        super().advance(seconds(span))
+        """Let time pass (seconds, `"90s"`, `"2h"`, `"PT2H"`), and everything happen at the moment when it is due.
+
+        What is under way comes to rest before, so that a timeout runs from when its step really was reached.
+        """
+        self.settle()
+        end = self.clock.now() + timedelta(seconds=seconds(span))
+        for _ in range(MOMENTS):
+            due = min((moment for moment in self._moments() if self.clock.now() < moment < end), default=None)
+            if due is None:
+                break
+            super().advance((due - self.clock.now()).total_seconds())
+        super().advance((end - self.clock.now()).total_seconds())
+
+    def _moments(self) -> Iterator[datetime]:
+        """When something is due of workflows that have not ended."""
+        for store in self.stores.values():
+            for workflow in store._tables.workflows.values():
+                if workflow.closed is None:
+                    fences = (moment for fence in workflow.fences.values() for moment in (fence.due, fence.expires))
+                    yield from filter(None, (workflow.deadline, workflow.unwind_by, *fences))
 
     def crash_at(self, place: Failpoint | str, *, participant: str, nth: int = 1) -> None:
         """Let this participant turn until its process dies at that place, and start another one.

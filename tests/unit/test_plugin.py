@@ -82,6 +82,26 @@ def test_a_deadline_passes_in_words(travel: Make) -> None:
     env.assert_saga(trip).compensated()
 
 
+def test_a_timeout_runs_from_when_its_step_is_reached_and_not_from_when_time_has_passed(travel: Make) -> None:
+    env = travel(Script(waiting={"rome"}))
+    trip = env.start(TripBooked(trip="rome"))
+
+    env.advance("59s")
+    assert env.steps(trip)["flight"] == "running"
+    env.advance("2s")
+
+    env.assert_saga(trip).compensated()
+
+
+def test_what_is_tried_again_and_again_is_so_whenever_it_is_due(travel: Make) -> None:
+    env = travel(Script(raising={("hotel", "rome"): 8}))
+    trip = env.start(TripBooked(trip="rome"))
+
+    env.advance("5m")
+
+    env.assert_saga(trip).completed()
+
+
 @pytest.mark.parametrize(
     ("span", "expected"),
     [(1.5, 1.5), ("90s", 90), ("5m", 300), ("2h", 7200), ("1d", 86400), ("PT2H", 7200), (timedelta(minutes=1), 60)],
