@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -82,6 +82,16 @@ def publish(producer: Producer, *records: Outbound) -> list[Delivery]:
     producer.send(records)
     producer.flush(PATIENCE)
     return producer.reports()
+
+
+def copy(records: Iterable[Record], broker: Broker) -> None:
+    """Publish these records, of another broker, to the topics and partitions in which they were."""
+    producer = broker.producer()
+    for record in records:
+        headers = [(name, value.decode()) for name, value in record.headers if value is not None]
+        place = (record.topic, record.partition, record.key or b"", record.value or b"")
+        publish(producer, Outbound(f"{record.topic}{record.partition}{record.offset}", *place, headers))
+    producer.purge()
 
 
 def polled(consumer: Consumer, wanted: int, limit: int = 100) -> list[Record]:

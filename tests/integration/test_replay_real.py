@@ -21,8 +21,8 @@ from saga.replay.state import State, state
 from saga.store.postgres import PostgresStore
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
-from saga.transport.port import Outbound, Partition
-from tests.brokers import publish
+from saga.transport.port import Partition
+from tests.brokers import copy
 from tests.histories import lived, records
 from tests.travel import saga
 from tests.unit.test_projection import WHOLE, trips
@@ -38,12 +38,7 @@ def published(kafka: str) -> KafkaBroker:
     broker = KafkaBroker(KafkaSettings(kafka))
     broker.create(saga_topics(NAME), 2, {})
     with lived(name=NAME) as fleet:
-        producer = broker.producer()
-        for record in records(fleet.broker):
-            headers = [(name, value.decode()) for name, value in record.headers if value is not None]
-            place = (record.topic, record.partition, record.key or b"", record.value or b"")
-            publish(producer, Outbound(f"{record.topic}{record.partition}{record.offset}", *place, headers))
-        producer.purge()
+        copy(records(fleet.broker), broker)
     return broker
 
 

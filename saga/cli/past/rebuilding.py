@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import connection, forkserver, resource_tracker
 from typing import Any
 
 from saga.cli import output
@@ -103,20 +103,40 @@ def _together(job: Job, shares: Sequence[Sequence[int]], stopping: Flag, neighbo
             try:
                 said = told.get(timeout=EVERY)
             except queue.Empty:
-                if died := [n for n, worker in enumerate(workers) if worker.exitcode not in (None, 0)]:
+                if died := _dead(workers):
                     yield End(died[0], 0, False, {}, f"process {died[0]} of the rebuild died; run the same command to go on")
                 continue
             left -= isinstance(said, End)
             yield said
     finally:
         stopping.set()
-        for worker in workers:
-            worker.join()
+        _wait_for(workers)
+
+
+def _dead(workers: Sequence[Any]) -> list[int]:
+    """The numbers of those that were killed, or went down without a word."""
+    return [n for n, worker in enumerate(workers) if worker.exitcode not in (None, 0)]
+
+
+def _wait_for(workers: Sequence[Any]) -> None:
+    """Until all have ended; where one died, its turn may have died with it, for which the others would wait for ever."""
+    while living := [worker for worker in workers if worker.is_alive()]:
+        if _dead(workers):
+            for worker in living:
+                worker.kill()
+        living[0].join(EVERY)
+
+
+def _end_with(parent: Any) -> None:
+    """Do not outlive the first process, of which nobody would hear any more, nor be in the way of whoever goes on."""
+    connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _process(number: int, job: Job, lanes: Sequence[int], stopping: Flag, polite: Flag, told: Any, turns: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):  # the first process hears of them and says so
         signal.signal(each, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=[multiprocessing.parent_process()], daemon=True).start()
     os.nice(GIVING_WAY)
     tame_collector()
     tame_allocator()
