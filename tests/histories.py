@@ -33,6 +33,19 @@ def records(broker: MemoryBroker) -> list[Record]:
     return [record for partition, log in broker.logs.items() if not partition.topic.endswith(".acks") for record in log]
 
 
+def made_again(broker: MemoryBroker, topic: str) -> None:
+    """The topic is deleted and made again, and others have filled each of its partitions further than it was filled before."""
+    broker.recreate(topic)
+    with Harness(*fleet(Script())) as others:
+        for store in others.stores:
+            with others.transaction(store) as tx:
+                tx.execute(CREATE_EFFECTS)
+        for number in range(40):
+            others.start(TripBooked(trip=f"new {number}"), workflow_id=f"new {number}")
+        others.settle()
+        broker.logs |= {one: log for one, log in others.broker.logs.items() if one.topic == topic}
+
+
 @dataclass
 class ListSource:
     """Records in one lane, as a source."""

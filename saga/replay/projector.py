@@ -1,31 +1,36 @@
 """What fills a projection: events and the offsets behind them in one transaction, so that each is folded exactly once.
 
 The offsets are those of lanes named after the projection: whoever claims them fences the owner before, and the last statement
-of each transaction fails for an owner that was fenced.
+of each transaction fails for an owner that was fenced. Lanes keep the ids of their topics as well: offsets of one that was made
+again under the same name say nothing of what was folded.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from heapq import merge
 from itertools import islice
 
 from saga.contracts.topics import fact_topics
+from saga.delivery.recreated import changed, learn
 from saga.errors import (
     BrokerError,
     CommitUnknown,
     DefinitionError,
     LaneFenced,
     LaneStopped,
+    OffsetOutOfRange,
     RegistryUnavailable,
     SagaError,
     StatementFailed,
     StoreConflict,
     StoreError,
+    TopicRecreated,
 )
 from saga.participant.failure import infrastructure
+from saga.replay.comparison import Database
 from saga.replay.entry import Entry, entry
 from saga.replay.gathering import Pace, histories
 from saga.replay.history import in_causal_order, is_foreign
@@ -34,13 +39,16 @@ from saga.replay.projection import REBUILD, Projection, ProjectionTransaction
 from saga.replay.seen import Seen
 from saga.replay.source import TopicSource
 from saga.store.lane import Lane
-from saga.store.port import Store, Unit
+from saga.store.port import Unit
 from saga.transport.port import Broker, Partition
 
 log = logging.getLogger("saga.projector")
 
 BATCH = 500
 CONFLICTS = 10
+SWAPS = 30
+"""Each waits for whoever reads the live tables as long as the database lets it: what was built is worth it."""
+_ANEW = "Make the tables anew of what is there, with --partial if that is not whole: saga project MODULE:PROJECTION --rebuild"
 _VERSION, _PARTIAL, _SEEN = "version", "partial", "@seen"
 
 
@@ -52,7 +60,7 @@ class Projector:
     """
 
     def __init__(
-        self, projection: Projection, store: Store, broker: Broker, *, partial: bool = False, batch: int = BATCH
+        self, projection: Projection, store: Database, broker: Broker, *, partial: bool = False, batch: int = BATCH
     ) -> None:
         projection.check()
         self.pace: Pace = lambda _: None
@@ -67,17 +75,26 @@ class Projector:
         return any(lane.offsets.get(_PARTIAL) for lane in self.lanes.values())
 
     def start(self) -> None:
-        """Become the owner; makes the tables where there are none. Raises DefinitionError for tables of another version."""
+        """Become the owner; makes the tables where there are none.
+
+        Raises DefinitionError for tables of another version, whose owner may go on.
+        """
+        name = self._owned("")
+        self._are_there(lane for lane in self.store.lanes() if lane.saga == name)
         self.lanes = self._claimed("")
-        found = {lane.offsets.get(_VERSION, 0) for lane in self.lanes.values()}
-        if found == {0}:
+        if not self._are_there(self.lanes.values()):
             self._refuse_holes()
             self._begin(self.lanes, rebuild=False)
-        elif found != {self.projection.version}:
+
+    def _are_there(self, lanes: Iterable[Lane]) -> bool:
+        """Whether these lanes have tables, which are of the version at hand."""
+        found = {lane.offsets.get(_VERSION, 0) for lane in lanes}
+        if found - {0} and found != {self.projection.version}:
             raise DefinitionError(
                 f"the tables of projection {self.projection.name!r} are of version {max(found)}, the code is of version "
                 f"{self.projection.version}; run: saga project MODULE:PROJECTION --rebuild, or deploy the code that fits"
             )
+        return bool(found - {0})
 
     def catch_up(self) -> int:
         """Fold everything that is on the topics now; answers how many records were read.
@@ -109,8 +126,12 @@ class Projector:
         seen = f"projection_{self.projection.name.replace('-', '_')}_seen"
         return {**self.projection.names(rebuild=rebuild), _SEEN: f"{seen}{REBUILD * rebuild}"}
 
+    def _owned(self, suffix: str) -> str:
+        """What its lanes are called."""
+        return f"projection:{self.projection.name}{suffix}"
+
     def _claimed(self, suffix: str) -> dict[int, Lane]:
-        name = f"projection:{self.projection.name}{suffix}"
+        name = self._owned(suffix)
         return {number: self.store.claim(name, number, self.source.count) for number in self.source.lanes()}
 
     def _refuse_holes(self) -> None:
@@ -127,34 +148,61 @@ class Projector:
 
     def _begin(self, lanes: Mapping[int, Lane], *, rebuild: bool) -> None:
         """Empty tables and the very beginning, in one transaction."""
-        names = self._names(rebuild=rebuild)
+        names, begins = self._names(rebuild=rebuild), self.source.begins()
+        for lane in lanes.values():
+            lane.acks = {}
+        self._refuse_recreated(lanes)
         with self.store.unit() as unit:
-            for table in names.values():
-                unit.execute(f"DROP TABLE IF EXISTS {table}")
+            _drop(unit, names.values())
             Seen.create(unit, names[_SEEN])
             assert self.projection.creation is not None
             self.projection.creation(ProjectionTransaction(unit, names))
             marks = {_VERSION: self.projection.version, **({_PARTIAL: 1} if self.partial else {})}
-            self._move(unit, lanes, {number: marks for number in lanes})
+            self._move(unit, lanes, {n: replace(lane, offsets=marks | begins[n]) for n, lane in lanes.items()})
 
     def _swap(self, beside: Mapping[int, Lane]) -> None:
-        live = self._claimed("")
-        with self.store.unit() as unit:
-            for name, built in self._names(rebuild=True).items():
-                table = self._names(rebuild=False)[name]
-                unit.execute(f"DROP TABLE IF EXISTS {table}")
-                unit.execute(f"ALTER TABLE {built} RENAME TO {table}")
-            self._move(unit, live, {number: beside[number].offsets for number in live})
-            self._move(unit, beside, {number: {} for number in beside})
+        """Whoever reads the live tables meanwhile is waited for."""
+        live, built = self._claimed(""), {number: lane.copy() for number, lane in beside.items()}
+        empty = {number: replace(lane, offsets={}) for number, lane in built.items()}
+        for attempt in range(SWAPS):
+            try:
+                with self.store.unit() as unit:
+                    self._rename(unit)
+                    self._move(unit, live, built)
+                    self._move(unit, beside, empty)
+            except StoreConflict:
+                if attempt == SWAPS - 1:
+                    raise
+                continue
+            except CommitUnknown:
+                if not all(map(self.store.committed, live.values())):
+                    raise
+            break
         self.lanes = live
 
-    def _move(self, unit: Unit, lanes: Mapping[int, Lane], offsets: Mapping[int, Mapping[str, int]]) -> None:
+    def _rename(self, unit: Unit) -> None:
+        live = self._names(rebuild=False)
+        _drop(unit, live.values())
+        for name, built in self._names(rebuild=True).items():
+            unit.execute(f"ALTER TABLE {built} RENAME TO {live[name]}")
+
+    def _move(self, unit: Unit, lanes: Mapping[int, Lane], to: Mapping[int, Lane]) -> None:
         for number, lane in lanes.items():
-            lane.offsets, lane.batch = dict(offsets[number]), lane.batch + 1
+            lane.offsets, lane.acks, lane.batch = dict(to[number].offsets), to[number].acks, lane.batch + 1
             unit.advance(lane)
+
+    def _refuse_recreated(self, lanes: Mapping[int, Lane]) -> None:
+        """Raises TopicRecreated where these lanes have read other topics than those that are there."""
+        ids = self.broker.ids(fact_topics(self.contracts.name))
+        for lane in lanes.values():
+            if topics := changed(lane, ids):
+                why = f"{' and '.join(topics)} was deleted and made again: what was folded is of another topic of that name"
+                raise TopicRecreated(lane.saga, lane.number, tuple(topics), f"{why}. {_ANEW}")
+            learn(lane, ids)
 
     def _fold(self, lanes: Mapping[int, Lane], *, rebuild: bool) -> int:
         count = 0
+        self._refuse_recreated(lanes)
         for number, lane in lanes.items():
             records = self._ahead(number, lane)
             while batch := [*islice(records, self.batch)]:
@@ -169,8 +217,12 @@ class Projector:
     def _ahead(self, number: int, lane: Lane) -> Iterator[Entry]:
         """What the lane has not folded yet, read as `TopicSource` reads: causes before effects."""
         first, last = fact_topics(self.contracts.name)
-        after = self.broker.read({Partition(last, number): lane.offsets.get(last)})
-        before = self.broker.read({Partition(first, number): lane.offsets.get(first)})
+        try:
+            after = self.broker.read({Partition(last, number): lane.offsets.get(last)})
+            before = self.broker.read({Partition(first, number): lane.offsets.get(first)})
+        except OffsetOutOfRange as gone:
+            why = f"{gone.topic}/{gone.partition} has no offset {gone.offset} any more: what was still to be folded is gone"
+            raise LaneStopped(lane.saga, lane.number, f"{why}. {_ANEW}") from gone
         return merge(map(entry, before), map(entry, after), key=lambda one: one.time)
 
     def _commit(self, lane: Lane, batch: Sequence[Entry], names: Mapping[str, str]) -> None:
@@ -240,6 +292,15 @@ def is_outage(error: Exception) -> bool:
     if isinstance(error, BrokerError):
         return error.retriable
     return isinstance(error, StoreError | RegistryUnavailable) and not isinstance(error, LaneFenced | StatementFailed)
+
+
+def _drop(unit: Unit, tables: Iterable[str]) -> None:
+    """All at once where the database knows how, since they may depend on each other."""
+    names = list(tables)
+    if not type(unit.connection).__module__.startswith("sqlite3"):
+        names = [", ".join(names)]
+    for name in names:
+        unit.execute(f"DROP TABLE IF EXISTS {name}")
 
 
 def _after(batch: Sequence[Entry]) -> dict[str, int]:

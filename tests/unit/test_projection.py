@@ -5,24 +5,25 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from saga import Event, Projection, ProjectionTransaction, Saga
-from saga.errors import DefinitionError, LaneFenced, LaneStopped, SagaError, StoreError
+from saga.errors import DefinitionError, LaneFenced, LaneStopped, SagaError, StoreConflict, StoreError, TopicRecreated
+from saga.replay.comparison import Database
 from saga.replay.projector import Projector, is_outage
 from saga.store.memory import MemoryStore
-from saga.store.port import Store
+from saga.store.memory_unit import MemoryUnit
 from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
 from saga.testing.harness import Harness
 from servers import fresh_database
 from tests.flaky import Doubtful, FlakyStore
-from tests.histories import lived
-from tests.travel import Script, TripBooked, TripCancelled, TripInsured, harness
+from tests.histories import lived, made_again
+from tests.travel import HotelBooked, Script, TripBooked, TripCancelled, TripInsured, harness
 from tests.travel import saga as travel
 
 
@@ -57,17 +58,17 @@ def fleet() -> Iterator[Harness]:
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "postgres":
         with fresh_database(request.getfixturevalue("postgres")) as url, closing(PostgresStore(url, migrate=True)) as on_server:
             yield on_server
         return
-    opened: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "reports.db", migrate=True)
+    opened: Database = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "reports.db", migrate=True)
     with closing(opened):
         yield opened
 
 
-def rows(store: Store, table: str = "trips") -> list[tuple[Any, ...]]:
+def rows(store: Database, table: str = "trips") -> list[tuple[Any, ...]]:
     with store.transaction() as tx:
         return [tuple(row) for row in tx.execute(f"SELECT * FROM {table} ORDER BY trip").fetchall()]
 
@@ -75,7 +76,7 @@ def rows(store: Store, table: str = "trips") -> list[tuple[Any, ...]]:
 WHOLE = [("full", 1, 1), ("open", 1, 0), ("poor", 1, 1), ("smooth", 1, 0)]
 
 
-def test_each_event_is_folded_once_however_often_the_projector_starts(fleet: Harness, store: Store) -> None:
+def test_each_event_is_folded_once_however_often_the_projector_starts(fleet: Harness, store: Database) -> None:
     for _ in range(3):
         projector = Projector(trips(), store, fleet.broker)
         projector.start()
@@ -85,7 +86,7 @@ def test_each_event_is_folded_once_however_often_the_projector_starts(fleet: Har
     assert rows(store) == WHOLE
 
 
-def test_what_comes_later_is_folded_later_and_what_was_published_again_is_not(fleet: Harness, store: Store) -> None:
+def test_what_comes_later_is_folded_later_and_what_was_published_again_is_not(fleet: Harness, store: Database) -> None:
     projector = Projector(trips(), store, fleet.broker, batch=2)
     projector.start()
     first = projector.catch_up()
@@ -101,7 +102,7 @@ def test_what_comes_later_is_folded_later_and_what_was_published_again_is_not(fl
     assert projector.catch_up() == 0
 
 
-def test_a_fold_that_fails_stops_at_its_record_and_goes_on_there_once_it_is_mended(fleet: Harness, store: Store) -> None:
+def test_a_fold_that_fails_stops_at_its_record_and_goes_on_there_once_it_is_mended(fleet: Harness, store: Database) -> None:
     def trouble(trip: str) -> None:
         if trip == "poor":
             raise ValueError("no poor people please")
@@ -130,7 +131,7 @@ def test_a_fold_that_fails_stops_at_its_record_and_goes_on_there_once_it_is_mend
     ids=["no number", "NUL", "no name", "no name that is indexed", "no status"],
 )
 def test_a_record_whose_headers_make_no_sense_is_left_out_and_hides_nothing_that_follows(
-    fleet: Harness, store: Store, headers: dict[str, bytes], caplog: pytest.LogCaptureFixture
+    fleet: Harness, store: Database, headers: dict[str, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     projector = Projector(trips(), store, fleet.broker)
     projector.start()
@@ -148,7 +149,7 @@ def test_a_record_whose_headers_make_no_sense_is_left_out_and_hides_nothing_that
     assert "record left out: record travel.events/" in caplog.text
 
 
-def test_any_number_that_a_fact_may_have_is_remembered(fleet: Harness, store: Store) -> None:
+def test_any_number_that_a_fact_may_have_is_remembered(fleet: Harness, store: Database) -> None:
     projector = Projector(trips(), store, fleet.broker)
     projector.start()
     projector.catch_up()
@@ -221,7 +222,7 @@ def copied(source: Path, target: Path) -> None:
         here.backup(there)
 
 
-def test_a_second_owner_fences_the_first(fleet: Harness, store: Store) -> None:
+def test_a_second_owner_fences_the_first(fleet: Harness, store: Database) -> None:
     first, second = Projector(trips(), store, fleet.broker), Projector(trips(), store, fleet.broker)
     first.start()
     second.start()
@@ -233,7 +234,7 @@ def test_a_second_owner_fences_the_first(fleet: Harness, store: Store) -> None:
     assert rows(store) == WHOLE
 
 
-def test_tables_are_rebuilt_beside_the_live_ones_and_take_their_place_at_once(fleet: Harness, store: Store) -> None:
+def test_tables_are_rebuilt_beside_the_live_ones_and_take_their_place_at_once(fleet: Harness, store: Database) -> None:
     live = Projector(trips(), store, fleet.broker)
     live.start()
     live.catch_up()
@@ -256,7 +257,7 @@ def test_tables_are_rebuilt_beside_the_live_ones_and_take_their_place_at_once(fl
         tx.execute("SELECT * FROM trips_rebuild")
 
 
-def test_another_version_is_refused_until_the_tables_are_rebuilt(fleet: Harness, store: Store) -> None:
+def test_another_version_is_refused_until_the_tables_are_rebuilt(fleet: Harness, store: Database) -> None:
     old = Projector(trips(), store, fleet.broker)
     old.start()
     old.close()
@@ -273,7 +274,108 @@ def test_another_version_is_refused_until_the_tables_are_rebuilt(fleet: Harness,
         Projector(trips(), store, fleet.broker).start()
 
 
-def test_a_history_that_is_not_whole_is_refused_and_marked_where_it_is_wanted(fleet: Harness, store: Store) -> None:
+def test_a_release_of_another_version_that_is_refused_takes_nothing_from_whoever_fills_the_live_tables(
+    fleet: Harness, store: Database
+) -> None:
+    live = Projector(trips(), store, fleet.broker)
+    live.start()
+    with pytest.raises(DefinitionError, match="the code is of version 2"):
+        Projector(trips(version=2), store, fleet.broker).start()
+
+    live.catch_up()
+
+    assert rows(store) == WHOLE
+
+
+def with_stays() -> Projection:
+    """Stays refer to trips, whose table comes first."""
+    projection = Projection("trips", travel(), tables=["trips", "stays"])
+
+    @projection.create
+    def create(tx: ProjectionTransaction) -> None:
+        tx.execute(f"CREATE TABLE {tx.table('trips')} (trip TEXT PRIMARY KEY)")
+        tx.execute(f"CREATE TABLE {tx.table('stays')} (trip TEXT REFERENCES {tx.table('trips')}, room TEXT)")
+
+    @projection.on(TripBooked)
+    def book(event: TripBooked, tx: ProjectionTransaction) -> None:
+        tx.execute(f"INSERT INTO {tx.table('trips')} VALUES ('{event.trip}')")
+
+    @projection.on(HotelBooked)
+    def stay(event: HotelBooked, tx: ProjectionTransaction) -> None:
+        tx.execute(f"INSERT INTO {tx.table('stays')} VALUES ('{event.trip}', '{event.room}')")
+
+    return projection
+
+
+def test_tables_that_refer_to_each_other_are_rebuilt_as_often_as_wanted(fleet: Harness, store: Database) -> None:
+    for _ in range(3):
+        Projector(with_stays(), store, fleet.broker).rebuild()
+
+    assert rows(store) == [("full",), ("open",), ("poor",), ("smooth",)]
+    assert rows(store, "stays") == [("open", "12"), ("poor", "12"), ("smooth", "12")]
+
+
+class Read(MemoryStore):
+    """One whose table of trips is being read, so often as it is `busy`, when somebody wants to put another in its place."""
+
+    busy = 0
+
+    @contextmanager
+    def unit(self, *, eager: bool = False) -> Iterator[MemoryUnit]:
+        with super().unit(eager=eager) as unit:
+            yield unit
+            named = unit.execute("SELECT 1 FROM sqlite_master WHERE name = 'trips'").fetchone()
+            if self.busy and named and not unit.execute("SELECT 1 FROM sqlite_master WHERE name = 'trips_rebuild'").fetchone():
+                self.busy -= 1
+                raise StoreConflict("somebody reads the table")
+
+
+def test_what_was_rebuilt_waits_for_whoever_reads_the_live_tables(fleet: Harness) -> None:
+    with closing(Read()) as store:
+        live = Projector(trips(), store, fleet.broker)
+        live.start()
+        rebuilding = Projector(trips(), store, fleet.broker)
+        store.busy = 12
+        rebuilding.rebuild()
+
+        assert store.busy == 0
+        assert rows(store) == WHOLE
+        assert rebuilding.catch_up() == 0
+
+
+def test_a_topic_that_was_made_again_is_not_taken_for_the_one_that_was_folded(fleet: Harness, store: Database) -> None:
+    projector = Projector(trips(), store, fleet.broker)
+    projector.start()
+    projector.catch_up()
+    made_again(fleet.broker, "travel.events")
+
+    with pytest.raises(TopicRecreated, match=r"travel.events was deleted and made again.*--rebuild"):
+        projector.catch_up()
+    again = Projector(trips(), store, fleet.broker)
+    again.start()
+    with pytest.raises(TopicRecreated, match=r"travel.events was deleted and made again"):
+        again.catch_up()
+
+    Projector(trips(), store, fleet.broker, partial=True).rebuild()
+    last = Projector(trips(), store, fleet.broker)
+    last.start()
+    assert last.catch_up() == 0
+    assert sum(booked for _, booked, _ in rows(store)) == 40
+
+
+def test_records_that_were_deleted_before_they_were_folded_are_missed_and_it_is_said_what_to_do(
+    fleet: Harness, store: Database
+) -> None:
+    projector = Projector(trips(), store, fleet.broker)
+    projector.start()
+    for partition in [one for one in fleet.broker.logs if one.topic == "travel.events"]:
+        fleet.broker.begins[partition] = 1
+
+    with pytest.raises(LaneStopped, match=r"what was still to be folded is gone.*saga project MODULE:PROJECTION --rebuild"):
+        projector.catch_up()
+
+
+def test_a_history_that_is_not_whole_is_refused_and_marked_where_it_is_wanted(fleet: Harness, store: Database) -> None:
     for log in fleet.facts():
         left = [r for r in log if r.key != b"poor" or b"hotels" not in dict(r.headers).values()]
         log[:] = [record._replace(offset=n) for n, record in enumerate(left)]
@@ -315,7 +417,7 @@ def test_what_could_not_work_is_refused_where_it_is_declared() -> None:
     Projection("t" * 39, travel(), tables=["t" * 55])
 
 
-def test_events_that_only_one_version_has_are_folded_beside_those_of_all(store: Store) -> None:
+def test_events_that_only_one_version_has_are_folded_beside_those_of_all(store: Database) -> None:
     first, folded = travel(version=1), list[tuple[str, str]]()
     types = [schema for name, schema in first.types.items() if not name.startswith("saga.") and name != "travel.TripInsured"]
     projection = Projection("trips", [Saga.of(first.own, *types), travel(version=2)], tables=["trips"])
