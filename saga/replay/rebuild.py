@@ -19,7 +19,17 @@ from typing import Any, Protocol
 
 from saga.clock import Clock, SystemClock
 from saga.contracts.topics import fact_topics
-from saga.errors import CommitUnknown, DefinitionError, LaneStopped, SagaError, StatementFailed, StoreConflict
+from saga.delivery.recreated import changed, learn
+from saga.errors import (
+    CommitUnknown,
+    DefinitionError,
+    LaneStopped,
+    OffsetOutOfRange,
+    SagaError,
+    StatementFailed,
+    StoreConflict,
+    TopicRecreated,
+)
 from saga.handling.intake import Intake
 from saga.participant.participant import Participant
 from saga.replay.batch import Batch
@@ -42,6 +52,7 @@ PIECE = 200
 MOST_BYTES = 32_000_000
 CONFLICTS = 10
 CONFLICT_PAUSE = 0.05
+_ANEW = "Begin with an empty database, and with --partial if what is there now is not whole"
 
 
 class Topics(Protocol):
@@ -50,6 +61,7 @@ class Topics(Protocol):
     def partitions(self, topics: Sequence[str]) -> dict[str, int | None]: ...
     def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]: ...
     def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]: ...
+    def ids(self, topics: Sequence[str]) -> dict[str, str | None]: ...
 
 
 @dataclass(slots=True)
@@ -163,6 +175,7 @@ class Rebuild:
 
     def catch_up(self, stopping: Callable[[], bool] = lambda: False) -> int:
         """Read what is on the topics now, or until told to stop; answers how many records that was."""
+        self._refuse_recreated()
         before, ends = self.read, {where: span.stop for where, span in self._spans().items()}
         for one in self.lanes.values():
             records = self._ahead(one)
@@ -170,6 +183,15 @@ class Rebuild:
                 pass
             one.through = one.through if stopping() else ends
         return self.read - before
+
+    def _refuse_recreated(self) -> None:
+        """Raises TopicRecreated where this has read other topics than those that are there, as the worker to come will do."""
+        ids = self.broker.ids(fact_topics(self.saga))
+        for one in self.lanes.values():
+            if topics := changed(one.lane, ids):
+                why = f"{' and '.join(topics)} was deleted and made again: what was read is of another topic of that name"
+                raise TopicRecreated(self.saga, one.lane.number, tuple(topics), f"{why}. {_ANEW}")
+            learn(one.lane, ids)
 
     def _spans(self) -> dict[Partition, range]:
         return self.broker.spans([Partition(topic, n) for topic in fact_topics(self.saga) for n in self.lanes])
@@ -225,8 +247,12 @@ class Rebuild:
         """
         done, other = fact_topics(self.saga)
         upto, number = one.held.upto, one.lane.number
-        last = self.broker.read({Partition(other, number): upto.get(other)})
-        first = self.broker.read({Partition(done, number): upto.get(done)})
+        try:
+            last = self.broker.read({Partition(other, number): upto.get(other)})
+            first = self.broker.read({Partition(done, number): upto.get(done)})
+        except OffsetOutOfRange as gone:
+            why = f"{gone.topic}/{gone.partition} has no offset {gone.offset} any more: what was still to be read is gone"
+            raise LaneStopped(self.saga, number, f"{why}. {_ANEW}") from gone
         return merge(first, last, key=_moment)
 
     def _forward(self, one: _Lane, records: Iterator[Record], stopping: Callable[[], bool]) -> bool:

@@ -10,13 +10,16 @@ import orjson
 import pytest
 
 from saga import Saga, assembly
+from saga.errors import BrokerError
 from saga.replay import drawing
 from saga.replay.contracts import Contracts
+from saga.replay.following import Following
+from saga.replay.source import TopicSource
 from saga.replay.timeline import timeline
 from saga.testing.harness import Harness
 from saga.transport.port import Partition, Record
 from tests.commands import Commands
-from tests.histories import history, lived, records
+from tests.histories import history, lived, made_again, records
 from tests.travel import Script, TripBooked, harness
 from tests.travel import saga as travel
 
@@ -93,6 +96,15 @@ def test_a_workflow_is_followed_as_its_records_come_to_its_end(
     else:
         assert lines[0].endswith("agency  book done: TripBooked  (#1)")
         assert "rome: COMPLETED" in said.err
+
+
+def test_a_topic_that_is_made_again_is_not_followed_as_if_it_were_the_same(fleet: Harness) -> None:
+    following = Following(TopicSource(fleet.broker, "travel"), "open")
+    assert following.look()
+    made_again(fleet.broker, "travel.events")
+
+    with pytest.raises(BrokerError, match="a topic was deleted and made again while it was followed"):
+        following.look()
 
 
 def test_following_ends_at_ctrl_c_and_tells_how_far_the_workflow_has_come(

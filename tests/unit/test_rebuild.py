@@ -11,7 +11,7 @@ import pytest
 
 from saga.contracts.message import idempotency_key
 from saga.contracts.topics import lane_of
-from saga.errors import DefinitionError, LaneStopped, SagaError
+from saga.errors import DefinitionError, LaneStopped, SagaError, TopicRecreated
 from saga.failpoints import Failpoint, FailpointRaised, armed
 from saga.participant.participant import Participant
 from saga.protocol.facts import StepStatus, WorkflowStatus
@@ -22,7 +22,7 @@ from saga.store.memory import MemoryStore
 from saga.testing.harness import Harness
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Partition, Record
-from tests.histories import lived
+from tests.histories import lived, made_again
 from tests.rebuilding import begun, gone_on, put_in_place, rebuilt, rows, stored, unlike
 from tests.travel import CREATE_EFFECTS, FlightBooked, FlightFull, HotelBooked, Script, TripBooked, harness, saga
 from tests.travel import fleet as participants
@@ -202,7 +202,7 @@ class Marked:
     """A broker whose partitions end with a marker: an offset at which no record comes."""
 
     def __init__(self, broker: MemoryBroker) -> None:
-        self.broker, self.partitions, self.read = broker, broker.partitions, broker.read
+        self.broker, self.partitions, self.read, self.ids = broker, broker.partitions, broker.read, broker.ids
 
     def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]:
         return {where: range(span.start, span.stop + 1) for where, span in self.broker.spans(partitions).items()}
@@ -223,6 +223,35 @@ def test_nothing_is_left_to_be_read_where_partitions_end_with_the_marker_of_a_fo
         fleet.turn("agency")
 
         assert rebuild.left() == 1
+
+
+def test_a_topic_that_was_made_again_is_not_taken_for_the_one_that_was_read() -> None:
+    with lived() as fleet:
+        following = begun(fleet, "bank")
+        following.catch_up()
+        made_again(fleet.broker, "travel.events")
+
+        with pytest.raises(TopicRecreated, match=r"travel.events was deleted and made again.*Begin with an empty database"):
+            following.catch_up()
+        with pytest.raises(TopicRecreated, match=r"travel.events was deleted and made again"):
+            gone_on(fleet, "bank", following).catch_up()
+        put_in_place(fleet, "bank", stored(following))
+        fleet.settle()
+        assert "travel.events was deleted and made again" in str(fleet.stopped()["bank"])
+
+
+def test_records_that_are_deleted_before_they_were_read_are_missed_and_it_is_said_what_to_do() -> None:
+    with lived() as fleet:
+        killed = begun(fleet, "bank")
+        killed.catch_up()
+        for number in range(20):
+            fleet.start(TripBooked(trip=f"new {number}"), workflow_id=f"new {number}")
+        fleet.settle()
+        for partition, log in fleet.broker.logs.items():
+            fleet.broker.begins[partition] = len(log)
+
+        with pytest.raises(LaneStopped, match=r"what was still to be read is gone. Begin with an empty database, and"):
+            gone_on(fleet, "bank", killed).catch_up()
 
 
 def test_a_database_on_which_a_worker_lives_is_not_touched_again() -> None:

@@ -14,6 +14,7 @@ import avro.io
 import fastavro
 import pytest
 
+from saga.errors import BrokerError
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.replay import avro_file
 from saga.replay.contracts import Contracts
@@ -21,8 +22,8 @@ from saga.replay.gathering import histories
 from saga.replay.source import TopicSource
 from saga.replay.state import State, state
 from saga.testing.harness import Harness
-from saga.transport.port import Record
-from tests.histories import ListSource, history, lived, records
+from saga.transport.port import Partition, Record
+from tests.histories import ListSource, history, lived, made_again, records
 from tests.travel import FlightBooked, saga
 
 TRAVEL = Contracts([saga()])
@@ -53,6 +54,26 @@ def test_the_topics_tell_what_the_stores_of_all_participants_hold() -> None:
         }
         assert all(one.holes == () for one in found.values())
         assert [trip for trip, one in found.items() if one.closed is None] == ["open"]
+
+
+def test_what_is_deleted_while_lanes_are_read_one_after_the_other_is_told() -> None:
+    with lived() as fleet:
+        source = TopicSource(fleet.broker, "travel")
+        told(source, lanes=[0])
+        fleet.broker.begins[Partition("travel.events", 1)] = 2
+        told(source, lanes=[1])
+
+        assert source.aged == ["travel.events/1 begins at offset 2"]
+
+
+def test_a_topic_that_is_made_again_while_lanes_are_read_is_not_read_on() -> None:
+    with lived() as fleet:
+        source = TopicSource(fleet.broker, "travel")
+        told(source, lanes=[0])
+        made_again(fleet.broker, "travel.events")
+
+        with pytest.raises(BrokerError, match="made again while it was read"):
+            told(source, lanes=[1])
 
 
 def test_a_step_shows_the_event_that_tells_its_latest_outcome() -> None:

@@ -112,6 +112,8 @@ class Findings:
 
     def tell(self, *, partial: bool) -> None:
         """Say on stderr what is missing; exits 1 unless a partial result is wanted."""
+        for text in self.aged:
+            output.progress(f"  {text}: older records have aged out or were deleted")
         if not self.count:
             return
         for workflow, texts in self.first.items():
@@ -119,8 +121,6 @@ class Findings:
                 output.progress(f"  {workflow}: {text}")
         if self.count > len(self.first):
             output.progress(f"  and {self.count - len(self.first)} more workflows")
-        for text in self.aged:
-            output.progress(f"  {text}: older records have aged out or were deleted")
         word = "workflow is" if self.count == 1 else "workflows are"
         if partial:
             output.progress(f"{self.count} {word} not whole, and marked so")
