@@ -164,6 +164,29 @@ def test_a_partial_result_is_marked_wherever_it_goes(fleet: Harness, contracts: 
     assert not holes.exists()
 
 
+def test_a_file_that_is_not_whole_is_not_there_without_its_marks(fleet: Harness, contracts: Commands) -> None:
+    lose(fleet, "FlightBooked")
+    (contracts.folder / "travel.avro.holes.json").mkdir()  # so that they cannot be written
+
+    said = contracts("state", "travel", "--schemas", "contracts", "-o", "travel.avro", "--partial")
+
+    assert said.code == 1
+    assert [file.name for file in contracts.folder.iterdir() if file.name.startswith("travel")] == ["travel.avro.holes.json"]
+
+
+def test_a_partition_that_does_not_begin_at_its_beginning_is_told_where_the_rest_is_whole(
+    fleet: Harness, contracts: Commands
+) -> None:
+    for partition, log in fleet.broker.logs.items():
+        if partition.number == 0 and not partition.topic.endswith(".acks"):
+            fleet.broker.begins[partition] = len(log)
+
+    said = contracts("state", "travel", "--schemas", "contracts")
+
+    assert said.code == 0
+    assert "  travel.events/0 begins at offset" in said.err
+
+
 def test_the_terminal_is_told_nothing_partial_unasked(fleet: Harness, contracts: Commands) -> None:
     lose(fleet, "FlightBooked")
 

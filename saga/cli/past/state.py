@@ -156,12 +156,18 @@ def _write(to: str, telling: _Telling, *, replace: bool) -> str:
     if file.suffix != ".avro":
         raise DefinitionError(f"found {to!r}; expected FILE.avro, sqlite:///FILE or postgresql://user@host:5432/database")
     subject, schema = telling.saga.state
-    avro_file.write(file, schema, (one.record() for one in telling.states()), {"saga.subject": subject})
     marks = file.with_name(f"{file.name}.holes.json")
-    marks.unlink(missing_ok=True)  # of an earlier file of this name
+
+    def records() -> Iterator[dict[str, Any]]:
+        yield from (one.record() for one in telling.states())
+        if telling.marked:  # before the file has its name, so that it is never there without them
+            avro_file.put(marks, orjson.dumps(telling.marked, option=orjson.OPT_INDENT_2))
+
+    avro_file.write(file, schema, records(), {"saga.subject": subject})
     if telling.marked:
-        marks.write_bytes(orjson.dumps(telling.marked, option=orjson.OPT_INDENT_2))
         output.progress(f"what is missing is in {marks}")
+    else:
+        marks.unlink(missing_ok=True)  # of an earlier file of this name
     return str(file)
 
 
