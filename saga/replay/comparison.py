@@ -7,7 +7,7 @@ nobody. What it had committed and not published, and what it had not yet read, i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
@@ -196,8 +196,15 @@ def _driver(unit: Unit) -> str:
 
 
 def _compare_table(found: Comparison, table: str, ours: Unit, theirs: Unit) -> None:
-    """Both are read in one order, so that few rows are in memory; rows that differ are counted by value."""
-    live, rebuilt = _rows(ours, table), _rows(theirs, table)
+    """Both are read in one order, so that few rows are in memory; rows that differ are counted by value.
+
+    Columns are known by their names: those of a table that was altered stand in another order than in one made anew.
+    """
+    names, others = _names(ours, table), _names(theirs, table)
+    for name in sorted({*names} ^ {*others}):
+        found.add(table, "", f"only the {'live' if name in names else 'rebuilt'} database has the column {name}")
+    both = [name for name in names if name in others]
+    live, rebuilt = _rows(ours, table, both), _rows(theirs, table, both)
     left: Counter[str] = Counter()
     while True:
         first, second = [*islice(live, _PAGE)], [*islice(rebuilt, _PAGE)]
@@ -212,14 +219,22 @@ def _compare_table(found: Comparison, table: str, ours: Unit, theirs: Unit) -> N
             found.add(table, "", f"only the {'live' if count > 0 else 'rebuilt'} database has {row}")
 
 
-def _rows(unit: Unit, table: str) -> Iterator[str]:
-    name = '"' + table.replace('"', '""') + '"'
-    columns = len(unit.connection.cursor().execute(f"SELECT * FROM {name} LIMIT 0").description)  # noqa: S608 - quoted
-    order = ", ".join(str(number) for number in range(1, columns + 1))
-    asked = f"SELECT * FROM {name} ORDER BY {order}"  # noqa: S608 - quoted
+def _names(unit: Unit, table: str) -> list[str]:
+    found = unit.connection.cursor().execute(f"SELECT * FROM {_quoted(table)} LIMIT 0")  # noqa: S608 - quoted
+    return [column[0] for column in found.description]
+
+
+def _rows(unit: Unit, table: str, columns: Sequence[str]) -> Iterator[str]:
+    listed = ", ".join(map(_quoted, columns))
+    asked = f"SELECT {listed} FROM {_quoted(table)} ORDER BY"  # noqa: S608 - quoted
     if _driver(unit) == "sqlite3":
-        yield from map(repr, unit.connection.cursor().execute(asked))
+        yield from map(repr, unit.connection.cursor().execute(f"{asked} {listed}"))
     else:
         with unit.connection.cursor(name="saga_compare") as cursor:
             cursor.itersize = _PAGE
-            yield from map(repr, cursor.execute(asked))
+            # as text, since not every type has an order
+            yield from map(repr, cursor.execute(f'{asked} ROW({listed})::text COLLATE "C"'))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

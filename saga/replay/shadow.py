@@ -62,7 +62,7 @@ class Shadow:
     def resume(self, how: Mapping[str, str | None]) -> dict[int, int]:
         """The epochs of the lanes, of a rebuild that was begun before. Raises DefinitionError if it was begun otherwise."""
         with self.store.transaction() as tx:
-            rows = tx.execute(f"SELECT word, name, value FROM {TABLE} WHERE word <> 'seen'").fetchall()  # noqa: S608 - ours
+            rows = tx.execute(f"SELECT word, name, value FROM {TABLE} WHERE word IN ('how', 'of', 'lane')").fetchall()  # noqa: S608 - ours
         found = {(word, name): value for word, name, value in rows}
         expected: dict[tuple[str, str], str | None] = {("how", name): value for name, value in how.items()}
         expected |= {("of", "saga"): self.saga, ("of", "participant"): self.participant}
@@ -109,12 +109,14 @@ class Shadow:
             unit.execute(f"DELETE FROM {TABLE} WHERE word = {mark} AND name IN ({marks})", [f"seen {lane}", *part])  # noqa: S608 - ours
 
     def complete(self, scripts: Iterable[str]) -> None:
-        """Run these scripts now that everything was read, once, however often it is completed."""
+        """Run these scripts now that everything was read, each once, however often it is completed."""
         with self.store.transaction() as tx:
-            asked = f"SELECT 1 FROM {TABLE} WHERE word = 'of' AND name = 'complete'"  # noqa: S608 - ours
-            if tx.execute(asked).fetchone() is None:
-                _run(tx, scripts)
-                self._put(tx, [("of", "complete", None)])
+            rows = tx.execute(f"SELECT name FROM {TABLE} WHERE word = 'after'").fetchall()  # noqa: S608 - ours
+            new = {_print([script]): script for script in scripts}
+            for (name,) in rows:
+                new.pop(name, None)
+            _run(tx, new.values())
+            self._put(tx, [("after", name, None) for name in new])
 
     def drop(self) -> None:
         """End the rebuild: from now on the database is like any other."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 
 from demo.fleet import foreign_environment
 from saga.contracts.topics import saga_topics
+from saga.replay.comparison import compare
+from saga.store.postgres import PostgresStore
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 from servers import fresh_database
@@ -151,3 +154,25 @@ def test_one_that_is_killed_in_its_turn_keeps_nobody_waiting_for_ever(published:
     assert "of the rebuild died; run the same command to go on" in told
     (folder / "deadly").unlink()
     assert ended(begun(folder, published, database))[0] == 0
+
+
+def test_tables_with_columns_of_any_type_are_compared_whatever_the_order_of_their_columns(postgres: str) -> None:
+    column = {"id": "int", "said": "json", "at": "point", "page": "xml", "paid": "numeric"}
+    values = {"id": "1", "said": """'{"a": 1}'""", "at": "'(1, 2)'", "page": "'<p/>'", "paid": "2.50"}
+    with (
+        fresh_database(postgres) as live,
+        fresh_database(postgres) as other,
+        closing(PostgresStore(live, migrate=True)) as ours,
+        closing(PostgresStore(other, migrate=True)) as theirs,
+    ):
+        for store, names in (ours, [*column]), (theirs, sorted(column)):
+            with store.transaction() as tx:
+                tx.execute(f"CREATE TABLE odd ({', '.join(f'{name} {column[name]}' for name in names)})")
+                tx.execute(f"INSERT INTO odd ({', '.join(values)}) VALUES ({', '.join(values.values())})")
+        same = compare(NAME, ours, theirs)
+        with theirs.transaction() as tx:
+            tx.execute("UPDATE odd SET paid = 2.51")
+        unlike = compare(NAME, ours, theirs)
+
+    assert (same.compared["odd"], same.differing) == (1, {})
+    assert unlike.differing == {"odd": 2}

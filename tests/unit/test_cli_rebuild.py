@@ -186,6 +186,33 @@ def test_scripts_for_the_end_run_once(fleet: Harness, service: Commands) -> None
     assert rows(service.folder, "hotels.db", "SELECT name FROM sqlite_master WHERE name = 'by_step'") == [("by_step",)]
 
 
+def test_scripts_for_the_end_that_are_named_later_run_then(fleet: Harness, service: Commands) -> None:
+    (service.folder / "after.sql").write_text("CREATE INDEX by_step ON effects (step);")
+    command = ["rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql"]
+    assert service(*command).code == 0
+
+    assert service(*command, "--sql-after", "after.sql").code == 0
+
+    assert rows(service.folder, "hotels.db", "SELECT name FROM sqlite_master WHERE name = 'by_step'") == [("by_step",)]
+
+
+def test_a_table_that_was_altered_is_compared_with_one_made_anew_column_by_column(fleet: Harness, service: Commands) -> None:
+    service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+    with closing(sqlite3.connect(service.folder / "hotels.db", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE altered AS SELECT key, act, step, workflow FROM effects")
+        connection.execute("DROP TABLE effects")
+        connection.execute("ALTER TABLE altered RENAME TO effects")
+    again = ["rebuild", HOTELS, "--to", "sqlite:///again.db", "--sql", "tables.sql", "--compare"]
+
+    same = service(*again, SAGA_DATABASE="sqlite:///hotels.db")
+    with closing(sqlite3.connect(service.folder / "hotels.db", isolation_level=None)) as connection:
+        connection.execute("ALTER TABLE effects ADD COLUMN note TEXT")
+    more = service(*again, SAGA_DATABASE="sqlite:///hotels.db")
+
+    assert (same.code, "  effects: 5 rows, none differ\n" in same.out) == (0, True), same.out
+    assert (more.code, "    effects : only the live database has the column note\n" in more.out) == (1, True), more.out
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
