@@ -70,4 +70,4 @@ class _Lane:
         return history.is_settled(self.contracts.of(history))
 
     def rest(self) -> Iterator[History]:
-        yield from self.held.values()
+        yield from (history for history in self.held.values() if history.entries)

@@ -21,7 +21,8 @@ MOST_FACTS = 100_000
 class History:
     """The entries of one workflow by event id, in order of arrival; `again` are those that came once more.
 
-    `late`: it ended and was told already, and these came long after.
+    `late`: it ended and was told already, and these came long after. `strangers` are of another saga: participants keep them as
+    dead letters, so they count for nothing.
     """
 
     saga: str
@@ -29,10 +30,13 @@ class History:
     entries: dict[str, Entry] = field(default_factory=dict)
     again: list[Entry] = field(default_factory=list)
     late: bool = False
+    strangers: list[Entry] = field(default_factory=list)
 
     def add(self, entry: Entry) -> None:
         """Take one record in; a repeated event changes nothing."""
-        if entry.id in self.entries:
+        if is_stray(self.saga, entry):
+            self.strangers.append(entry)
+        elif entry.id in self.entries:
             self.again.append(entry)
         else:
             self.entries[entry.id] = entry
@@ -90,6 +94,11 @@ class History:
         step is undone before it.
         """
         return in_causal_order([*self.entries.values()], saga)
+
+
+def is_stray(saga: str, entry: Entry) -> bool:
+    """Whether it says that it is of another saga than the one on whose topics it is."""
+    return entry.message is not None and entry.saga != saga
 
 
 def is_foreign(saga: Saga, entry: Entry) -> bool:

@@ -78,6 +78,7 @@ def notices(history: History, saga: Saga | None) -> list[str]:
     """What is odd about the records and makes nothing incomplete."""
     words = "record came again and was" if history.repeated == 1 else "records came again and were"
     said = [f"{history.repeated} {words} counted once"] if history.repeated else []
+    said += [f"{one.type} ({one.place}) is of saga {one.saga!r}: left out" for one in history.strangers]
     if saga is not None:
         said += [
             f"{entry.source} speaks of step {entry.step} ({entry.place}), which is not its own: left out"

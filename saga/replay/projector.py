@@ -33,7 +33,7 @@ from saga.participant.failure import infrastructure
 from saga.replay.comparison import Database
 from saga.replay.entry import Entry, entry
 from saga.replay.gathering import Pace, histories
-from saga.replay.history import in_causal_order, is_foreign
+from saga.replay.history import in_causal_order, is_foreign, is_stray
 from saga.replay.holes import holes
 from saga.replay.projection import REBUILD, Projection, ProjectionTransaction
 from saga.replay.seen import Seen
@@ -207,8 +207,8 @@ class Projector:
             records = self._ahead(number, lane)
             while batch := [*islice(records, self.batch)]:
                 for one in batch:
-                    if one.message is None:  # as every participant keeps it as a dead letter and goes on
-                        log.warning("record left out: %s", one.fault)
+                    if not self._is_readable(one):  # as every participant keeps it as a dead letter and goes on
+                        log.warning("record left out: %s", one.fault or f"{one.place} is of saga {one.saga!r}")
                 self._commit(lane, batch, self._names(rebuild=rebuild))
                 count += len(batch)
                 self.pace(count)
@@ -262,7 +262,7 @@ class Projector:
         lane.committed = ahead.batch
 
     def _take_in(self, batch: Sequence[Entry], unit: Unit, names: Mapping[str, str]) -> None:
-        readable = [one for one in batch if one.message is not None]
+        readable = [one for one in batch if self._is_readable(one)]
         tx, seen = ProjectionTransaction(unit, names), Seen(unit, names[_SEEN], readable)
         try:
             for one in in_causal_order(readable):
@@ -273,6 +273,9 @@ class Projector:
             if (outage := infrastructure(error, unit)) is None or outage is error:
                 raise
             raise outage from error  # which a fold's statement says in the driver's words
+
+    def _is_readable(self, one: Entry) -> bool:
+        return one.message is not None and not is_stray(self.contracts.name, one)
 
     def _apply(self, one: Entry, tx: ProjectionTransaction) -> None:
         folds = self.projection.folds.get(one.type, ())

@@ -9,6 +9,7 @@ import pytest
 from saga.replay.contracts import Contracts
 from saga.replay.gathering import histories
 from saga.replay.holes import holes, notices
+from saga.replay.state import state
 from saga.transport.port import Record
 from tests.histories import ListSource, history, lived, records
 from tests.travel import saga
@@ -122,3 +123,16 @@ def test_who_speaks_of_a_step_that_is_not_theirs_is_left_out_and_named(whole: Se
         "which is not its own: left out",
     ]
     assert holes(found, TRAVEL) == ()
+
+
+def test_what_is_of_another_saga_is_left_out_and_named_as_participants_do(whole: Sequence[Record]) -> None:
+    [confirmed] = [r for r in whole if dict(r.headers)["ce_type"] == b"travel.TripConfirmed"]
+    stray = changed(confirmed, ce_saga=b"cruise", ce_sagaversion=b"7", ce_id=b"stray", ce_sequence=b"9")
+
+    found = history([*whole, stray], "smooth")
+
+    assert holes(found, TRAVEL) == ()
+    place = f"{confirmed.topic}/{confirmed.partition}@{confirmed.offset}"
+    assert notices(found, TRAVEL.latest) == [f"travel.TripConfirmed ({place}) is of saga 'cruise': left out"]
+    assert state(TRAVEL, found) == state(TRAVEL, history(whole, "smooth"))
+    assert [*histories(ListSource([changed(stray, ce_subject=b"nobody")]), TRAVEL)] == []

@@ -149,6 +149,19 @@ def test_a_record_whose_headers_make_no_sense_is_left_out_and_hides_nothing_that
     assert "record left out: record travel.events/" in caplog.text
 
 
+def test_a_record_of_another_saga_is_left_out_and_hides_nothing_that_follows(fleet: Harness, store: Database) -> None:
+    for log in fleet.facts():
+        strays = [{**dict(one.headers), "ce_saga": b"cruise", "ce_sequence": b"99"} for one in log]
+        log[:0] = [one._replace(headers=[*stray.items()]) for one, stray in zip(log, strays, strict=True)]
+        log[:] = [one._replace(offset=n) for n, one in enumerate(log)]
+    projector = Projector(trips(), store, fleet.broker)
+    projector.start()
+
+    projector.catch_up()
+
+    assert rows(store) == WHOLE
+
+
 def test_any_number_that_a_fact_may_have_is_remembered(fleet: Harness, store: Database) -> None:
     projector = Projector(trips(), store, fleet.broker)
     projector.start()

@@ -63,6 +63,7 @@ def trace(
         for entry in history.entries.values():
             found.add(entry)
         found.again += history.again
+        found.strangers += history.strangers
     if not found.entries:
         _refuse(workflow_id, contracts.name, source.aged)
     told = timeline(contracts, found)
