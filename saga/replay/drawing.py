@@ -22,21 +22,24 @@ def tree(told: Timeline) -> list[str]:
     width = max(len(moment.source) for moment in told.moments)
     return [
         f"{_since(moment.time - began):>9}  {moment.source:<{width}}  {branch}{moment.words}{_remarks(moment, known)}"
-        for branch, moment in _branches(children, None, "", set())
+        for branch, moment in _branches(children)
     ]
 
 
-def _branches(
-    children: dict[str | None, list[Moment]], cause: str | None, indent: str, drawn: set[str]
-) -> Iterator[tuple[str, Moment]]:
-    own = [moment for moment in children[cause] if moment.id not in drawn]
-    for number, moment in enumerate(own):
+def _branches(children: dict[str | None, list[Moment]]) -> Iterator[tuple[str, Moment]]:
+    """Each with what is drawn before it; of what lies behind whom, as much is kept as there are causes in a row."""
+    drawn = set[str]()
+    waiting = [(moment, "", "") for moment in reversed(children[None])]
+    while waiting:
+        moment, branch, indent = waiting.pop()
+        if moment.id in drawn:
+            continue
         drawn.add(moment.id)
-        is_last = number == len(own) - 1
-        branch = "" if cause is None else "└─ " if is_last else "├─ "
-        yield indent + branch, moment
-        below = "" if cause is None else "   " if is_last else "│  "
-        yield from _branches(children, moment.id, indent + below, drawn)
+        yield branch, moment
+        own = [one for one in children[moment.id] if one.id not in drawn]
+        for one in reversed(own):
+            is_last = one is own[-1]
+            waiting.append((one, indent + ("└─ " if is_last else "├─ "), indent + ("   " if is_last else "│  ")))
 
 
 def _remarks(moment: Moment, known: set[str]) -> str:

@@ -168,6 +168,19 @@ def test_a_gap_is_told_before_all_else(fleet: Harness, contracts: Commands) -> N
     assert "of an event that is missing" in said.out
 
 
+def test_a_workflow_of_thousands_of_records_is_drawn_however_deep_its_causes_go(fleet: Harness) -> None:
+    last = next(r for r in records(fleet.broker) if r.key == b"open")
+    acts, cause = [], dict(last.headers)["ce_id"]
+    for number in range(3000):
+        act = {"ce_id": b"act %d" % number, "ce_causationid": cause, "ce_sequence": b"%d" % (10 + number), "ce_status": b"note"}
+        acts.append(last._replace(offset=100 + number, headers=[*{**dict(last.headers), **act}.items()]))
+        cause = act["ce_id"]
+
+    found = drawing.tree(timeline(TRAVEL, history([*records(fleet.broker), *acts], "open")))
+
+    assert len(found) == 3000 + sum(r.key == b"open" for r in records(fleet.broker))
+
+
 def headers(record: object) -> bytes:
     return b" ".join(value or b"" for _, value in record.headers)  # type: ignore[attr-defined]
 
