@@ -8,7 +8,7 @@ again under the same name say nothing of what was folded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from heapq import merge
 from itertools import islice
@@ -49,7 +49,7 @@ CONFLICTS = 10
 SWAPS = 30
 """Each waits for whoever reads the live tables as long as the database lets it: what was built is worth it."""
 _ANEW = "Make the tables anew of what is there, with --partial if that is not whole: saga project MODULE:PROJECTION --rebuild"
-_VERSION, _PARTIAL, _SEEN = "version", "partial", "@seen"
+_VERSION, _PARTIAL, _EXACT, _SEEN = "version", "partial", "exact", "@seen"
 
 
 class Projector:
@@ -80,19 +80,24 @@ class Projector:
         Raises DefinitionError for tables of another version, whose owner may go on.
         """
         name = self._owned("")
-        self._are_there(lane for lane in self.store.lanes() if lane.saga == name)
+        self._are_there([lane for lane in self.store.lanes() if lane.saga == name])
         self.lanes = self._claimed("")
         if not self._are_there(self.lanes.values()):
             self._refuse_holes()
             self._begin(self.lanes, rebuild=False)
 
-    def _are_there(self, lanes: Iterable[Lane]) -> bool:
+    def _are_there(self, lanes: Collection[Lane]) -> bool:
         """Whether these lanes have tables, which are of the version at hand."""
         found = {lane.offsets.get(_VERSION, 0) for lane in lanes}
         if found - {0} and found != {self.projection.version}:
             raise DefinitionError(
                 f"the tables of projection {self.projection.name!r} are of version {max(found)}, the code is of version "
                 f"{self.projection.version}; run: saga project MODULE:PROJECTION --rebuild, or deploy the code that fits"
+            )
+        if not all(lane.offsets.get(_EXACT) for lane in lanes if found - {0}):
+            raise DefinitionError(
+                f"the tables of projection {self.projection.name!r} were filled by an earlier release, which did not know what "
+                f"was sent again behind what came later; run: saga project MODULE:PROJECTION --rebuild"
             )
         return bool(found - {0})
 
@@ -157,7 +162,7 @@ class Projector:
             Seen.create(unit, names[_SEEN])
             assert self.projection.creation is not None
             self.projection.creation(ProjectionTransaction(unit, names))
-            marks = {_VERSION: self.projection.version, **({_PARTIAL: 1} if self.partial else {})}
+            marks = {_VERSION: self.projection.version, _EXACT: 1, **({_PARTIAL: 1} if self.partial else {})}
             self._move(unit, lanes, {n: replace(lane, offsets=marks | begins[n]) for n, lane in lanes.items()})
 
     def _swap(self, beside: Mapping[int, Lane]) -> None:

@@ -162,6 +162,18 @@ def test_a_record_of_another_saga_is_left_out_and_hides_nothing_that_follows(fle
     assert rows(store) == WHOLE
 
 
+def test_what_was_lost_and_is_sent_again_behind_what_came_later_is_folded(fleet: Harness, store: Database) -> None:
+    for log in fleet.facts():
+        booked = [one for one in log if dict(one.headers)["ce_type"] == b"travel.TripBooked"]
+        log[:] = [one._replace(offset=n) for n, one in enumerate([*(one for one in log if one not in booked), *booked])]
+    projector = Projector(trips(), store, fleet.broker, batch=2)
+    projector.start()
+
+    projector.catch_up()
+
+    assert [(trip, booked) for trip, booked, _ in rows(store)] == [(trip, booked) for trip, booked, _ in WHOLE]
+
+
 def test_any_number_that_a_fact_may_have_is_remembered(fleet: Harness, store: Database) -> None:
     projector = Projector(trips(), store, fleet.broker)
     projector.start()
@@ -284,6 +296,20 @@ def test_another_version_is_refused_until_the_tables_are_rebuilt(fleet: Harness,
     assert again.catch_up() == 0
     assert rows(store) == WHOLE
     with pytest.raises(DefinitionError, match="are of version 2, the code is of version 1"):
+        Projector(trips(), store, fleet.broker).start()
+
+
+def test_tables_of_an_earlier_release_which_knew_the_highest_number_alone_are_to_be_rebuilt(
+    fleet: Harness, store: Database
+) -> None:
+    old = Projector(trips(), store, fleet.broker)
+    old.start()
+    for lane in old.lanes.values():
+        lane.offsets, lane.batch = {"version": 1}, lane.batch + 1
+        with store.unit() as unit:
+            unit.advance(lane)
+
+    with pytest.raises(DefinitionError, match=r"were filled by an earlier release.*--rebuild"):
         Projector(trips(), store, fleet.broker).start()
 
 
