@@ -194,6 +194,10 @@ class AvroCodec:
             self._types[name] = known
         return known
 
+    def is_own(self, name: str, payload: bytes) -> bool:
+        """Whether it was written by the very schema at hand, not by an earlier one or that of somebody else."""
+        return payload.startswith(self._type(name).prefix)
+
     def schema_id(self, name: str) -> int:
         """The id written before the Avro body of this type."""
         schema = self.saga.contract(name)

@@ -37,13 +37,17 @@ class Masking:
         return {one.id: self.payload(one.type, one.record.value or b"") for one in history.entries.values()}
 
     def payload(self, name: str, payload: bytes) -> bytes:
-        """The same record with its tagged fields replaced; untouched where its type has none."""
+        """The same record with its tagged fields replaced; untouched where its type has none.
+
+        Of one that was written by another schema, what the contract does not have is not kept: it may have been tagged there.
+        """
         if name not in self.saga.types:
             return b""
         if name not in self._types:
             self._types[name] = outline(self.saga.contract(name))
         types = self._types[name]
-        if not any(field.get("sensitive") for type_ in types.values() for field in type_.get("fields", ())):
+        is_plain = not any(field.get("sensitive") for type_ in types.values() for field in type_.get("fields", ()))
+        if is_plain and self.codec.is_own(name, payload):
             return payload
         try:
             return self.codec.encode(name, self._walked(types[name], self.codec.decode(name, payload), types, hide=False))

@@ -14,12 +14,15 @@ from tests.travel import saga as travel
 
 
 def masking(fields: list[dict[str, Any]], **options: Any) -> tuple[AvroCodec, Masking]:
-    plain = travel()
-    own = [schema for name, schema in plain.types.items() if not name.startswith("saga.") and name != "travel.TripBooked"]
-    booked = {"type": "record", "name": "TripBooked", "namespace": "travel", "fields": fields}
-    saga = Saga.of(booked, *own, dict(plain.own))
+    saga = contract(fields)
     codec = AvroCodec(saga)
     return codec, Masking(saga, codec, **options)
+
+
+def contract(fields: list[dict[str, Any]]) -> Saga:
+    plain = travel()
+    own = [schema for name, schema in plain.types.items() if not name.startswith("saga.") and name != "travel.TripBooked"]
+    return Saga.of({"type": "record", "name": "TripBooked", "namespace": "travel", "fields": fields}, *own, dict(plain.own))
 
 
 def masked(type_: Any, value: Any, **options: Any) -> Any:
@@ -86,3 +89,15 @@ def test_what_cannot_be_read_and_so_not_be_masked_is_not_kept() -> None:
 
     assert mask.payload("travel.TripBooked", b"\0\0\0\0\1Ada") == b""
     assert mask.payload("travel.Unheard", b"Ada") == b""
+
+
+def test_what_an_earlier_contract_called_sensitive_and_the_one_at_hand_no_longer_has_is_not_kept() -> None:
+    trip = {"name": "trip", "type": "string"}
+    before, now = contract([trip, {"name": "mail", "type": "string", "sensitive": True}]), contract([trip])
+    payload = AvroCodec(before).encode("travel.TripBooked", {"trip": "rome", "mail": "ada@example.org"})
+    codec = AvroCodec(now, others=[before])
+
+    kept = Masking(now, codec).payload("travel.TripBooked", payload)
+
+    assert b"ada@example.org" not in kept
+    assert codec.decode("travel.TripBooked", kept) == {"trip": "rome"}
