@@ -135,11 +135,12 @@ class Worker:
                     "the store of %r has not answered for %.0f s; it is left alone", self.participant.name, STORE_PATIENCE
                 )
             self._loops, self._pulses, self._running = [], [], False
+            self._stopping = threading.Event()  # the watch of this run may still hold the old one
         if self.failure is not None:
             raise self.failure
 
     def stop(self) -> None:
-        """Ask for the drain; returns at once."""
+        """Ask for the drain; returns at once. One that does not run yet begins and ends."""
         self._stopping.set()
 
     def standing(self) -> Standing:
@@ -192,7 +193,6 @@ class Worker:
         if self._running:
             raise LifecycleError(f"the worker of {self.participant.name!r} is running already")
         self._running, self.failure = True, None
-        self._stopping = threading.Event()  # a watch of the last run may still hold the old one
         name = self.participant.name
         self._pulses = [Pulse(f"thread saga-{name}-{number}", self.participant.clock) for number in range(self.threads)]
         names = [f"saga-{name}-{number}" for number in range(self.threads)]

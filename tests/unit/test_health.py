@@ -77,6 +77,21 @@ def test_a_worker_that_has_all_it_needs_is_ready(broker: FlakyBroker, store: Fla
     }
 
 
+def test_a_worker_that_is_told_to_stop_before_it_has_begun_ends_at_once_and_runs_the_next_time(
+    broker: FlakyBroker, store: FlakyStore
+) -> None:
+    worker = Worker(agency(), store=store, broker=broker)
+    worker.stop()
+
+    running = threading.Thread(target=worker.run, daemon=True)
+    running.start()
+    running.join(10)
+
+    assert not running.is_alive()
+    with worker.running():
+        until(lambda: len(worker.standing().lanes) == 2, what="the lanes")
+
+
 def says(health: Health, *texts: str) -> bool:
     return all(text in str(health.reasons) for text in texts)
 
