@@ -62,6 +62,8 @@ class Relay:
         self._aside_again: list[Outbound] = []
         self._arrived: list[str] = []
         self._not_before = self._moved_at = 0.0
+        self._scanned: dict[int, int] = {}
+        self._scans = 0
 
     def open(self) -> None:
         """Have a producer before the first event: an idempotent one takes half a second to get its id."""
@@ -106,8 +108,10 @@ class Relay:
             self.failing = None
         if self.clock.monotonic() < self._not_before:
             return
-        for lane in lanes:
+        for lane in sorted(lanes, key=lambda lane: self._scanned.get(lane.number, 0)):  # there may be room for some only
             if lane.number in self.waiting and len(self._in_flight) < MAX_IN_FLIGHT // 2:
+                self._scans += 1
+                self._scanned[lane.number] = self._scans
                 known = [*self._in_flight.of(lane.number), *self.deliveries.of(lane.number)]
                 rows = self.store.pending(lane.saga, lane.number, SCAN_ROWS, known=known)
                 if len(rows) < SCAN_ROWS:

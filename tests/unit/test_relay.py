@@ -9,6 +9,7 @@ import pytest
 
 from saga.contracts.acknowledged import RECORD, Acknowledged, Reason
 from saga.contracts.message import from_headers
+from saga.delivery import relay
 from saga.delivery.acks import Acks, Remark
 from saga.delivery.deliveries import Deliveries
 from saga.delivery.single_file import SingleFile
@@ -198,3 +199,17 @@ def test_a_thread_that_has_nothing_to_publish_any_more_fails_at_nothing() -> Non
 
         assert failing is not None
         assert loop.relay.failing is None
+
+
+def test_a_lane_with_much_to_be_published_leaves_room_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "SCAN_ROWS", 2)
+    monkeypatch.setattr(relay, "MAX_IN_FLIGHT", 4)
+    sent: list[int] = []
+    with harness(Script()) as running:
+        running.broker.fault = lambda outbound: sent.append(outbound.partition) if outbound.key else None
+        for number in range(20):
+            running.start(TripBooked(trip="rome"), workflow_id=f"w{number}")
+        running.turn("agency")
+        running.turn("agency")
+
+    assert [sent.count(lane) for lane in range(2)] == [2, 2]
