@@ -18,7 +18,6 @@ from saga.errors import (
     LaneFenced,
     LaneStopped,
     OffsetOutOfRange,
-    RegistryUnavailable,
     StoreBehind,
     StoreBusy,
     StoreError,
@@ -73,9 +72,9 @@ class Lanes:
     """The lanes of one participant that one consumer was given; hears of rebalances.
 
     A lane is claimed when the partition of its number is there for every topic of the saga, and given up when one goes.
-    `leaving` is called before lanes are released in an orderly way, `reading` while a long look at one goes on, and when one
-    could not be claimed. `again` holds those that are whole here and not owned, with the time (monotonic) at which to claim
-    them: what keeps them may pass, and the group would not assign them anew.
+    `leaving` is called before lanes are released in an orderly way, and answers which may be; `reading` while a long look at
+    one goes on, and when one could not be claimed. `again` holds those that are whole here and not owned, with the time
+    (monotonic) at which to claim them: what keeps them may pass, and the group would not assign them anew.
     `refused` says what keeps them; `full` why no facts are taken in, if so.
     """
 
@@ -89,7 +88,7 @@ class Lanes:
         broker: Broker,
         clock: Clock,
         registered: bool = False,
-        leaving: Callable[[Sequence[Lane]], None],
+        leaving: Callable[[Sequence[Lane]], Sequence[Lane]],
         reading: Callable[[str], None],
     ) -> None:
         self.saga, self.participant, self.count = versions.name, participant, partitions
@@ -121,12 +120,11 @@ class Lanes:
         """Give the lanes up with everything in hand published, marked and released; where that fails, as if we had crashed."""
         going = self._leave(partitions)
         try:
-            if going:
-                self.leaving([owned.lane for owned in going])
+            tidy = self.leaving([owned.lane for owned in going]) if going else ()
             for owned in going:
-                if not owned.in_doubt:  # its next owner is to look for himself
+                if owned.lane in tidy and not owned.in_doubt:  # else its next owner is to look for himself
                     self.store.release(owned.lane)
-        except (StoreError, RegistryUnavailable, LaneStopped) as error:
+        except StoreError as error:
             log.warning("lanes of %s were left as they are, their next owner will tidy up: %s", self.saga, error)
 
     def fenced(self, fenced: LaneFenced) -> None:

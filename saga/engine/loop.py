@@ -347,16 +347,13 @@ class Loop:
             self.relay.aside(self.acks.take())
         self.acks.arrived(self.relay.arrived())
 
-    def _leave(self, lanes: Sequence[Lane]) -> None:
-        """Called from a rebalance or at the end: nothing of these lanes may be left on its way."""
-        for lane in lanes:
-            self.processor.settle(lane)
-            if lane.number in self.processor.passing:
-                self.processor.note(lane)
+    def _leave(self, lanes: Sequence[Lane]) -> list[Lane]:
+        """Called from a rebalance or at the end; answers those lanes of which nothing is left on its way."""
+        tidy = [lane for lane in lanes if self._is_tidied(lane)]
         self._acknowledge(now=True)
         self.relay.flush(FLUSH_PATIENCE)
         self._acknowledge(now=True)
-        offsets = self.acks.progress(lanes)
+        offsets = self.acks.progress(tidy)
         for lane in lanes:
             self.relay.waiting.discard(lane.number)
             for twin in self.lanes.twins(lane.number):
@@ -365,3 +362,15 @@ class Loop:
             self.unhandled.give_up(lane.number)
         if offsets:
             self.consumer.commit(offsets)
+        return tidy
+
+    def _is_tidied(self, lane: Lane) -> bool:
+        """Whether all that was in hand for a lane that is given up is committed; its next owner sees to what is not."""
+        try:
+            self.processor.settle(lane)
+            if lane.number in self.processor.passing:
+                self.processor.note(lane)
+        except (StoreError, RegistryUnavailable, LaneStopped) as error:
+            log.warning("lane %s/%d is left as it is: %s", lane.saga, lane.number, error)
+            return False
+        return True

@@ -226,7 +226,18 @@ def test_what_cannot_be_done_again_when_the_lanes_are_given_up_is_left_to_the_ne
 
     hotels.loop.leave()
 
-    assert [lane.clean for lane in hotels.store.lanes()] == [False, False]
+    assert sorted(lane.clean for lane in hotels.store.lanes()) == [False, True]
+
+
+def test_a_lane_that_was_fenced_keeps_no_other_from_being_given_up_in_order(hotels: Hotels) -> None:
+    hotels.store.outcomes.append(LaneFenced("travel", 0, 1))
+    hotels.loop.turn()
+
+    hotels.loop.leave()
+
+    [tidy] = [lane.number for lane in hotels.store.lanes() if lane.clean]
+    assert hotels.lanes.keys() == {tidy}
+    assert hotels.store.pending("travel", tidy, 10) == []
 
 
 def test_nothing_follows_for_a_lane_that_was_taken_away_meanwhile(hotels: Hotels) -> None:
