@@ -37,7 +37,6 @@ def rebuilt(fleet: Harness, name: str, **options: Any) -> MemoryStore:
     rebuild = begun(fleet, name, **options)
     rebuild.catch_up()
     rebuild.finish()
-    rebuild.close()
     return stored(rebuild)
 
 

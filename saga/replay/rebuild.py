@@ -4,7 +4,8 @@ A batch is long, so that most workflows begin and end within one and are written
 go of piece by piece.
 
 After every commit the database is what a live one would be that had read so far, so it can be killed, gone on with and put in
-place at any such moment. It reads the topics outside of any group. There is no outbox, no handler and no producer in here.
+place at any such moment. Its lanes are never left as clean, so a worker looks first whether its participant has stated anything
+since. It reads the topics outside of any group. There is no outbox, no handler and no producer in here.
 """
 
 from __future__ import annotations
@@ -221,11 +222,6 @@ class Rebuild:
                 batch.learn(self._known(marked))
                 self._write(one, batch, marked)
         return suspects
-
-    def close(self) -> None:
-        """Give the lanes up in an orderly way."""
-        for one in self.lanes.values():
-            self.store.release(one.lane)
 
     def missing(self) -> dict[str, tuple[Hole, ...]]:
         """What is missing of workflows that have not ended here, or ended without it."""

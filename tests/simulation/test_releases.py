@@ -72,7 +72,6 @@ def _unlike_rebuilt(world: World, name: str) -> Iterator[str]:
     rebuild.start()
     rebuild.catch_up()
     rebuild.finish()
-    rebuild.close()
     ours, theirs = ({w.id: w for w in one.page("orders", "", 1000)} for one in (world.stores[name], store))
     aside = {letter.workflow_id for letter in world.too_late()[name]}
     for id in (ours.keys() | theirs.keys()) - aside:

@@ -170,7 +170,6 @@ def test_a_worker_starts_on_what_was_rebuilt_and_stops_where_it_was_not_rebuilt_
     with harness(Script()) as fleet:
         early = begun(fleet, "hotels")
         early.catch_up()
-        early.close()
         fleet.start(TripBooked(trip=TRIP), workflow_id=TRIP)
         fleet.settle()
 
@@ -181,6 +180,22 @@ def test_a_worker_starts_on_what_was_rebuilt_and_stops_where_it_was_not_rebuilt_
         put_in_place(fleet, "hotels", rebuilt(fleet, "hotels"))
         fleet.settle()
         assert not fleet.stopped()
+
+
+def test_what_was_stated_behind_its_end_is_not_done_again_although_kafka_was_told_nothing_of_it() -> None:
+    with harness(Script(), partitions=1) as fleet:
+        fleet.start(TripBooked(trip="before"), workflow_id="before")
+        fleet.settle()
+        store, told = rebuilt(fleet, "bank"), dict(fleet.broker.offsets["travel.bank"])
+        fleet.start(TripBooked(trip=TRIP), workflow_id=TRIP)
+        fleet.settle()
+        fleet.broker.offsets["travel.bank"] = told  # its process was killed before it told more
+
+        put_in_place(fleet, "bank", store)
+        fleet.settle()
+
+        assert "holds fact 1 of 'bank' about workflow trip" in str(fleet.stopped()["bank"][0])
+        assert [row[0] for row in rows(store)] == ["before"]
 
 
 def test_what_went_on_meanwhile_is_followed() -> None:

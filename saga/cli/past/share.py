@@ -119,5 +119,4 @@ class Share:
         if is_complete:
             rebuild.catch_up()
         holes = rebuild.finish() if is_complete else {}
-        rebuild.close()
         return End(self.number, rebuild.read, is_complete, {id: [one.text for one in found] for id, found in holes.items()})
