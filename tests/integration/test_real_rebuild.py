@@ -17,6 +17,7 @@ from demo.fleet import foreign_environment
 from saga.contracts.topics import saga_topics
 from saga.replay.comparison import compare
 from saga.store.postgres import PostgresStore
+from saga.store.postgres_swap import swap
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 from servers import fresh_database
@@ -176,3 +177,21 @@ def test_tables_with_columns_of_any_type_are_compared_whatever_the_order_of_thei
 
     assert (same.compared["odd"], same.differing) == (1, {})
     assert unlike.differing == {"odd": 2}
+
+
+def test_of_a_database_with_a_long_name_it_is_told_by_which_name_it_is_kept(postgres: str) -> None:
+    server, name = postgres.rpartition("/")[0], "a_name_that_leaves_no_place_for_what_is_put_behind_it_ö"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        for each in (name, "rebuilt"):
+            connection.execute(f'CREATE DATABASE "{each}"')
+        try:
+            kept = swap(f"{server}/{name}", f"{server}/rebuilt", "before_20261129184625")
+            there = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+        finally:
+            for (each,) in connection.execute("SELECT datname FROM pg_database").fetchall():
+                if each == "rebuilt" or each.startswith(name[:20]):
+                    connection.execute(f'DROP DATABASE "{each}"')
+
+    assert kept is not None
+    assert kept.endswith("_before_20261129184625")
+    assert {kept, name} <= there
