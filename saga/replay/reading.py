@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,12 +11,15 @@ from typing import NamedTuple
 from saga.contracts.message import MAX_ID_BYTES, Message, from_headers, is_usable_id, kind_of, moment_of
 from saga.contracts.topics import astray
 from saga.errors import ContractError
+from saga.participant.statement import is_stated
 from saga.replay.history import MOST_FACTS
 from saga.replay.restoring import Fact, Restoring
 from saga.replay.shadow import Seen
 from saga.store.dead_letter import DeadLetter
 from saga.store.lane import Lane
 from saga.transport.port import Record
+
+log = logging.getLogger("saga.rebuild")
 
 
 class Waiting(NamedTuple):
@@ -78,18 +82,22 @@ class Reading:
                 part = restoring.part(kind)
                 if until is not None and moment_of(raw["ce_time"]) > until:
                     found.late.setdefault(record.topic, record.offset)
-                elif not (part.own or part.heard):
+                    continue
+                if not (part.own or part.heard):
                     workflow, sequence = (raw["ce_subject"] or b"").decode(), int(raw["ce_sequence"] or b"")
                     if is_usable_id(workflow):
                         note(found.seen, workflow, kind.source, sequence)
-                elif part.heard and (
-                    record.key != raw["ce_subject"] or record.key in strays or len(raw) != len(record.headers)
-                ):
+                    continue
+                topic, partition, offset, key, value, headers = record
+                misplaced = key != raw["ce_subject"] or key in strays or len(raw) != len(headers)
+                if part.heard and misplaced:
                     found._take_in(restoring, lane, record, now)
-                else:
-                    topic, partition, offset, _, value, _ = record
-                    message = from_headers(raw, value or b"", kind=kind, topic=topic, partition=partition, offset=offset)
+                    continue
+                message = from_headers(raw, value or b"", kind=kind, topic=topic, partition=partition, offset=offset)
+                if not part.own or (not misplaced and is_stated(message)):
                     found.add(record, Fact(message, part))
+                else:
+                    found._doubt(restoring, record, message)
             except (ContractError, KeyError, ValueError):
                 found._take_in(restoring, lane, record, now)
         return found
@@ -102,6 +110,13 @@ class Reading:
     def add(self, record: Record, fact: Fact) -> None:
         self.facts.append(fact)
         self.records.append(record)
+
+    def _doubt(self, restoring: Restoring, record: Record, message: Message) -> None:
+        """What speaks in the participant's name and was not stated by it is at most something to be taken in."""
+        log.warning("%s/%d@%d speaks in our name, and is nothing that we have stated", *record[:3])
+        part = restoring.part(message.kind, True)
+        if part.heard:
+            self.add(record, Fact(message, part))
 
     def _take_in(self, restoring: Restoring, lane: Lane, record: Record, now: datetime) -> None:
         [incoming] = restoring.intake.read(lane, [record], now)

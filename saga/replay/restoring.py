@@ -65,12 +65,15 @@ class Restoring:
         self.decisions = Decisions(participant)
         self.part, self._numbers = lru_cache(maxsize=4096)(self._part), count()
 
-    def _part(self, kind: Kind) -> Part:
-        """Raises ValueError for what only a dead letter can be made of."""
+    def _part(self, kind: Kind, forged: bool = False) -> Part:
+        """Of a record that is `forged`, what is left of it is what others would take in.
+
+        Raises ValueError for what only a dead letter can be made of.
+        """
         concern = self.intake.concern(kind)
         if concern in (Concern.FOREIGN, Concern.UNKNOWN):
             raise ValueError(concern.value)
-        own = kind.source == self.participant and concern is not Concern.REFUSE
+        own = kind.source == self.participant and concern is not Concern.REFUSE and not forged
         return Part(own, concern is Concern.HANDLE, next(self._numbers))
 
     def open(self, message: Message, lane: int) -> Workflow:

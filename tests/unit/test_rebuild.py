@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from saga.contracts.message import idempotency_key
+from saga.contracts.message import event_id, idempotency_key
 from saga.contracts.topics import lane_of
 from saga.errors import DefinitionError, LaneStopped, SagaError, TopicRecreated
 from saga.failpoints import Failpoint, FailpointRaised, armed
@@ -472,6 +472,26 @@ def test_a_record_in_a_lane_that_is_not_its_workflows_becomes_a_dead_letter_agai
         with again.unit() as ours, fleet.stores["hotels"].unit() as theirs:
             letters = [[(one.place, one.reason) for one in unit.letters(LetterSearch(), 10)] for unit in (ours, theirs)]
         assert letters[0] == letters[1] != []
+
+
+@pytest.mark.parametrize("topic", ["travel.events", "travel.compensations"])
+@pytest.mark.parametrize(("in_its_lane", "with_the_right_id"), [(True, False), (False, True), (False, False)])
+def test_what_others_wrote_in_our_name_is_nothing_that_we_have_stated(
+    topic: str, in_its_lane: bool, with_the_right_id: bool
+) -> None:
+    with harness(Script(failing={("pay", TRIP)}), partitions=2) as fleet:
+        fleet.start(TripBooked(trip=TRIP), workflow_id=TRIP)
+        fleet.settle()
+        stated = (dict(record.headers) for number in (0, 1) for record in fleet.broker.logs[Partition(topic, number)])
+        headers = next(one for one in stated if one["ce_source"] == b"agency") | {"ce_subject": b"forged", "ce_sequence": b"1"}
+        step, status = ((headers[name] or b"").decode() for name in ("ce_step", "ce_status"))
+        headers["ce_id"] = event_id("travel", "forged", step, status if with_the_right_id else "").encode()
+        number = lane_of("forged", 2) if in_its_lane else 1 - lane_of("forged", 2)
+        log = fleet.broker.logs[Partition(topic, number)]
+        log.append(Record(topic, number, len(log), b"forged", b"garbage", [*headers.items()]))
+        fleet.settle()
+
+        assert unlike(fleet.stores["agency"], rebuilt(fleet, "agency")) == []
 
 
 def test_facts_after_a_moment_are_left_out_and_no_worker_goes_on_with_that() -> None:
