@@ -13,7 +13,8 @@ from dataclasses import replace
 from heapq import merge
 from itertools import islice
 
-from saga.contracts.topics import fact_topics
+from saga.contracts.message import MAX_ID_BYTES
+from saga.contracts.topics import astray, fact_topics
 from saga.delivery.recreated import changed, learn
 from saga.errors import (
     BrokerError,
@@ -210,7 +211,7 @@ class Projector:
         self._refuse_recreated(lanes)
         for number, lane in lanes.items():
             records = self._ahead(number, lane)
-            while batch := [*islice(records, self.batch)]:
+            while batch := self._judged(number, [*islice(records, self.batch)]):
                 for one in batch:
                     if not self._is_readable(one):  # as every participant keeps it as a dead letter and goes on
                         log.warning("record left out: %s", one.fault or f"{one.place} is of saga {one.saga!r}")
@@ -218,6 +219,21 @@ class Projector:
                 count += len(batch)
                 self.pace(count)
         return count
+
+    def _judged(self, number: int, batch: Sequence[Entry]) -> list[Entry]:
+        """The records, of which those that no participant would take for a fact of their workflow are told as faulty."""
+        keys = {one.record.key for one in batch if one.record.key is not None and len(one.record.key) <= MAX_ID_BYTES}
+        strays = astray(keys, number, self.source.count)
+        found = []
+        for one in batch:
+            key, fault = one.record.key, None
+            if key != one.workflow.encode() or key in strays:
+                fault = (
+                    f"its key is {key!r}, in partition {number} of {self.source.count}; it speaks of workflow {one.workflow!r}"
+                )
+            is_faulty = fault is not None and one.message is not None
+            found.append(replace(one, message=None, fault=f"record {one.place}: {fault}") if is_faulty else one)
+        return found
 
     def _ahead(self, number: int, lane: Lane) -> Iterator[Entry]:
         """What the lane has not folded yet, read as `TopicSource` reads: causes before effects."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from saga import Event, Projection, ProjectionTransaction, Saga
+from saga.contracts.topics import lane_of
 from saga.errors import DefinitionError, LaneFenced, LaneStopped, SagaError, StoreConflict, StoreError, TopicRecreated
 from saga.replay.comparison import Database
 from saga.replay.projector import Projector, is_outage
@@ -174,13 +175,45 @@ def test_what_was_lost_and_is_sent_again_behind_what_came_later_is_folded(fleet:
     assert [(trip, booked) for trip, booked, _ in rows(store)] == [(trip, booked) for trip, booked, _ in WHOLE]
 
 
+@pytest.mark.parametrize(
+    ("key", "headers"),
+    [
+        (b"elsewhere", {}),
+        (None, {}),
+        (b"stray", {"ce_subject": b"stray"}),
+    ],
+    ids=["another key", "no key", "another lane"],
+)
+def test_a_record_of_another_key_or_lane_is_left_out_too(
+    fleet: Harness, store: Database, key: bytes | None, headers: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    projector = Projector(trips(), store, fleet.broker)
+    projector.start()
+    projector.catch_up()
+    fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+    fleet.turn("agency")
+    log = next(log for log in fleet.facts() if log and dict(log[-1].headers)["ce_subject"] == b"rome")
+    booked = log.pop()
+    if key == b"stray":
+        key = next(f"stray-{n}".encode() for n in range(9) if lane_of(f"stray-{n}", fleet.partitions) != booked.partition)
+        headers = {"ce_subject": key}
+    strange = {**dict(booked.headers), "ce_id": b"strange", **headers}
+    log += [booked._replace(key=key, value=b"garbage", headers=[*strange.items()]), booked._replace(offset=booked.offset + 1)]
+
+    projector.catch_up()
+
+    assert rows(store) == sorted([*WHOLE, ("rome", 1, 0)])
+    assert "record left out: record travel.events/" in caplog.text
+
+
 def test_any_number_that_a_fact_may_have_is_remembered(fleet: Harness, store: Database) -> None:
     projector = Projector(trips(), store, fleet.broker)
     projector.start()
     projector.catch_up()
     log = next(log for log in fleet.facts() if log and dict(log[0].headers)["ce_type"] == b"travel.TripBooked")
-    far = {**dict(log[0].headers), "ce_id": b"far", "ce_subject": b"far", "ce_sequence": str(2**63 - 1).encode()}
-    log.append(log[0]._replace(offset=len(log), headers=[*far.items()]))
+    id = next(f"far-{n}" for n in range(9) if lane_of(f"far-{n}", fleet.partitions) == log[0].partition).encode()
+    far = {**dict(log[0].headers), "ce_id": b"far", "ce_subject": id, "ce_sequence": str(2**63 - 1).encode()}
+    log.append(log[0]._replace(offset=len(log), key=id, headers=[*far.items()]))
 
     for _ in range(2):
         projector.catch_up()
