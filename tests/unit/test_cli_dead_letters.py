@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -14,7 +15,7 @@ import pytest
 
 from saga import Saga as Contracts
 from saga import assembly
-from saga.cli.acting import dead_letters
+from saga.cli.acting import connect, dead_letters
 from saga.cli.acting.connect import connect_headers
 from saga.contracts.avro import AvroCodec
 from saga.contracts.schema import Schema
@@ -263,6 +264,32 @@ def test_what_the_broker_did_not_take_stays_as_it_was(saga: Saga, tmp_path: Path
     assert said.code == 1
     assert "1 of 2 were not delivered" in said.err
     assert states(tmp_path) == {1: LetterState.EXPORTED, 2: LetterState.WAITING}
+
+
+def test_ctrl_c_waits_for_what_is_under_way_and_nothing_is_exported_a_second_time(
+    saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(outbound: Outbound) -> str | None:
+        if outbound.key == b"4":
+            signal.raise_signal(signal.SIGINT)
+        return None
+
+    broker = MemoryBroker(["dead"], partitions=1, fault=pressed)
+    monkeypatch.setattr(assembly, "broker", lambda settings: broker)
+    monkeypatch.setattr(connect, "AT_ONCE", 3)
+    known(tmp_path, *(letter(n, key=str(n).encode()) for n in range(9)))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        said = saga("dead-letters", "export", "--saga", "checkout", "--to", "dead")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert said.code == 130
+    assert len(said.out.splitlines()) == len(broker.logs[Partition("dead", 0)]) == 6
+    assert "3 of 9 were not delivered and stay as they are; try again" in said.err
+    waiting = [offset for offset, state in states(tmp_path).items() if state is LetterState.WAITING]
+    assert waiting == [6, 7, 8]
 
 
 def test_a_topic_that_does_not_exist_is_named(saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ refused, or held by somebody, does not hold up the others. A dry run does the sa
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from saga.cli import output
+from saga.cli.acting.interrupt import interruptible
 from saga.cli.acting.selection import Chosen
 from saga.errors import ContractError, DefinitionError, Refused, StoreConflict
 from saga.store.port import Unit
@@ -71,7 +71,7 @@ def carry_out(
     if report.many and not (yes or report.dry_run) and chosen and not output.agreed(f"{report.verb} {_count(chosen)}?"):
         raise typer.Exit(1)
     try:
-        with _silenced() if report.dry_run else nullcontext(), _interruptible() as require_uninterrupted:
+        with _silenced() if report.dry_run else nullcontext(), interruptible() as require_uninterrupted:
             for one in output.counted(chosen, report.verb):
                 _do(store, one, act, report)
                 require_uninterrupted()
@@ -96,30 +96,6 @@ def _do(store: SqliteStore | PostgresStore, one: Chosen, act: Act, report: Repor
         report.refused.append(Refusal(saga=one.saga, workflow=one.workflow, why=str(error)))
     else:
         report.done.append(one)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], None]]:
-    """Ctrl-C waits for the transaction at hand, of which nobody could say whether it was committed; a second one does not."""
-    interrupted = False
-
-    def interrupt(*_: object) -> None:
-        nonlocal interrupted
-        if interrupted:
-            raise KeyboardInterrupt
-        interrupted = True
-
-    def require_uninterrupted() -> None:
-        if interrupted:
-            raise KeyboardInterrupt
-
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # whoever ignores it, or has a handler, goes on doing so
-        signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield require_uninterrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Source: KIP-298, and `DeadLetterQueueReporter` of Apache Kafka.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import typer
 
@@ -19,23 +19,22 @@ PATIENCE = 30.0
 _PREFIX = "__connect.errors."
 
 
-def exported(letters: Sequence[DeadLetter], broker: Broker, topic: str) -> list[DeadLetter]:
-    """Publish them, each to the partition of its number as far as there are so many; answers those that the broker has."""
+def exported(letters: Sequence[DeadLetter], broker: Broker, topic: str) -> Generator[list[DeadLetter]]:
+    """Publish them, each to the partition of its number as far as there are so many; part by part, what the broker has."""
     count = broker.partitions([topic])[topic]
     if count is None:
         raise BrokerError(f"there is no topic {topic}; create it, or name another one with --to")
-    producer, done = broker.producer(), []
+    producer = broker.producer()
     try:
         with typer.progressbar(length=len(letters), label=f"to {topic}", file=sys.stderr) as bar:
             for begin in range(0, len(letters), AT_ONCE):
                 part = {str(n): letter for n, letter in enumerate(letters[begin : begin + AT_ONCE])}
                 producer.send(_outbound(token, letter, topic, count) for token, letter in part.items())
                 producer.flush(PATIENCE)
-                done += [part[report.token] for report in producer.reports() if report.error is None]
+                yield [part[report.token] for report in producer.reports() if report.error is None]
                 bar.update(len(part))
     finally:
         producer.purge()
-    return done
 
 
 def connect_headers(letter: DeadLetter) -> RecordHeaders:

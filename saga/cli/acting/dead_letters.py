@@ -13,6 +13,7 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.acting.connect import exported
+from saga.cli.acting.interrupt import interruptible
 from saga.cli.listing import Listing
 from saga.cli.looking.fingerprint import fingerprint
 from saga.cli.options import spelt_out
@@ -28,6 +29,7 @@ from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
 if TYPE_CHECKING:
     from saga.store.postgres import PostgresStore
     from saga.store.sqlite import SqliteStore
+    from saga.transport.port import Broker
 
 dead_letters = typer.Typer(cls=Listing, help="Records that could not be taken in.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -152,13 +154,28 @@ def export(
     with closing(assembly.store(settings)) as store:
         chosen = _chosen(store, wanted)
         _refuse_a_sagas_own(to, {lane.saga for lane in store.lanes()} | {letter.place.saga for letter in chosen})
-        done = chosen if asked.dry_run else exported(chosen, assembly.broker(settings), to)
-        if not asked.dry_run:
-            _settle(store, done, LetterState.EXPORTED, note=f"to {to}", by=arguments.person(asked.by))
-    _told(settings, done, "exported", asked)
+        done = chosen if asked.dry_run else []
+        try:
+            if not asked.dry_run:
+                _export(store, chosen, assembly.broker(settings), to, arguments.person(asked.by), done)
+        finally:
+            if done or not chosen:
+                _told(settings, done, "exported", asked)
+            if len(done) < len(chosen):
+                output.error(f"{len(chosen) - len(done)} of {len(chosen)} were not delivered and stay as they are; try again")
     if len(done) < len(chosen):
-        output.error(f"{len(chosen) - len(done)} of {len(chosen)} were not delivered and stay as they are; try again")
         raise typer.Exit(1)
+
+
+def _export(
+    store: SqliteStore | PostgresStore, chosen: Sequence[DeadLetter], broker: Broker, to: str, by: str, done: list[DeadLetter]
+) -> None:
+    """What was delivered is noted part by part, so that who interrupts it exports nothing a second time."""
+    with interruptible() as require_uninterrupted, closing(exported(chosen, broker, to)) as parts:
+        for part in parts:
+            _settle(store, part, LetterState.EXPORTED, note=f"to {to}", by=by)
+            done += part
+            require_uninterrupted()
 
 
 def grouped(found: Iterable[DeadLetter]) -> list[Group]:
