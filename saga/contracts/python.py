@@ -131,6 +131,6 @@ def _refuse_field(full: str, name: str) -> None:
         why = "a name that pydantic keeps for itself"
     if why:
         raise DefinitionError(
-            f"{full}.{name}: {name!r} is {why}, and a class can have no such field; rename it with an alias in the contract, "
-            f"or write a view that leaves it out"
+            f"{full}.{name}: {name!r} is {why}, and a class can have no such field; call it otherwise before the contract "
+            f"is in use (then a rename is refused), or write a view that leaves it out"
         )

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,9 @@ from saga.contracts.schema import NAMED, Schema, full_name, hazards, inline, out
 from saga.contracts.topics import acks_topic, compensations_topic, events_topic, subject
 from saga.errors import DecodeError, DefinitionError, SchemaNotFound
 from saga.protocol.definition import Compensated, Definition, Step, Undo
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -247,10 +250,20 @@ class _Reader:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or where
-            raise self._wrong(where, f"{place}: {first['input']!r}", f"{first['msg']} (see docs, 'The saga schema')") from error
+            expected = f"{_wanted(model, first)} (see docs, 'The saga schema')"
+            raise self._wrong(where, f"{place}: {first['input']!r}", expected) from error
 
     def _wrong(self, where: str, found: str, expected: str) -> DefinitionError:
         return DefinitionError(f"{self.source}: {where}: found {found}; expected {expected}")
+
+
+def _wanted(model: type[BaseModel], error: ErrorDetails) -> str:
+    """What pydantic says of it, as far as that tells what to write."""
+    if error["type"] == "extra_forbidden":
+        return f"one of the attributes {', '.join(model.model_fields)}"
+    if error["type"].startswith("time_delta"):
+        return "an ISO 8601 duration such as PT90S, PT5M or P1D"
+    return error["msg"]
 
 
 @dataclass(frozen=True, slots=True)

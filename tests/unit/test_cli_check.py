@@ -77,6 +77,24 @@ def test_a_folder_that_makes_no_saga_is_refused(saga: Commands, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("attribute", "told"),
+    [
+        ({"timout": "PT1M"}, "found timout: 'PT1M'; expected one of the attributes by, on, emits, fails, compensated, pivot,"),
+        ({"timeout": "1m"}, "found timeout: '1m'; expected an ISO 8601 duration such as PT90S, PT5M or P1D"),
+    ],
+)
+def test_an_attribute_that_is_none_is_told_with_what_there_is(
+    saga: Commands, tmp_path: Path, attribute: dict[str, str], told: str
+) -> None:
+    contracts = schemas({"name": "begin", "by": "orders", "emits": ["Begun"], "pivot": True, **attribute})
+
+    said = saga("check", written(tmp_path / "contracts", contracts))
+
+    assert said.code == 1
+    assert told in said.out
+
+
+@pytest.mark.parametrize(
     ("place", "found"), [("nowhere", "no such folder"), (".", "no .avsc file in it"), ("notes.txt", "a file")]
 )
 def test_no_contracts_are_wrong_use(saga: Commands, place: str, found: str) -> None:

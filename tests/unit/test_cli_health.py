@@ -87,8 +87,9 @@ def test_nobody_to_ask_is_wrong_use(saga: Commands) -> None:
     assert "nobody was named" in said.err
 
 
-def test_an_address_that_is_none_is_wrong_use(saga: Commands) -> None:
-    said = saga("health", "http://[::1")
+@pytest.mark.parametrize("address", ["http://[::1", "http://", "http:///health", "http://:8080", "http://host:none"])
+def test_an_address_that_is_none_is_wrong_use_and_nobody_is_taken_for_dead(saga: Commands, address: str) -> None:
+    said = saga("health", address, "--json")
 
-    assert said.code == 2
-    assert said.err == "error: found 'http://[::1'; expected an address that begins with http:// or https://\n"
+    assert (said.code, said.out) == (2, "")
+    assert said.err == f"error: found {address!r}; expected a host and its port behind it, as in http://127.0.0.1:8080\n"

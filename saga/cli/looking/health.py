@@ -66,10 +66,13 @@ def _asked(url: str) -> dict[str, Any]:
     """What the process at this address says of itself; who says nothing is taken for dead."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # a bracket that is not closed
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https"):
+        host, _ = parts.hostname, parts.port
+    except ValueError:  # a bracket that is not closed, a port that is none
+        host = None
+    if not url.lower().startswith(("http://", "https://")):
         raise DefinitionError(f"found {url!r}; expected an address that begins with http:// or https://")
+    if not host:
+        raise DefinitionError(f"found {url!r}; expected a host and its port behind it, as in http://127.0.0.1:8080")
     page = url if parts.path.strip("/") else f"{url.rstrip('/')}/health"
     try:
         found = orjson.loads(_read(page))
