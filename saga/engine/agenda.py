@@ -54,6 +54,7 @@ class Agenda:
         self._bounds = Bounds()
         self._behind: set[int] = set()
         self._look_again = self._count_again = 0.0
+        self._in_vain = False
 
     @property
     def is_due(self) -> bool:
@@ -80,10 +81,13 @@ class Agenda:
                 kept, timeline = self._measure(unit, consumer), unit.timeline
                 recalled = unit.recalled(saga, lanes, known, 1)
         except (StoreError, BrokerError) as error:
-            log.warning("what is due cannot be looked up (%s); trying again", error)
+            level = logging.DEBUG if self._in_vain else logging.WARNING
+            log.log(level, "what is due cannot be looked up (%s); trying again", error)
+            self._in_vain = True
             return
         finally:
             self._regulate(consumer)
+        self._in_vain = False
         for number in lanes:
             self._do(number, partial(_require_kept, timeline, None if kept is None else kept.get(number, _NOTHING)))
         late = self._caught_up(consumer, {lane for lane, _ in expired})
