@@ -147,7 +147,6 @@ class Rebuild:
             if lane.epoch != standing[number][0] + 1:
                 raise self._other_owner(number)
             self.shadow.claimed(number, lane.epoch)
-            lane.gaps = {p.topic: [(0, span.start)] for p, span in spans.items() if p.number == number and span.start}
             read = {topic: lane.offsets[topic] for topic in fact_topics(self.saga) if topic in lane.offsets}
             expected = sum(map(len, (span for p, span in spans.items() if p.number == number)))
             met = None if lane.batch else Met(expected)
@@ -179,6 +178,7 @@ class Rebuild:
         self._refuse_recreated()
         before, ends = self.read, {where: span.stop for where, span in self._spans().items()}
         for one in self.lanes.values():
+            self._note_gaps(one)
             records = self._ahead(one)
             while not stopping() and self._forward(one, records, stopping):
                 pass
@@ -193,6 +193,13 @@ class Rebuild:
                 why = f"{' and '.join(topics)} was deleted and made again: what was read is of another topic of that name"
                 raise TopicRecreated(self.saga, one.lane.number, tuple(topics), f"{why}. {_ANEW}")
             learn(one.lane, ids)
+
+    def _note_gaps(self, one: _Lane) -> None:
+        """Pin where topics begin that are new to the lane: what is gone is not acknowledged by the worker that goes on."""
+        new = [Partition(t, one.lane.number) for t in fact_topics(self.saga) if t not in one.held.upto]
+        begins = {where.topic: span.start for where, span in self.broker.spans(new).items()} if new else {}
+        one.held.upto |= begins
+        one.lane.gaps |= {topic: [(0, start)] for topic, start in begins.items() if start}
 
     def _spans(self) -> dict[Partition, range]:
         return self.broker.spans([Partition(topic, n) for topic in fact_topics(self.saga) for n in self.lanes])

@@ -269,6 +269,18 @@ def test_records_that_are_deleted_before_they_were_read_are_missed_and_it_is_sai
             gone_on(fleet, "bank", killed).catch_up()
 
 
+def test_what_is_deleted_before_its_lane_is_begun_is_not_acknowledged_by_the_worker_that_goes_on() -> None:
+    with lived() as fleet:
+        rebuild = begun(fleet, "bank", partial=True)
+        where = next(one for one, log in fleet.broker.logs.items() if one.topic == "travel.events" and len(log) > 3)
+        fleet.broker.begins[where] = 2
+
+        rebuild.catch_up()
+
+        [lane] = [lane for lane in stored(rebuild).lanes() if lane.number == where.number]
+        assert lane.gaps == {"travel.events": [(0, 2)]}
+
+
 def test_a_database_on_which_a_worker_lives_is_not_touched_again() -> None:
     with lived() as fleet:
         first = begun(fleet, "bank")
