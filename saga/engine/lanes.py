@@ -222,6 +222,7 @@ class Lanes:
         self.again.pop(number, None)
         try:
             ids = self._ids()
+            self._require_ids_of_one_kind()
             lane = self.store.claim(self.saga, number, self.count, self.participant, self.registered)
             learn(lane, ids)
             recreated = self.recreated(lane, ids)
@@ -240,6 +241,19 @@ class Lanes:
         self.owned[number] = Owned(lane, stopped, ends=ends, in_doubt=stopped is not None)
         self.claimed.append(lane)
         self.rewound.update((twin, self._start(twin)) for twin in self.twins(number) if twin not in at_hand)
+
+    def _require_ids_of_one_kind(self) -> None:
+        """Without the registry of those before nothing that comes could be read: all of it would be parked, for a person."""
+        if self.registered:
+            return
+        with self.store.unit() as unit:
+            was_registered = unit.registered(self.saga)
+        if was_registered:
+            raise DefinitionError(
+                f"found no registry, while the worker of {self.participant!r} that last had a lane of this database took the "
+                f"ids of schemas from one: nothing that others state could be read here, nor by them what is stated here. "
+                f"Set the same SAGA_REGISTRY as before"
+            )
 
     def recreated(self, lane: Lane, ids: Ids) -> TopicRecreated | None:
         """Why the lane must not go on if its topics have these ids."""

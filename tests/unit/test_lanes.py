@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from saga.contracts.topics import events_topic, saga_topics
 from saga.engine.lanes import CLAIM_PAUSE, FENCED_PAUSE, Lanes
 from saga.engine.loop import Loop
 from saga.engine.pulse import SLOW, Pulse
-from saga.errors import BrokerError, StoreError
+from saga.errors import BrokerError, DefinitionError, StoreError
 from saga.store.lane import Lane
 from saga.store.memory import MemoryStore
 from saga.store.memory_unit import MemoryUnit
@@ -318,3 +319,15 @@ def test_a_database_that_does_not_answer_for_many_lanes_makes_no_worker_look_dea
 
     assert len(store.ages) > 80
     assert max(store.ages) < SLOW
+
+
+def test_a_worker_without_the_registry_of_those_before_takes_no_lane_and_fences_nobody() -> None:
+    store, broker = MemoryStore(), MemoryBroker(saga_topics("travel"), partitions=LANES)
+    before = store.claim("travel", 0, LANES, "agency", registered=True)
+
+    with pytest.raises(DefinitionError, match="Set the same SAGA_REGISTRY as before"):
+        Agency(broker, store)
+
+    with store.unit() as unit:
+        assert unit.registered("travel")
+        unit.advance(replace(before, batch=1))
