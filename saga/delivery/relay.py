@@ -28,6 +28,7 @@ log = logging.getLogger("saga.relay")
 
 SCAN_ROWS = 1000
 MAX_IN_FLIGHT = 5_000  # each is held in memory twice, here and in the client: some 30 MB
+MAX_BYTES = 32_000_000  # in flight, where events are large
 RESTART_PAUSE = 1.0
 STALLED = 10.0  # another leader is found sooner
 
@@ -96,7 +97,7 @@ class Relay:
                 ready += committed
             else:
                 self.waiting.add(lane.number)
-        if len(self._in_flight) + len(ready) > MAX_IN_FLIGHT:
+        if len(self._in_flight) + len(ready) > MAX_IN_FLIGHT or self._in_flight.bytes + _bytes(ready) > MAX_BYTES:
             self.waiting.add(lane.number)  # the outbox keeps them until the broker keeps up
         if lane.number not in self.waiting:
             self._send(ready)
@@ -109,12 +110,12 @@ class Relay:
         if self.clock.monotonic() < self._not_before:
             return
         for lane in sorted(lanes, key=lambda lane: self._scanned.get(lane.number, 0)):  # there may be room for some only
-            if lane.number in self.waiting and len(self._in_flight) < MAX_IN_FLIGHT // 2:
+            if lane.number in self.waiting and self._has_room:
                 self._scans += 1
                 self._scanned[lane.number] = self._scans
                 known = [*self._in_flight.of(lane.number), *self.deliveries.of(lane.number)]
-                rows = self.store.pending(lane.saga, lane.number, SCAN_ROWS, known=known)
-                if len(rows) < SCAN_ROWS:
+                rows = self.store.pending(lane.saga, lane.number, SCAN_ROWS, known=known, most_bytes=MAX_BYTES // 2)
+                if len(rows) < SCAN_ROWS and _bytes(rows) < MAX_BYTES // 2:
                     self.waiting.discard(lane.number)
                 self._send(rows)
 
@@ -191,6 +192,10 @@ class Relay:
         self._forget()
         self._aside.clear()
 
+    @property
+    def _has_room(self) -> bool:
+        return len(self._in_flight) < MAX_IN_FLIGHT // 2 and self._in_flight.bytes < MAX_BYTES // 2
+
     def _known(self, id: str) -> bool:
         return id in self._in_flight or id in self.deliveries
 
@@ -244,3 +249,7 @@ class Relay:
         self._aside_again = [*self._aside.values(), *self._aside_again]
         self._aside.clear()
         self._not_before = self.clock.monotonic() + RESTART_PAUSE
+
+
+def _bytes(rows: Iterable[OutboxRow]) -> int:
+    return sum(len(row.payload) for row in rows)

@@ -13,9 +13,10 @@ from saga.store.outbox import OutboxRow
 
 
 class SingleFile:
-    """Rows by their ids; `row.id in file` holds for those that wait behind another one too."""
+    """Rows by their ids; `row.id in file` holds for those that wait behind another one too. `bytes` is what they carry."""
 
     def __init__(self) -> None:
+        self.bytes = 0
         self._rows: dict[str, OutboxRow] = {}
         self._behind: dict[str, deque[OutboxRow]] = {}
 
@@ -30,6 +31,7 @@ class SingleFile:
         now = []
         for row in rows:
             self._rows[row.id] = row
+            self.bytes += len(row.payload)
             if (queue := self._behind.get(row.workflow_id)) is None:
                 self._behind[row.workflow_id] = deque()
                 now.append(row)
@@ -41,6 +43,7 @@ class SingleFile:
         """The row that has arrived, and the one to be handed over now that it has; None for an id that is not on its way."""
         if (row := self._rows.pop(id, None)) is None:
             return None
+        self.bytes -= len(row.payload)
         if queue := self._behind[row.workflow_id]:
             return row, queue.popleft()
         del self._behind[row.workflow_id]
@@ -56,5 +59,6 @@ class SingleFile:
 
     def clear(self) -> None:
         """Forget them; they are in the outbox."""
+        self.bytes = 0
         self._rows.clear()
         self._behind.clear()

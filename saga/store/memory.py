@@ -7,11 +7,13 @@ that connection commits: business rows and engine rows appear together or not at
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from saga.clock import Clock, SystemClock
@@ -105,12 +107,16 @@ class MemoryStore:
             if held and lane.is_kept(held.epoch, held.batch) and lane.is_of(self.timeline):
                 self._tables.lanes[lane.saga, lane.number] = replace(held, clean=True, trials={})
 
-    def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:
+    def pending(
+        self, saga: str, lane: int, limit: int, *, known: Collection[str] = (), most_bytes: int = sys.maxsize
+    ) -> list[OutboxRow]:
         with self._reading():
             rows = (row for rows in self._tables.outbox.values() for row in rows.values())
             unmarked = (row for row in rows if row.saga == saga and row.lane == lane and row.offset is None)
             waiting = [row for row in unmarked if row.id not in known]
-            return sorted(waiting, key=lambda row: (row.workflow_id, row.sequence))[:limit]
+            waiting.sort(key=lambda row: (row.workflow_id, row.sequence))
+            reach = [0, *accumulate(len(row.payload) for row in waiting)]
+            return [row for row, before in zip(waiting, reach, strict=False) if before < most_bytes][:limit]
 
     def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:
         with self._reading():

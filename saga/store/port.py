@@ -15,6 +15,7 @@ Every adapter passes the conformance suite in `tests/contract/test_store.py`. Th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -268,8 +269,13 @@ class Store(Protocol):
         """
         ...
 
-    def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:
-        """Unpublished rows of the lane but those with `known` ids, by (workflow, sequence), never split by another gap."""
+    def pending(
+        self, saga: str, lane: int, limit: int, *, known: Collection[str] = (), most_bytes: int = sys.maxsize
+    ) -> list[OutboxRow]:
+        """Unpublished rows of the lane but those with `known` ids, by (workflow, sequence), never split by another gap.
+
+        They end with the one that reaches `limit`, or with which payloads come to `most_bytes`.
+        """
         ...
 
     def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:

@@ -7,6 +7,7 @@ trips, and a fenced owner's COMMIT fails together with the statement before it.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -176,10 +177,12 @@ class PostgresStore:
                 place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch, "committed": lane.committed}
                 unit.pipeline.add("release", place)
 
-    def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:
+    def pending(
+        self, saga: str, lane: int, limit: int, *, known: Collection[str] = (), most_bytes: int = sys.maxsize
+    ) -> list[OutboxRow]:
         session = self._idle()
         with engine_statements(self.address), session.connection.cursor(binary=True, row_factory=tuple_row) as cursor:
-            place = {"saga": saga, "lane": lane, "known": [*known], "limit": limit}
+            place = {"saga": saga, "lane": lane, "known": [*known], "limit": limit, "most_bytes": most_bytes}
             return [ROWS.outbox(row) for row in cursor.execute(SQL["pending"], place)]
 
     def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -125,9 +126,11 @@ class SqliteStore:
         with self.unit() as unit:
             unit.query("release", lane.saga, lane.number, lane.epoch, lane.committed)
 
-    def pending(self, saga: str, lane: int, limit: int, *, known: Collection[str] = ()) -> list[OutboxRow]:
+    def pending(
+        self, saga: str, lane: int, limit: int, *, known: Collection[str] = (), most_bytes: int = sys.maxsize
+    ) -> list[OutboxRow]:
         with self._begun("BEGIN") as unit:
-            rows = unit.query("pending", saga, lane, orjson.dumps([*known]).decode(), limit)
+            rows = unit.query("pending", saga, lane, orjson.dumps([*known]).decode(), limit, most_bytes)
             return [ROWS.outbox(row) for row in rows]
 
     def unhandled(self, saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:

@@ -509,6 +509,17 @@ def test_rows_that_are_known_are_not_pending(store: ArchivedStore) -> None:
     assert store.pending("checkout", 0, 1, known=[rows[0].id]) == [rows[1]]
 
 
+def test_pending_rows_end_with_the_one_that_reaches_so_many_bytes(store: ArchivedStore) -> None:
+    rows = [outbox("w1", n)._replace(payload=bytes(100 * n)) for n in range(1, 5)]
+    save(store, changes_of(workflow("w1"), outbox=rows))
+
+    assert ids(store.pending("checkout", 0, 10, most_bytes=1)) == [("w1", 1)]
+    assert ids(store.pending("checkout", 0, 10, most_bytes=100)) == [("w1", 1)]
+    assert ids(store.pending("checkout", 0, 10, most_bytes=301)) == [("w1", 1), ("w1", 2), ("w1", 3)]
+    assert store.pending("checkout", 0, 10, known=[rows[0].id], most_bytes=300) == rows[1:3]
+    assert ids(store.pending("checkout", 0, 2, most_bytes=10_000)) == [("w1", 1), ("w1", 2)]
+
+
 def test_pending_rows_are_those_of_one_lane_of_one_saga(store: ArchivedStore) -> None:
     save(store, changes_of(workflow("w1"), workflow("w2", lane=1), outbox=[outbox("w1", 1), outbox("w2", 1, lane=1)]))
     save(store, changes_of(workflow("w1"), outbox=[outbox("w1", 1, saga="returns")]), saga="returns")

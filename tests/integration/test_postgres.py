@@ -524,7 +524,8 @@ def test_each_pending_row_is_looked_up_among_those_that_are_known(
     monkeypatch.setitem(SQL, "plan of pending", f"EXPLAIN {SQL['pending']}")
 
     with store.unit() as unit:
-        plan = unit.pipeline.rows("plan of pending", saga="checkout", lane=0, known=[f"event {n}" for n in range(300)], limit=9)
+        asked = {"saga": "checkout", "lane": 0, "known": [f"event {n}" for n in range(300)], "limit": 9, "most_bytes": 9_000}
+        plan = unit.pipeline.rows("plan of pending", **asked)
 
     assert any("hashed" in line for (line,) in plan), plan
     assert not any("Join" in line for (line,) in plan), plan

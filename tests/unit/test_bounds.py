@@ -150,6 +150,27 @@ def test_what_is_on_its_way_to_kafka_is_bounded_and_the_outbox_keeps_the_rest(
     assert {fleet.workflow("hotels", f"w{n}").status for n in range(50)} == {WorkflowStatus.COMPLETED}  # type: ignore[union-attr]
 
 
+def test_what_is_on_its_way_to_kafka_is_bounded_by_its_bytes_too(travel: Travel, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    send = Relay._send
+
+    def noted(relay: Relay, rows: Sequence[OutboxRow]) -> None:
+        send(relay, rows)
+        seen.append(sum(len(row.payload) for row in relay._in_flight._rows.values()))
+
+    monkeypatch.setattr(Relay, "_send", noted)
+    monkeypatch.setattr("saga.delivery.relay.MAX_BYTES", 6_000)
+    fleet = travel(Script())
+    for number in range(50):
+        fleet.start(TripBooked(trip="rome" * 250), workflow_id=f"w{number}")
+    while fleet.turn("agency"):
+        pass
+    fleet.settle()
+
+    assert 1_000 < max(seen) <= 8_000  # what is there when a lane is scanned, and what is read then
+    assert {fleet.workflow("hotels", f"w{n}").status for n in range(50)} == {WorkflowStatus.COMPLETED}  # type: ignore[union-attr]
+
+
 def test_what_changed_is_heeded_although_the_database_went_away_in_the_moment_that_it_was_seen(
     travel: Travel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,10 +53,16 @@ SELECT lane, count(*), min(created) FROM saga_outbox WHERE saga = %(saga)s AND p
 -- name: pending
 -- NOT IN is a look into a hash table however many are known; NOT EXISTS becomes a loop over all of them for each row.
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
-FROM saga_outbox
-WHERE saga = %(saga)s AND lane = %(lane)s AND published IS NULL AND id NOT IN (SELECT unnest(%(known)b::text[]))
-ORDER BY aggregateid, sequence
-LIMIT %(limit)s;
+FROM (
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY aggregateid, sequence) AS reach
+    FROM (
+        SELECT * FROM saga_outbox
+        WHERE saga = %(saga)s AND lane = %(lane)s AND published IS NULL AND id NOT IN (SELECT unnest(%(known)b::text[]))
+        ORDER BY aggregateid, sequence LIMIT %(limit)s
+    ) AS first
+) AS sized
+WHERE reach - octet_length(payload) < %(most_bytes)s
+ORDER BY aggregateid, sequence;
 
 -- name: outbox_of_workflow
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created, published, record_offset

@@ -36,9 +36,16 @@ SELECT lane, count(*), min(created) FROM saga_outbox WHERE saga = ?1 AND publish
 
 -- name: pending
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created
-FROM saga_outbox WHERE saga = ?1 AND lane = ?2 AND published IS NULL AND id NOT IN (SELECT value FROM json_each(?3))
-ORDER BY aggregateid, sequence
-LIMIT ?4;
+FROM (
+    SELECT *, sum(length(payload)) OVER (ORDER BY aggregateid, sequence) AS reach
+    FROM (
+        SELECT * FROM saga_outbox
+        WHERE saga = ?1 AND lane = ?2 AND published IS NULL AND id NOT IN (SELECT value FROM json_each(?3))
+        ORDER BY aggregateid, sequence LIMIT ?4
+    )
+)
+WHERE reach - length(payload) < ?5
+ORDER BY aggregateid, sequence;
 
 -- name: outbox_of_workflow
 SELECT id, saga, lane, aggregatetype, aggregateid, type, sequence, headers, payload, created, published, record_offset
