@@ -6,6 +6,7 @@ import logging
 import random
 import signal
 import threading
+from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -307,7 +308,7 @@ class Worker:
 
         def stop(number: int, frame: FrameType | None) -> None:
             log.info("%s: draining", signal.Signals(number).name)
-            self._stopping.set()
+            start_new_thread(self._stopping.set, ())  # whoever is interrupted may hold the event's lock
 
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -90,6 +91,29 @@ def test_a_worker_that_is_told_to_stop_before_it_has_begun_ends_at_once_and_runs
     assert not running.is_alive()
     with worker.running():
         until(lambda: len(worker.standing().lanes) == 2, what="the lanes")
+
+
+class Held(threading.Event):
+    """A signal comes, and another one, while the lock of the event is held by whoever waits for it."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if timeout is None:
+            with self._cond:  # type: ignore[attr-defined]
+                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
+        return super().wait(timeout)
+
+
+@pytest.mark.timeout(30)
+def test_a_signal_that_interrupts_whoever_holds_the_lock_ends_the_worker_all_the_same(
+    broker: FlakyBroker, store: FlakyStore
+) -> None:
+    worker = Worker(agency(), store=store, broker=broker)
+    worker._stopping = told = Held()
+
+    worker.run()
+
+    assert told.is_set()
 
 
 def says(health: Health, *texts: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from _thread import start_new_thread
 from typing import Annotated
 
 import typer
@@ -59,7 +60,7 @@ def project(
 def _follow(projector: Projector) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda *_: start_new_thread(stopping.set, ()))  # `wait` may hold its lock
     told = ""
     while not stopping.wait(PAUSE):
         try:

@@ -9,6 +9,7 @@ import queue
 import signal
 import threading
 import time
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -196,7 +197,11 @@ def _deaf() -> Iterator[None]:
 def _interrupts(several: bool) -> Iterator[Flag]:
     """SIGTERM and Ctrl-C stop it in an orderly way; `several` processes hear of it."""
     stopping: Flag = _FORKS.Event() if several else threading.Event()
-    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def stop(*_: object) -> None:
+        start_new_thread(stopping.set, ())  # whoever is interrupted may hold its lock
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stopping
     finally:
