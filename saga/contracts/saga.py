@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
 from saga.contracts.form import malformed, unknown
@@ -46,7 +46,7 @@ class _SagaAttributes(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: str
-    version: int
+    version: StrictInt
     deadline: timedelta | None = None
     deadline_doc: str | None = None
     unwind: timedelta | None = None
@@ -62,14 +62,14 @@ class _StepAttributes(BaseModel):
     emits: list[str]
     fails: str | None = None
     compensated: str | None = None
-    pivot: bool = False
-    external: bool = False
+    pivot: StrictBool = False
+    external: StrictBool = False
     timeout: timedelta | None = None
     timeout_doc: str | None = None
     on_error: Literal["park", "fail"] = "park"
     on_stuck: Literal["wait", "continue"] = "wait"
     gate: Annotated[str | None, Field(pattern=r"^!?[a-z][a-z0-9_-]*$")] = None
-    acknowledged: bool = True
+    acknowledged: StrictBool = True
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -263,7 +263,7 @@ def _wanted(model: type[BaseModel], error: ErrorDetails) -> str:
         return f"one of the attributes {', '.join(model.model_fields)}"
     if error["type"].startswith("time_delta"):
         return "an ISO 8601 duration such as PT90S, PT5M or P1D"
-    return error["msg"]
+    return error["msg"].removeprefix("Input should be ")
 
 
 @dataclass(frozen=True, slots=True)

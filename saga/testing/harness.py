@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Self
+from typing import Self, TypeVar
 
 from saga.contracts.event import Event
 from saga.contracts.saga import Saga
 from saga.contracts.topics import fact_topics, saga_topics
 from saga.engine.loop import Loop
-from saga.errors import LaneStopped, LifecycleError
+from saga.errors import DefinitionError, LaneStopped, LifecycleError
 from saga.handling.tracing import Tracer
 from saga.participant.participant import Participant
 from saga.protocol.facts import StepStatus
@@ -26,6 +26,15 @@ from saga.store.workflow import Workflow
 from saga.testing.clock import ManualClock
 from saga.transport.memory import MemoryBroker, MemoryConsumer
 from saga.transport.port import Record
+
+_T = TypeVar("_T")
+
+
+class _OfParticipants(dict[str, _T]):
+    """Something of each participant, by name."""
+
+    def __missing__(self, name: str) -> _T:
+        raise DefinitionError(f"found the participant {name!r}; expected one of those that run here: {', '.join(self)}")
 
 
 class Harness:
@@ -54,8 +63,8 @@ class Harness:
         self.clock, self.partitions, self.chance, self.hold = clock or ManualClock(), partitions, chance, hold
         self.tracer, self.mark_after, self.keep_workflows = tracer, mark_after, keep_workflows
         self.broker = MemoryBroker(saga_topics(self.saga.name), partitions=partitions)
-        self.stores = {name: self.new_store() for name in self.participants}
-        self.loops: dict[str, Loop] = {}
+        self.stores = _OfParticipants({name: self.new_store() for name in self.participants})
+        self.loops = _OfParticipants[Loop]()
         for name, participant in self.participants.items():
             participant.check()
             participant.clock = self.clock

@@ -81,6 +81,7 @@ def test_a_folder_that_makes_no_saga_is_refused(saga: Commands, tmp_path: Path) 
     [
         ({"timout": "PT1M"}, "found timout: 'PT1M'; expected one of the attributes by, on, emits, fails, compensated, pivot,"),
         ({"timeout": "1m"}, "found timeout: '1m'; expected an ISO 8601 duration such as PT90S, PT5M or P1D"),
+        ({"external": "yes"}, "found external: 'yes'; expected a valid boolean"),
     ],
 )
 def test_an_attribute_that_is_none_is_told_with_what_there_is(

@@ -53,6 +53,15 @@ def test_a_process_dies_where_it_is_told_to_and_nothing_happens_twice(travel: Ma
     assert effects(env).count((trip, "hotel", "action")) == 1
 
 
+def test_a_participant_that_does_not_run_here_is_told_with_those_that_do(travel: Make) -> None:
+    env = travel(Script())
+
+    with pytest.raises(DefinitionError, match=r"found the participant 'hotel'; expected one of .*: agency, "):
+        env.crash("hotel")
+    with pytest.raises(DefinitionError, match="found the participant 'hotel'"), env.transaction("hotel"):
+        pass
+
+
 def test_a_place_that_is_never_reached_is_no_death(travel: Make) -> None:
     with pytest.raises(AssertionError, match=r"hotels came to rest and was never at unit\.committed 1 times"):
         travel(Script()).crash_at(Failpoint.UNIT_COMMITTED, participant="hotels")
