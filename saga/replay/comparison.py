@@ -153,11 +153,19 @@ def _both(found: Comparison, live: Workflow, rebuilt: Workflow, read_further: bo
     differing = [*differences(live, rebuilt)]
     if differing and live.unpublished:
         found.ahead += 1
-    elif differing and read_further:
+    elif differing and read_further and _knows_more(rebuilt, live):
         found.behind += 1
     else:
         for one in differing:
             found.add(*one)
+
+
+def _knows_more(one: Workflow, other: Workflow) -> bool:
+    """Whether it has stated, or taken in, what the other has not: nothing else that is read changes a workflow."""
+    takes_in = other.closed is None
+    return one.sequence > other.sequence or (
+        takes_in and (one.closed is not None or not one.inbox.keys() <= other.inbox.keys())
+    )
 
 
 def _only(found: Comparison, workflow: Workflow, is_explained: bool, where: str) -> None:
