@@ -56,16 +56,25 @@ _VERSION, _PARTIAL, _EXACT, _SEEN = "version", "partial", "exact", "@seen"
 class Projector:
     """Fills one projection in `store` from the topics at `broker`; belongs to one thread.
 
-    With `partial`, workflows that are not whole are folded as far as they go; else the first build refuses them. `pace` is told
+    With `partial`, workflows that are not whole are folded as far as they go; else the first build refuses them.
+    `leaving_out` are the places of records to do without: of one that nobody can decode there is no other end. `pace` is told
     how many records were read, once for the look at what is missing and once for the folding.
     """
 
     def __init__(
-        self, projection: Projection, store: Database, broker: Broker, *, partial: bool = False, batch: int = BATCH
+        self,
+        projection: Projection,
+        store: Database,
+        broker: Broker,
+        *,
+        partial: bool = False,
+        leaving_out: Collection[str] = (),
+        batch: int = BATCH,
     ) -> None:
         projection.check()
         self.pace: Pace = lambda _: None
         self.projection, self.store, self.broker, self.partial, self.batch = projection, store, broker, partial, batch
+        self.leaving_out = frozenset(leaving_out)
         self.contracts = projection.contracts
         self.source = TopicSource(broker, self.contracts.name)
         self.lanes: dict[int, Lane] = {}
@@ -221,7 +230,10 @@ class Projector:
         return count
 
     def _judged(self, number: int, batch: Sequence[Entry]) -> list[Entry]:
-        """The records, of which those that no participant would take for a fact of their workflow are told as faulty."""
+        """The records, of which those that no participant would take for a fact of their workflow are told as faulty.
+
+        So are those that are to be left out.
+        """
         keys = {one.record.key for one in batch if one.record.key is not None and len(one.record.key) <= MAX_ID_BYTES}
         strays = astray(keys, number, self.source.count)
         found = []
@@ -231,6 +243,8 @@ class Projector:
                 fault = (
                     f"its key is {key!r}, in partition {number} of {self.source.count}; it speaks of workflow {one.workflow!r}"
                 )
+            elif one.place in self.leaving_out:
+                fault = "it was to be left out"
             is_faulty = fault is not None and one.message is not None
             found.append(replace(one, message=None, fault=f"record {one.place}: {fault}") if is_faulty else one)
         return found
@@ -260,7 +274,7 @@ class Projector:
                     if isinstance(blamed, LaneFenced) or is_outage(blamed):
                         raise
                     why = f"record {one.place}, workflow {one.workflow}: {type(blamed).__name__}: {blamed}"
-                    raise LaneStopped(lane.saga, lane.number, why) from error
+                    raise LaneStopped(lane.saga, lane.number, f"{why}. {_mend(one)}") from error
 
     def _patiently(self, lane: Lane, batch: Sequence[Entry], names: Mapping[str, str], *, eager: bool) -> None:
         for attempt in range(CONFLICTS):
@@ -309,6 +323,10 @@ class Projector:
         tx.workflow_id = one.workflow
         for function, view in folds:
             function(view.model_validate(fields), tx)
+
+
+def _mend(one: Entry) -> str:
+    return f"Correct the fold, or let the projection do without this record: --leave-out {one.place}"
 
 
 def is_outage(error: Exception) -> bool:

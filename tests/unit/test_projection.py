@@ -120,6 +120,26 @@ def test_a_fold_that_fails_stops_at_its_record_and_goes_on_there_once_it_is_mend
     assert rows(store) == WHOLE
 
 
+def test_a_record_that_cannot_be_decoded_stops_at_its_place_and_is_left_out_by_it(
+    fleet: Harness, store: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = next(log for log in fleet.facts() if dict(log[0].headers)["ce_type"] == b"travel.TripBooked")
+    [trip] = [(log[0].key or b"").decode()]
+    log[0] = log[0]._replace(value=b"garbage")
+    stopped = Projector(trips(), store, fleet.broker)
+    stopped.start()
+
+    with pytest.raises(LaneStopped, match=r"do without this record: --leave-out travel\.events/\d@\d+$") as told:
+        stopped.catch_up()
+    place = str(told.value).rpartition(" ")[2]
+    projector = Projector(trips(), store, fleet.broker, leaving_out=[place])
+    projector.start()
+    projector.catch_up()
+
+    assert [row for row in WHOLE if row not in rows(store)] == [row for row in WHOLE if row[0] == trip]
+    assert f"record left out: record {place}: it was to be left out" in caplog.text
+
+
 @pytest.mark.parametrize(
     "headers",
     [

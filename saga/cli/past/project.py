@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from _thread import start_new_thread
@@ -12,7 +13,7 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.past import replaying
-from saga.errors import SagaError
+from saga.errors import DefinitionError, SagaError
 from saga.replay.projection import Projection
 from saga.replay.projector import Projector, is_outage
 from saga.settings import Settings
@@ -27,6 +28,9 @@ def project(
     ] = False,
     once: Annotated[bool, typer.Option("--once", help="Stop when everything that is there now is folded.")] = False,
     partial: Annotated[bool, typer.Option("--partial", help="Fold what is there of workflows that are not whole.")] = False,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(metavar="TOPIC/PARTITION@OFFSET", help="Do without this record; repeatable.")
+    ] = None,
     database: arguments.DatabaseUrl = None,
     broker: arguments.BrokerServers = None,
     as_json: output.AsJson = False,
@@ -38,7 +42,8 @@ def project(
         projection.contracts.use(registry)
     store = assembly.store(settings)
     try:
-        projector = Projector(projection, store, assembly.broker(settings), partial=partial)
+        places = [_place(text) for text in leave_out or ()]
+        projector = Projector(projection, store, assembly.broker(settings), partial=partial, leaving_out=places)
         projector.pace = replaying.Pace(projector.source.size if rebuild else None)
         count = projector.rebuild() if rebuild else 0
         if not rebuild:
@@ -55,6 +60,12 @@ def project(
         projector.close()
     finally:
         store.close()
+
+
+def _place(text: str) -> str:
+    if re.fullmatch(r"[^/@]+/\d+@\d+", text) is None:
+        raise DefinitionError(f"found --leave-out {text!r}; expected a place as it was told, e.g. checkout.events/0@17")
+    return text
 
 
 def _follow(projector: Projector) -> None:
