@@ -100,13 +100,18 @@ class Loop:
 
 def batched(loop: Loop, count: int, batch: int = BATCH) -> float:
     """Handle `count` events, `batch` to a transaction; answers the seconds from the first record to the last mark."""
+    return until_marked(lambda: turn(loop, batch), loop.producer, count, rest=1)
+
+
+def until_marked(turn: Callable[[], tuple[int, int]], producer: Producer, count: int, *, rest: float) -> float:
+    """Turn until so many are marked, and wait `rest` seconds for reports where nothing was handled; seconds as `batched`."""
     marked, began = 0, 0.0
     while marked < count:
         now = time.perf_counter()
-        handled, marks = turn(loop, batch)
+        handled, marks = turn()
         began = began or (now if handled else 0.0)
         if not handled:
-            loop.producer.flush(1)
+            producer.flush(rest)
         marked += marks
     return time.perf_counter() - began
 

@@ -6,7 +6,6 @@ It writes the library's own tables, hears its own answers come back, and advance
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from hashlib import sha1
 from io import BytesIO
@@ -17,6 +16,7 @@ import orjson
 import psycopg
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from benchmarks.loops import until_marked
 from benchmarks.workload import BATCH, BUSINESS, PARTITIONS, Accepted, Placed
 from saga import Saga
 from saga.contracts.avro import AvroCodec
@@ -159,15 +159,7 @@ class Loop:
 
 def batched(loop: Loop, count: int, batch: int = BATCH) -> float:
     """Handle `count` events, about `batch` to a transaction; answers the seconds from the first record to the last mark."""
-    marked, began = 0, 0.0
-    while marked < count:
-        now = time.perf_counter()
-        handled, marks = turn(loop, batch)
-        began = began or (now if handled else 0.0)
-        if not handled:
-            loop.producer.flush(0.05)
-        marked += marks
-    return time.perf_counter() - began
+    return until_marked(lambda: turn(loop, batch), loop.producer, count, rest=0.05)
 
 
 def turn(loop: Loop, batch: int) -> tuple[int, int]:

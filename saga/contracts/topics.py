@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from struct import unpack_from
 
+from saga.contracts.message import MAX_ID_BYTES
+
 _FACTOR, _SEED, _MASK = 0x5BD1E995, 0x9747B28C, 0xFFFFFFFF
 """Of MurmurHash2, with the seed of Kafka's `Utils.murmur2`."""
 
@@ -51,10 +53,12 @@ def lane_of(workflow_id: str, partitions: int) -> int:
     return (_murmur2(workflow_id.encode()) & 0x7FFFFFFF) % partitions
 
 
-def astray(keys: Iterable[bytes], lane: int, partitions: int) -> set[bytes]:
-    """Which of these keys `lane_of` gives to another partition than this one."""
+def astray(keys: Iterable[bytes | None], lane: int, partitions: int) -> set[bytes]:
+    """Which of these keys `lane_of` gives to another partition than this one; none of those that can be no workflow's id."""
     by_size: dict[int, list[bytes]] = {}
     for key in keys:
+        if key is None or len(key) > MAX_ID_BYTES:
+            continue
         by_size.setdefault(len(key), []).append(key)
     hashed = (pair for alike in by_size.values() for pair in zip(alike, _murmur2_of_all(alike), strict=True))
     return {key for key, number in hashed if (number & 0x7FFFFFFF) % partitions != lane}

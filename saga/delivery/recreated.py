@@ -5,7 +5,7 @@ A lane keeps the ids of its topics in one row with its offsets, so that an offse
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from saga.contracts.acknowledged import Acknowledgments
@@ -44,6 +44,15 @@ def changed(lane: Lane, ids: Ids) -> list[str]:
     """The topics with facts that are not those on which the lane's offsets are."""
     known = recorded(lane)
     return [topic for topic, id in ids.items() if id is not None and known.get(topic, id) != id and not topic.endswith(_ACKS)]
+
+
+def require_same(lanes: Iterable[Lane], ids: Ids, otherwise: str) -> None:
+    """Have the lanes learn these ids; raises TopicRecreated, with what it means `otherwise`, for one that knows others."""
+    for lane in lanes:
+        if topics := changed(lane, ids):
+            why = f"{' and '.join(topics)} was deleted and made again: {otherwise}"
+            raise TopicRecreated(lane.saga, lane.number, tuple(topics), why)
+        learn(lane, ids)
 
 
 def refusal(lane: Lane, topics: Collection[str]) -> TopicRecreated:

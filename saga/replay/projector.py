@@ -13,9 +13,8 @@ from dataclasses import replace
 from heapq import merge
 from itertools import islice
 
-from saga.contracts.message import MAX_ID_BYTES
 from saga.contracts.topics import astray, fact_topics
-from saga.delivery.recreated import changed, learn
+from saga.delivery.recreated import require_same
 from saga.errors import (
     BrokerError,
     CommitUnknown,
@@ -28,7 +27,6 @@ from saga.errors import (
     StatementFailed,
     StoreConflict,
     StoreError,
-    TopicRecreated,
 )
 from saga.participant.failure import infrastructure
 from saga.replay.comparison import Database
@@ -39,6 +37,7 @@ from saga.replay.holes import holes
 from saga.replay.projection import REBUILD, Projection, ProjectionTransaction
 from saga.replay.seen import Seen
 from saga.replay.source import TopicSource
+from saga.store.joining import is_sqlite
 from saga.store.lane import Lane
 from saga.store.port import Unit
 from saga.transport.port import Broker, Partition
@@ -209,11 +208,7 @@ class Projector:
     def _refuse_recreated(self, lanes: Mapping[int, Lane]) -> None:
         """Raises TopicRecreated where these lanes have read other topics than those that are there."""
         ids = self.broker.ids(fact_topics(self.contracts.name))
-        for lane in lanes.values():
-            if topics := changed(lane, ids):
-                why = f"{' and '.join(topics)} was deleted and made again: what was folded is of another topic of that name"
-                raise TopicRecreated(lane.saga, lane.number, tuple(topics), f"{why}. {_ANEW}")
-            learn(lane, ids)
+        require_same(lanes.values(), ids, f"what was folded is of another topic of that name. {_ANEW}")
 
     def _fold(self, lanes: Mapping[int, Lane], *, rebuild: bool) -> int:
         count = 0
@@ -234,8 +229,7 @@ class Projector:
 
         So are those that are to be left out.
         """
-        keys = {one.record.key for one in batch if one.record.key is not None and len(one.record.key) <= MAX_ID_BYTES}
-        strays = astray(keys, number, self.source.count)
+        strays = astray({one.record.key for one in batch}, number, self.source.count)
         found = []
         for one in batch:
             key, fault = one.record.key, None
@@ -339,7 +333,7 @@ def is_outage(error: Exception) -> bool:
 def _drop(unit: Unit, tables: Iterable[str]) -> None:
     """All at once where the database knows how, since they may depend on each other."""
     names = list(tables)
-    if not type(unit.connection).__module__.startswith("sqlite3"):
+    if not is_sqlite(unit.connection):
         names = [", ".join(names)]
     for name in names:
         unit.execute(f"DROP TABLE IF EXISTS {name}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from saga.contracts.message import MAX_ID_BYTES, Message, from_headers, is_usable_id, kind_of, moment_of
+from saga.contracts.message import Message, from_headers, is_usable_id, kind_of, moment_of
 from saga.contracts.topics import astray
 from saga.errors import ContractError
 from saga.participant.statement import is_stated
@@ -73,8 +73,7 @@ class Reading:
     def of(cls, restoring: Restoring, lane: Lane, records: Sequence[Record], until: datetime | None, now: datetime) -> Reading:
         """Read their headers, nothing else; what a worker would have made a dead letter becomes one."""
         found = cls(upto={record.topic: record.offset + 1 for record in records})
-        keys = {record.key for record in records if record.key is not None and len(record.key) <= MAX_ID_BYTES}
-        strays = astray(keys, lane.number, restoring.intake.partitions)
+        strays = astray({record.key for record in records}, lane.number, restoring.intake.partitions)
         for record in records:
             try:
                 raw = dict(record.headers)

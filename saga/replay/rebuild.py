@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from saga.clock import Clock, SystemClock
 from saga.contracts.topics import fact_topics
-from saga.delivery.recreated import changed, learn
+from saga.delivery.recreated import require_same
 from saga.errors import (
     CommitUnknown,
     DefinitionError,
@@ -29,7 +29,6 @@ from saga.errors import (
     SagaError,
     StatementFailed,
     StoreConflict,
-    TopicRecreated,
 )
 from saga.handling.intake import Intake
 from saga.participant.participant import Participant
@@ -187,12 +186,8 @@ class Rebuild:
 
     def _refuse_recreated(self) -> None:
         """Raises TopicRecreated where this has read other topics than those that are there, as the worker to come will do."""
-        ids = self.broker.ids(fact_topics(self.saga))
-        for one in self.lanes.values():
-            if topics := changed(one.lane, ids):
-                why = f"{' and '.join(topics)} was deleted and made again: what was read is of another topic of that name"
-                raise TopicRecreated(self.saga, one.lane.number, tuple(topics), f"{why}. {_ANEW}")
-            learn(one.lane, ids)
+        lanes, ids = (one.lane for one in self.lanes.values()), self.broker.ids(fact_topics(self.saga))
+        require_same(lanes, ids, f"what was read is of another topic of that name. {_ANEW}")
 
     def _note_gaps(self, one: _Lane) -> None:
         """Pin where topics begin that are new to the lane: what is gone is not acknowledged by the worker that goes on."""

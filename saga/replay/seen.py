@@ -11,6 +11,7 @@ import orjson
 
 from saga.contracts.acknowledged import Spans
 from saga.replay.entry import Entry
+from saga.store.joining import is_sqlite
 from saga.store.port import Unit
 
 Key = tuple[str, str]
@@ -21,7 +22,7 @@ class Seen:
 
     def __init__(self, unit: Unit, table: str, batch: Sequence[Entry]) -> None:
         self.unit, self.table = unit, table
-        self._mark = "?" if type(unit.connection).__module__.startswith("sqlite3") else "%s"
+        self._mark = "?" if is_sqlite(unit.connection) else "%s"
         self._numbers = self._load(sorted({entry.workflow for entry in batch}))
         self._more: dict[Key, Spans] = {}
 

@@ -13,6 +13,7 @@ from hashlib import sha256
 import orjson
 
 from saga.errors import DefinitionError
+from saga.store.joining import is_sqlite
 from saga.store.port import Store, Transaction, Unit
 
 Seen = dict[str, int]
@@ -137,7 +138,7 @@ class Shadow:
         """Looked at once for each class of transaction, since asking for the connection costs a round trip."""
         kind = type(tx)
         if kind not in self._marks:
-            self._marks[kind] = "?" if type(tx.connection).__module__.startswith("sqlite3") else "%s"
+            self._marks[kind] = "?" if is_sqlite(tx.connection) else "%s"
         return self._marks[kind]
 
 

@@ -32,6 +32,11 @@ def unwrap(given: Any) -> Any:
     return connection.connection.dbapi_connection
 
 
+def is_sqlite(connection: Any) -> bool:
+    """Whether a driver's connection is SQLite's, told without importing it."""
+    return type(connection).__module__.startswith("sqlite3")
+
+
 def kind(thing: Any) -> str:
     """What it is, for whoever handed it over."""
     return f"{type(thing).__module__.partition('.')[0]}.{type(thing).__qualname__}"

@@ -21,6 +21,7 @@ from saga.store.memory_unit import MemoryUnit
 from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
 from saga.testing.harness import Harness
+from saga.transport.port import Record
 from servers import fresh_database
 from tests.flaky import Doubtful, FlakyStore
 from tests.histories import lived, made_again
@@ -140,6 +141,14 @@ def test_a_record_that_cannot_be_decoded_stops_at_its_place_and_is_left_out_by_i
     assert f"record left out: record {place}: it was to be left out" in caplog.text
 
 
+def booked_alone(fleet: Harness) -> tuple[list[Record], Record]:
+    """A trip to Rome is booked: the log in which that is told, and the record, which is taken from its end."""
+    fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+    fleet.turn("agency")
+    log = next(log for log in fleet.facts() if log and dict(log[-1].headers)["ce_subject"] == b"rome")
+    return log, log.pop()
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -157,10 +166,7 @@ def test_a_record_whose_headers_make_no_sense_is_left_out_and_hides_nothing_that
     projector = Projector(trips(), store, fleet.broker)
     projector.start()
     projector.catch_up()
-    fleet.start(TripBooked(trip="rome"), workflow_id="rome")
-    fleet.turn("agency")
-    log = next(log for log in fleet.facts() if log and dict(log[-1].headers)["ce_subject"] == b"rome")
-    booked = log.pop()
+    log, booked = booked_alone(fleet)
     strange = {**dict(booked.headers), "ce_id": b"strange", **headers}
     log += [booked._replace(headers=[*strange.items()]), booked._replace(offset=booked.offset + 1)]
 
@@ -210,10 +216,7 @@ def test_a_record_of_another_key_or_lane_is_left_out_too(
     projector = Projector(trips(), store, fleet.broker)
     projector.start()
     projector.catch_up()
-    fleet.start(TripBooked(trip="rome"), workflow_id="rome")
-    fleet.turn("agency")
-    log = next(log for log in fleet.facts() if log and dict(log[-1].headers)["ce_subject"] == b"rome")
-    booked = log.pop()
+    log, booked = booked_alone(fleet)
     if key == b"stray":
         key = next(f"stray-{n}".encode() for n in range(9) if lane_of(f"stray-{n}", fleet.partitions) != booked.partition)
         headers = {"ce_subject": key}
