@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,10 +81,12 @@ def local(report: Report, *, tethered: bool = True, guarded: str = "") -> LocalS
     return LocalServer("kafka", address, home, command, answers, tethered=tethered)
 
 
-def prepared(report: Report, home: Path, properties: Mapping[str, str], *formatting: str) -> list[str]:
-    """The command of a node in this folder, once its storage is formatted."""
+def prepared(
+    report: Report, home: Path, properties: Mapping[str, str], *formatting: str, machine: Sequence[str] = ()
+) -> list[str]:
+    """The command of a node in this folder, once its storage is formatted; `machine` are more options of the Java machine."""
     classes = jars(f"kafka-{VERSION}", ARTIFACTS, report)
-    program = [str(java(report)), *_JVM, "-cp", f"{classes}/*"]
+    program = [str(java(report)), *_JVM, *machine, "-cp", f"{classes}/*"]
     told = {**properties, "log.dirs": str(home / "data")}
     (home / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in told.items()))
     (home / "log4j2.yaml").write_text(_LOGGING)

@@ -20,8 +20,8 @@ from tests.integration.crew import LANES, Crew
 from tests.integration.stage import first_published_in_order
 from tests.waiting import until
 
-PAUSE = 0.1
-"""Seconds between two trips that are sold."""
+PAUSE = 0.2
+"""Seconds between two trips that are sold: enough are on their way at any moment, and the servers have time to start."""
 DECLINED = {("pay", f"{number}") for number in range(0, 100_000, 3)}
 """What the script is to be told: every third customer cannot pay."""
 
