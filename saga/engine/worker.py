@@ -141,8 +141,8 @@ class Worker:
             raise self.failure
 
     def stop(self) -> None:
-        """Ask for the drain; returns at once. One that does not run yet begins and ends."""
-        self._stopping.set()
+        """Ask for the drain, from any thread or signal handler; returns at once. One that does not run yet begins and ends."""
+        start_new_thread(self._stopping.set, ())  # whoever is interrupted by a signal may hold the event's lock
 
     def standing(self) -> Standing:
         """How things stand now, over all threads."""
@@ -308,7 +308,7 @@ class Worker:
 
         def stop(number: int, frame: FrameType | None) -> None:
             log.info("%s: draining", signal.Signals(number).name)
-            start_new_thread(self._stopping.set, ())  # whoever is interrupted may hold the event's lock
+            self.stop()
 
         if threading.current_thread() is not threading.main_thread():
             yield

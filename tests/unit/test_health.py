@@ -96,22 +96,31 @@ def test_a_worker_that_is_told_to_stop_before_it_has_begun_ends_at_once_and_runs
 class Held(threading.Event):
     """A signal comes, and another one, while the lock of the event is held by whoever waits for it."""
 
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self.number = number
+
     def wait(self, timeout: float | None = None) -> bool:
         if timeout is None:
             with self._cond:  # type: ignore[attr-defined]
-                signal.raise_signal(signal.SIGTERM)
-                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(self.number)
+                signal.raise_signal(self.number)
         return super().wait(timeout)
 
 
 @pytest.mark.timeout(30)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["ours", "of the service's own"])
 def test_a_signal_that_interrupts_whoever_holds_the_lock_ends_the_worker_all_the_same(
-    broker: FlakyBroker, store: FlakyStore
+    broker: FlakyBroker, store: FlakyStore, number: signal.Signals
 ) -> None:
     worker = Worker(agency(), store=store, broker=broker)
-    worker._stopping = told = Held()
+    worker._stopping = told = Held(number)
+    before = signal.signal(signal.SIGUSR1, lambda *_: worker.stop())
 
-    worker.run()
+    try:
+        worker.run()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
     assert told.is_set()
 
