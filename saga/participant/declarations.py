@@ -260,7 +260,7 @@ class Declarations:
         return function
 
     def check(self) -> None:
-        """Refuse (DefinitionError) to run while a step of any version lacks its handler or its compensation."""
+        """Refuse (DefinitionError) to run while a step lacks its handler, or a compensation that can undo all it may leave."""
         for saga in self.versions:
             for step in saga.owned(self.name):
                 self._check(saga, step)
@@ -276,6 +276,12 @@ class Declarations:
             raise DefinitionError(
                 f"participant {self.name!r} cannot undo its step {step.name!r}{where}: no compensation emits "
                 f"{step.compensated}; decorate one with .compensation(of={step.name if step.on else repr(step.name)})"
+            )
+        action, undo = (self.handlers.get((saga.version, step.name, act)) for act in (Act.ACTION, Act.COMPENSATION))
+        if action and undo and action.waits and not (parameter := undo.inputs[0]).optional:
+            raise DefinitionError(
+                f"{undo.title}: found parameter {parameter.name} that takes no None; expected `| None`, since "
+                f"{action.function.__name__} may answer Pending: what is withdrawn while it waits has no event to undo"
             )
 
     @property

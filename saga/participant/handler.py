@@ -79,6 +79,7 @@ class Handler:
     `inputs` in the order of the parameters; the last parameter, a `Transaction` or an `ExternalCall`, is not among them.
     `results` maps each view that may be returned to the contract's event name; `needs` are the dependencies that it calls.
     With `batch` each parameter takes a list, an item for each of several workflows, and a list of results comes back.
+    `waits` where the result may be `Pending`.
     """
 
     step: str
@@ -91,6 +92,7 @@ class Handler:
     retry: Retry = field(default_factory=Retry)
     needs: tuple[Dependency, ...] = ()
     batch: bool = False
+    waits: bool = False
 
     @property
     def title(self) -> str:
@@ -135,7 +137,7 @@ class _Signature:
 
     def results(self) -> dict[type[Event], str]:
         views = {}
-        for kind in self._kinds("return"):
+        for kind in self.kinds("return"):
             if kind is Pending and self.act is Act.ACTION and not self.batch:
                 continue
             if not _is_view(kind):
@@ -152,7 +154,7 @@ class _Signature:
         return names
 
     def _input(self, name: str) -> Input:
-        kinds = self._kinds(name)
+        kinds = self.kinds(name)
         views: dict[str, type[Event]] = {}
         raised: dict[str, Callable[[Fields], Fields]] = {}
         for kind in kinds:
@@ -177,7 +179,7 @@ class _Signature:
         new = name if "." in name else f"{self.saga.namespace}.{name}"
         return {} if new in own else {old: new for old in sorted(own) if self.upcasters.leads(old, new)}
 
-    def _kinds(self, name: str) -> tuple[Any, ...]:
+    def kinds(self, name: str) -> tuple[Any, ...]:
         """What may be in this parameter, or come back; of a vectorised handler, what may be in the list."""
         hint = self.hints.get(name)
         if self.batch:
@@ -322,6 +324,7 @@ def _handler(
         retry=retry,
         needs=needs,
         batch=signature.batch,
+        waits=Pending in signature.kinds("return"),
     )
 
 

@@ -219,6 +219,26 @@ def test_a_participant_without_all_its_handlers_does_not_run(stock: Participant)
         stock.check()
 
 
+def test_what_undoes_a_step_that_may_wait_must_take_that_it_was_never_done(saga: Saga) -> None:
+    def may_wait(order: OrderPlaced, tx: Transaction) -> StockReserved | OutOfStock | Pending:
+        raise NotImplementedError
+
+    def blind(reserved: StockReserved, tx: Transaction) -> StockReleased:
+        raise NotImplementedError
+
+    def release(reserved: StockReserved | None, tx: Transaction) -> StockReleased:
+        raise NotImplementedError
+
+    refused, taken = Participant("stock", saga), Participant("stock", saga)
+    for stock, undo in ((refused, blind), (taken, release)):
+        stock.compensation(of="reserve")(undo)
+        stock.step(step="reserve")(may_wait)
+
+    with pytest.raises(DefinitionError, match=r"blind.*reserved.*expected `\| None`, since may_wait may answer Pending"):
+        refused.check()
+    taken.check()
+
+
 def test_the_root_has_no_handler_but_start(saga: Saga) -> None:
     orders = Participant("orders", saga)
 
