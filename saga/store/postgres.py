@@ -32,6 +32,7 @@ from saga.errors import (
     StoreConflict,
     StoreError,
 )
+from saga.forking import tell_of_forks
 from saga.store.archive import Left, Listed, Search
 from saga.store.dead_letter import DeadLetter, LetterSearch
 from saga.store.joining import kind, unwrap
@@ -91,6 +92,7 @@ class PostgresStore:
         self.address = Address(dsn)
         self._lock_timeout, self._idle_timeout, self._clock = lock_timeout, idle_timeout, clock or SystemClock()
         self._sessions: dict[threading.Thread, list[_Session]] = {}
+        self._inherited: list[dict[threading.Thread, list[_Session]]] = []
         self._joined: WeakSet[Any] = WeakSet()
         self._opening = threading.Lock()
         self._closed = False
@@ -98,6 +100,7 @@ class PostgresStore:
         if migrate:
             tables.upgrade()
         tables.require()
+        tell_of_forks(self)
         with engine_statements(self.address):
             self._identity = self._idle().connection.execute(SQL["identity"]).fetchone()
 
@@ -245,6 +248,11 @@ class PostgresStore:
     def left(self, saga: str, version: int) -> Left:
         with self.unit() as unit:
             return Left(*unit.pipeline.rows("left", saga=saga, version=version)[0])
+
+    def begin_anew(self) -> None:
+        """In a forked process: the connections are the first one's; to close them here would end its sessions at the server."""
+        self._inherited.append(self._sessions)
+        self._sessions, self._opening = {}, threading.Lock()
 
     def close(self) -> None:
         """Close all threads' connections; open transactions are rolled back."""

@@ -21,6 +21,7 @@ import orjson
 
 from saga.clock import Clock, SystemClock
 from saga.errors import DefinitionError, LifecycleError, PartitionCountChanged, StoreBusy, StoreConflict
+from saga.forking import tell_of_forks
 from saga.store.archive import Left, Listed, Search
 from saga.store.dead_letter import DeadLetter, LetterSearch
 from saga.store.joining import kind, unwrap
@@ -60,6 +61,7 @@ class SqliteStore:
             raise DefinitionError(f"SqliteStore needs a file, found {self.path!r}; use MemoryStore for a store without one")
         self._busy_timeout, self._clock = busy_timeout, clock or SystemClock()
         self._sessions: dict[threading.Thread, _Session] = {}
+        self._inherited: list[dict[threading.Thread, _Session]] = []
         self._opening = threading.Lock()
         self._writing = threading.Lock()
         self._closed = False
@@ -68,6 +70,7 @@ class SqliteStore:
         if migrate:
             tables.upgrade()
         tables.require()
+        tell_of_forks(self)
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         return self.unit()
@@ -179,6 +182,12 @@ class SqliteStore:
         with self._begun("BEGIN") as unit:
             return Left(*unit.query("left", saga, version).fetchone())
 
+    def begin_anew(self) -> None:
+        """In a forked process: what SQLite has in memory of its locks holds for the first one, for new connections too."""
+        self._inherited += [self._sessions] if self._sessions else []
+        self._sessions, self._opening, self._writing = {}, threading.Lock(), threading.Lock()
+        self._worker.drop_copy()
+
     def close(self) -> None:
         """Close all threads' connections and give the file up; open transactions are rolled back."""
         with self._opening:
@@ -222,6 +231,11 @@ class SqliteStore:
         with self._opening:
             if self._closed:
                 raise LifecycleError(f"the store on {self.path} is closed")
+            if self._inherited:
+                raise LifecycleError(
+                    f"{self.path}: this process was forked from one in which the store was in use already, and SQLite does not "
+                    f"bear that; open the store in each process, after the fork"
+                )
             for thread in [t for t in self._sessions if not t.is_alive()]:
                 self._sessions.pop(thread).connection.close()
             session = _Session(connect(self.path, self._busy_timeout))
@@ -265,6 +279,11 @@ class WorkerLock:
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
             self._descriptor = descriptor
+
+    def drop_copy(self) -> None:
+        """In a forked process: leave the lock to the first one alone, with which it ends."""
+        self._taking = threading.Lock()
+        self.drop()
 
     def drop(self) -> None:
         with self._taking:
