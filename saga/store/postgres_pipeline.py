@@ -266,9 +266,8 @@ class Pipeline:
 
     def _exchange(self, statements: list[_Statement], *, departing: bool = False) -> Exception | None:
         """Execute all; answers the first error, after which the server has executed nothing. `departing`: without waiting."""
-        first: Exception | None = self._parted() if self._own else None
-        if first is not None:
-            return first
+        if self._own and (parted := self._parted()) is not None:
+            return parted
         try:
             mode = self._enter() if self._own else None
             for _, alike in groupby(statements, key=lambda statement: statement.kind):
@@ -280,10 +279,9 @@ class Pipeline:
                 if any(statement.forgets for statement in statements):
                     self._stand_still()
         except Exception as error:
-            first = error
-        if first is not None:
             self._used = []
-        return None if first is None else self._leave(first)
+            return self._leave(error)
+        return None
 
     def _parted(self) -> StoreError | None:
         """Whether the server has said that the session is over, however late it closes the line: nothing more is executed."""
@@ -346,7 +344,8 @@ class Pipeline:
                 self._connection.prepare_threshold = None
             self._leaving.close()
         except psycopg.Error as error:
-            return first or error
+            before = error.__context__  # behind what went wrong the driver may add that it cannot leave, which tells nobody why
+            return first or (before if isinstance(before, psycopg.Error) else error)
         return first
 
     def _verdict(self, error: Exception, statements: list[_Statement], asked: bool, ending: bool) -> Exception:

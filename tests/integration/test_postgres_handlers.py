@@ -262,6 +262,21 @@ def test_a_table_that_somebody_has_changed_meanwhile_is_no_fault_of_a_statement_
     assert look() == known + 1
 
 
+def test_why_a_transaction_failed_is_told_and_not_that_the_driver_could_not_leave_its_pipeline(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stuck(*_: object) -> None:
+        raise psycopg.OperationalError("cannot exit pipeline mode while busy")
+
+    with store.unit() as unit:
+        unit.execute("INSERT INTO pick VALUES ('no such sku')")
+        unit.depart()
+    monkeypatch.setattr(psycopg.Pipeline, "_exit", stuck)  # as of a connection that the server ends in the midst of it
+
+    with pytest.raises(StatementFailed, match="violates foreign key"):
+        unit.arrive()
+
+
 def test_what_makes_the_driver_forget_trips_nothing_that_is_written_behind_it(store: PostgresStore) -> None:
     for _ in range(5):
         with store.unit() as unit:
