@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from saga import DefinitionError
+from saga.failpoints import Failpoint
 from saga.protocol.definition import Definition
-from saga.testing.simulation.act import Abort, Start, Turn, Wait
+from saga.testing.simulation.act import Abort, Act, Join, Stall, Start, Turn, Wait
 from saga.testing.simulation.campaign import Campaign, smallest
 from saga.testing.simulation.drawing import Kind
+from saga.testing.simulation.faulty import DEPARTED
 from saga.testing.simulation.shrinking import shrink
+from saga.testing.simulation.world import World
 from tests.seeds import seeds
 from tests.travel import simulation
 
@@ -49,6 +52,20 @@ def test_every_rare_state_is_met(external: bool) -> None:
     states = campaign.rare()
     assert len(states) > 15
     assert [rare.state for rare in states if rare.times == 0] == []
+
+
+def test_nobody_is_taken_over_in_the_midst_of_the_next_lanes_transaction() -> None:
+    of_trips = simulation()
+    assert of_trips.begin
+    meeting: list[Act] = [Join("hotels"), *[Turn("hotels", process) for _ in range(6) for process in (0, 1)]]
+    begun: list[Act] = [*map(Start, range(40)), *[Turn("agency")] * 3]
+
+    with World(of_trips.participants, of_trips.begin, of_trips.prepare, seed=0, partitions=6) as world:
+        for act in (*meeting, *begun, Stall("hotels", Failpoint.UNIT_COMMITTED)):
+            world.perform(act)
+
+        assert world.died == []
+        assert world.seen[DEPARTED]
 
 
 def test_a_state_that_cannot_come_is_told_as_never_met() -> None:

@@ -329,6 +329,8 @@ class World(Harness):
         stalled = self.loops[name]
 
         def take_over() -> None:
+            if self.stores[name]._open:
+                return  # another lane's transaction, and in one thread nobody else can turn in the midst of it
             assert isinstance(stalled.consumer, MemoryConsumer)
             self.broker.evict(stalled.consumer)
             self.seen[TAKEN_OVER] += 1
