@@ -22,6 +22,7 @@ import orjson
 from saga.contracts.registry_tls import explained
 from saga.contracts.schema import Schema, fingerprint
 from saga.errors import DecodeError, DefinitionError, RegistryUnavailable, SchemaNotFound
+from saga.forking import tell_of_forks
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -62,6 +63,13 @@ class Registry:
         self._folder = Path(cache) / quote(self.url, safe="") if cache else None
         self._known: dict[str, Any] = {}
         self._lock = Lock()
+        tell_of_forks(self)
+
+    def begin_anew(self) -> None:
+        """In a forked process: what comes over the first one's connections is for that one, and so is a farewell."""
+        self._lock = Lock()
+        if self.__dict__.pop("_client", None) is not None:
+            self._closing.detach()
 
     def id_of(self, subject: str, schema: Schema) -> int:
         """The id under which this very schema is registered; raises SchemaNotFound if it is not."""
@@ -144,7 +152,7 @@ class Registry:
 
         settings = {"url": self.url, "timeout": self._timeout, "max.retries": 2, "retries.wait.ms": 100, **self._settings}
         client = SchemaRegistryClient(settings)
-        weakref.finalize(self, client.close)
+        self._closing = weakref.finalize(self, client.close)
         return client
 
     def _look_up(self, subject: str, schema: Schema) -> int:

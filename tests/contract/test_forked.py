@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import psycopg
 import pytest
@@ -17,10 +15,9 @@ from saga.store.port import Store
 from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
 from servers import fresh_database
+from tests.forked import FORKS, PATIENCE, forked
 
-PATIENCE = 30
 SHELF = "CREATE TABLE shelf (sku TEXT PRIMARY KEY)"
-FORKS = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
@@ -31,19 +28,6 @@ def address(postgres: str) -> Iterator[str]:
 
 class Undone(Exception):
     """Raised to have a transaction rolled back."""
-
-
-@contextmanager
-def forked(work: Callable[[], object]) -> Iterator[Any]:
-    """The work is done in a process that was forked from this one."""
-    child = FORKS.Process(target=work)
-    child.start()
-    try:
-        yield child
-        child.join(PATIENCE)
-        assert child.exitcode == 0
-    finally:
-        child.kill()
 
 
 def skus(store: Store) -> list[str]:

@@ -27,6 +27,7 @@ from saga.testing.harness import Harness
 from saga.testing.history import replay_histories
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Partition, Record
+from tests.forked import forked
 from tests.histories import history, records
 from tests.sources import ROOT
 from tests.travel import CREATE_EFFECTS, HotelBooked, Script, TripBooked, TripConfirmed
@@ -39,11 +40,15 @@ SHORT = {"order_id": "o1", "sku": "pen", "wanted": 2, "available": 1}
 
 
 class Fake:
-    """Answers every look-up with `status`; what is asked is kept in `asked` with the `Authorization` it came with."""
+    """Answers every look-up with `status`; what is asked is kept in `asked` with the `Authorization` it came with.
+
+    `lines` are the ports from which it was asked.
+    """
 
     def __init__(self) -> None:
         fake = self
         self.status, self.asked, self.schemas = 200, list[tuple[str, str | None]](), dict[int, Any]()
+        self.lines: list[int] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -55,6 +60,7 @@ class Fake:
 
             def answer(self) -> None:
                 fake.asked.append((self.path, self.headers["Authorization"]))
+                fake.lines.append(self.client_address[1])
                 status, body = fake.answer(self.path)
                 content = json.dumps(body).encode()
                 self.send_response(status)
@@ -97,6 +103,19 @@ def fake() -> Iterator[Fake]:
 
 def codec(fake: Fake, cache: Path | None = None) -> AvroCodec:
     return AvroCodec(CHECKOUT, Registry(fake.url, cache=cache, client={"max.retries": 0}))
+
+
+def test_a_forked_process_hears_no_answers_that_are_for_the_one_before(fake: Fake) -> None:
+    fake.server.RequestHandlerClass.protocol_version = "HTTP/1.1"  # type: ignore[attr-defined]
+    registry = Registry(fake.url)
+    registry.known(EVENT)
+
+    with forked(lambda: registry.known(EVENT)):
+        pass
+    registry.known(EVENT)
+
+    ours, of_the_fork, ours_again = fake.lines
+    assert ours == ours_again != of_the_fork
 
 
 def test_a_schema_that_the_registry_does_not_know_is_told_from_a_registry_that_fails(fake: Fake) -> None:
