@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Protocol
 
+from saga.protocol.definition import Definition
+from saga.protocol.gates import gates
 from saga.settings import Settings
 
 log = logging.getLogger("saga.gates")
@@ -18,14 +21,33 @@ class Gates(Protocol):
 
 
 class EnvironmentGates:
-    """The gates that `SAGA_GATES` names, for all workflows alike; read at the first question."""
+    """The gates that `SAGA_GATES` names, for all workflows alike; read at the first question.
+
+    Of one that none of these `sagas` has the log warns. It is not refused, since a gate may be named before the release that
+    has it is deployed, and after.
+    """
+
+    def __init__(self, sagas: Iterable[Definition] = ()) -> None:
+        self._sagas = sagas
 
     @cached_property
     def _open(self) -> frozenset[str]:
-        return frozenset(Settings.load().gates)
+        opened = frozenset(Settings.load().gates)
+        if (sagas := [*self._sagas]) and (text := unknown_gates(opened, sagas)):
+            log.warning("%s; correct SAGA_GATES, or deploy the release that has it", text)
+        return opened
 
     def is_open(self, gate: str, *, saga: str, workflow_id: str) -> bool:
         return gate in self._open
+
+
+def unknown_gates(opened: Iterable[str], sagas: Iterable[Definition]) -> str:
+    """Which of the gates no version of a saga has, as a sentence; an empty text if there is none."""
+    known = {gate for saga in sagas for gate in gates(saga)}
+    unknown = ", ".join(map(repr, sorted({*opened} - known)))
+    return (
+        unknown and f"no saga here has the gate {unknown}, which opens nothing; known are {', '.join(sorted(known)) or 'none'}"
+    )
 
 
 class OpenFeatureGates:

@@ -62,7 +62,7 @@ class Participant(Declarations):
         ids: Callable[[], str] = ids.workflow_id,
     ) -> None:
         super().__init__(name, Versions(name, [saga] if isinstance(saga, Saga) else saga), upcasters or Upcasters())
-        self.clock, self.gates = clock or SystemClock(), gates or EnvironmentGates()
+        self.clock, self.gates = clock or SystemClock(), gates or EnvironmentGates(self.versions)
         self.max_backlog, self.max_parked, self._ids = max_backlog, max_parked, ids
         self._decisions = Decisions(name)
         self._backlog, self._count_again = 0, 0.0

@@ -130,6 +130,14 @@ def test_wrong_settings_end_the_visit(saga: Commands) -> None:
     assert "SAGA_THREADS: found '0'" in found(said, "settings")["text"]
 
 
+def test_gates_that_the_saga_does_not_have_are_pointed_out(saga: Commands) -> None:
+    said = saga("doctor", STOCK, "--json", SAGA_GATES="fraud-chek")
+
+    assert said.code == 0
+    assert found(said, "gates")["level"] == "warn"
+    assert "no saga here has the gate 'fraud-chek', which opens nothing; known are none" in found(said, "gates")["text"]
+
+
 def test_armed_failpoints_are_pointed_out(saga: Commands) -> None:
     said = saga("doctor", "--json", SAGA_FAILPOINTS="unit.committed:kill")
 

@@ -209,6 +209,19 @@ def test_the_environment_names_the_open_gates(travel: Travel, monkeypatch: pytes
     assert (workflow, "insure", "action") in effects(running)
 
 
+def test_a_gate_that_no_release_here_has_is_told_once(
+    travel: Travel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SAGA_GATES", "insurence")
+    running = travel(Script(), versions=(1, 2), gate="insurance")
+
+    for city in ("rome", "oslo"):
+        started(running, city)
+
+    (said,) = (record.getMessage() for record in caplog.records if record.name == "saga.gates")
+    assert said.startswith("no saga here has the gate 'insurence', which opens nothing; known are insurance")
+
+
 def test_openfeature_decides_by_workflow(travel: Travel) -> None:
     from openfeature import api
     from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider

@@ -16,6 +16,7 @@ from saga.contracts.saga import Saga
 from saga.contracts.topics import saga_topics
 from saga.errors import SagaError
 from saga.evolution.plan import subjects
+from saga.participant.gates import unknown_gates
 from saga.settings import Settings
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState
 
@@ -84,7 +85,7 @@ class _Examination:
         settings, finding = _tried("settings", "the environment and .env make sense", load, fix=fix)
         findings.append(finding)
         if settings is not None:
-            for look in (self._failpoints, self._contracts, self._registry, self._database, self._broker):
+            for look in (self._failpoints, self._contracts, self._gates, self._registry, self._database, self._broker):
                 findings += look(settings)
         return findings
 
@@ -113,6 +114,12 @@ class _Examination:
         for each in self.sagas:
             events = sum(not name.startswith("saga.") for name in each.types)
             yield Finding("contracts", "ok", f"saga {each.name} v{each.version}: {len(each.steps)} steps, {events} types")
+
+    def _gates(self, settings: Settings) -> Iterator[Finding]:
+        if settings.gates and self.sagas:
+            text = unknown_gates(settings.gates, self.sagas)
+            fix = "correct SAGA_GATES, or deploy the release that has it"
+            yield Finding("gates", "warn", text, fix) if text else Finding("gates", "ok", f"open: {', '.join(settings.gates)}")
 
     def _participant(self, target: str) -> Iterator[Finding]:
         fix = "correct the service's module, or the name"
