@@ -24,6 +24,7 @@ from saga.participant.note import Notes
 from saga.participant.versions import Versions
 from saga.protocol.decide import Close, Refuse
 from saga.protocol.gates import gates, variant
+from saga.store.lane import require_author
 from saga.store.port import Transaction, Unit, as_unit
 from saga.store.workflow import Workflow
 from saga.text import storable, storable_if_any
@@ -129,7 +130,7 @@ class Participant(Declarations):
         if payloads:
             self._refuse_overload(ledger.unit)
             partitions = self._partitions(ledger.unit)
-            self._refuse_computed_ids(ledger.unit)
+            self._refuse_to_state(ledger.unit)
             for id, payload in payloads.items():
                 gates = self._open_gates(saga, id)
                 workflow = ledger.open(id, saga, lane_of(id, partitions), gates=gates, traceparent=traceparent)
@@ -179,7 +180,7 @@ class Participant(Declarations):
         if workflow is not None and (workflow.version, workflow.gates or "") != (saga.version, opened):
             known = f"it runs in version {workflow.version}, behind the open gates {workflow.gates or ''!r}"
             raise Refused(f"cannot adopt workflow {workflow_id} in version {saga.version} with the gates {opened!r}: {known}")
-        self._refuse_computed_ids(ledger.unit)
+        self._refuse_to_state(ledger.unit)
         payload = self.versions.codec(saga.version).encode(name, fields)
         if workflow is None:
             variant(saga, frozenset(gates))  # refuses those that the saga does not have
@@ -310,11 +311,13 @@ class Participant(Declarations):
             raise Refused(
                 f"cannot {wish} workflow {workflow_id}: it {lost}; do it with a release whose version {workflow.version} does"
             )
-        self._refuse_computed_ids(ledger.unit)
+        self._refuse_to_state(ledger.unit)
         return workflow
 
-    def _refuse_computed_ids(self, unit: Unit) -> None:
-        """Whatever states a fact asks: it would be parked as unreadable, by others and much later."""
+    def _refuse_to_state(self, unit: Unit) -> None:
+        """Whatever states a fact asks: from another's database it would bear a number that this one has given already, and with
+        computed ids it would be parked as unreadable, by others and much later."""
+        require_author(unit.author(self.saga.name), self.name)
         if self.codec.registry is None and unit.registered(self.saga.name):
             raise DefinitionError(
                 f"found no registry in this process, while the worker of {self.name!r} takes the ids of schemas from one; with "

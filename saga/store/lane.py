@@ -58,6 +58,15 @@ class Lane:
         self.pruned = max(filter(None, (self.pruned, until)), default=None)
 
 
+def require_author(recorded: str | None, participant: str) -> None:
+    """Refuse to state anything as `participant` in the database of another one, where its worker would publish it."""
+    if recorded not in {None, participant}:
+        raise DefinitionError(
+            f"found the database of participant {recorded!r}; expected that of {participant!r}. Name it with SAGA_DATABASE or "
+            f"--database; if {recorded!r} is what it was called before, run its worker once"
+        )
+
+
 def require_own(lane: Lane, recorded: str | None, participant: str | None) -> None:
     """Refuse a lane that another participant's worker holds or left unclean: each would pass over what the other has read."""
     if participant is not None and recorded not in {None, participant} and not lane.clean:

@@ -52,6 +52,9 @@ class MemoryUnit(Immediate, MemoryLetters):
     def registered(self, saga: str) -> bool:
         return self.tables.registered.get(saga, False)
 
+    def author(self, saga: str) -> str | None:
+        return self.tables.authors.get(saga)
+
     def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
         return {id_: w for id_ in ids if (w := self.tables.workflow(saga, id_))}
 

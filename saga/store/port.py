@@ -93,6 +93,10 @@ class Unit(Transaction, DeadLetters, Protocol):
         """Whether the last worker that claimed a lane takes ids of schemas from a registry."""
         ...
 
+    def author(self, saga: str) -> str | None:
+        """The participant whose database this is, as its worker said at the last `claim`; None before that."""
+        ...
+
     def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
         """What is known of these workflows, their rows locked; unknown ones are absent."""
         ...

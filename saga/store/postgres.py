@@ -242,8 +242,7 @@ class PostgresStore:
 
     def author(self, saga: str) -> str | None:
         with self.unit() as unit:
-            rows = unit.pipeline.rows("author", saga=saga)
-            return rows[0][0] if rows else None
+            return unit.author(saga)
 
     def left(self, saga: str, version: int) -> Left:
         with self.unit() as unit:

@@ -69,7 +69,7 @@ class PostgresUnit:
         self._departing, self._ended = False, ended
         self._address, self._clock, self._eager, self._own = address, clock, eager, own
         self._unknown: set[tuple[str, str]] = set()
-        self._topics: dict[str, tuple[int, bool]] = {}  # a count that was recorded stays
+        self._topics: dict[str, tuple[int, bool, str | None]] = {}  # a count that was recorded stays
         self._unannounced: set[tuple[str, int]] = set()
 
     @property
@@ -88,10 +88,13 @@ class PostgresUnit:
     def registered(self, saga: str) -> bool:
         return self._topics_of(saga)[1]
 
-    def _topics_of(self, saga: str) -> tuple[int | None, bool]:
+    def author(self, saga: str) -> str | None:
+        return self._topics_of(saga)[2]
+
+    def _topics_of(self, saga: str) -> tuple[int | None, bool, str | None]:
         if saga not in self._topics and (rows := self.pipeline.rows("partitions", saga=saga)):
             self._topics[saga] = rows[0]
-        return self._topics.get(saga, (None, False))
+        return self._topics.get(saga, (None, False, None))
 
     def load(self, saga: str, ids: Collection[str], *, lock: bool = True) -> dict[str, Workflow]:
         """As the port says; without `lock` for those who only read."""

@@ -113,8 +113,7 @@ class SqliteStore:
                 raise PartitionCountChanged(saga, recorded, partitions)
             before = unit.query("lane", saga, lane).fetchone()
             clean = before is None or bool(before[-1])
-            author = unit.query("author", saga).fetchone()
-            require_own(Lane(saga, lane, 0, clean=clean), author and author[0], participant)
+            require_own(Lane(saga, lane, 0, clean=clean), unit.author(saga), participant)
             if participant is not None:
                 unit.query("record_author", saga, participant, registered)
             unit.query("claim", saga, lane)
@@ -175,8 +174,7 @@ class SqliteStore:
 
     def author(self, saga: str) -> str | None:
         with self._begun("BEGIN") as unit:
-            row = unit.query("author", saga).fetchone()
-            return row[0] if row else None
+            return unit.author(saga)
 
     def left(self, saga: str, version: int) -> Left:
         with self._begun("BEGIN") as unit:

@@ -67,6 +67,10 @@ class SqliteUnit(Immediate):
         row = self.query("partitions", saga).fetchone()
         return bool(row and row[1])
 
+    def author(self, saga: str) -> str | None:
+        row = self.query("partitions", saga).fetchone()
+        return row[2] if row else None
+
     def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
         wanted = _listed(ids)
         found = {row[0]: ROWS.workflow(row) for row in self.query("load_workflows", saga, wanted)}

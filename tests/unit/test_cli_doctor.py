@@ -61,6 +61,17 @@ def test_a_healthy_participant_has_nothing_but_good_findings(saga: Commands, clu
     assert found(said, "registry")["text"] == "not configured: contracts come from the folder"
 
 
+def test_a_database_of_another_participant_is_found(saga: Commands, cluster: MemoryBroker, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "stock.db", migrate=True)
+    store.release(store.claim("checkout", 0, 4, "orders"))
+    store.close()
+
+    said = saga("doctor", STOCK, "--json", SAGA_DATABASE="sqlite:///stock.db", SAGA_BROKER="kafka:9092")
+
+    assert said.code == 1
+    assert "found the database of participant 'orders'; expected that of 'stock'" in found(said, "record")["text"]
+
+
 class Registered:
     """A registry that has all schemas but those of the subjects that are `missing`, or does not answer."""
 

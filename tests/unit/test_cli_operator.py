@@ -79,6 +79,18 @@ def facts(folder: Path, id_: str = "w1") -> list[tuple[str, FactStatus]]:
 # --- list
 
 
+def test_a_retry_is_not_noted_in_the_name_of_another(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, w1=action())
+    with database(tmp_path) as store:
+        store.release(store.claim("checkout", 0, 4, "stock"))
+
+    said = saga("retry", "w1", "--participant", "payments")
+
+    assert said.code == 2
+    assert "found the database of participant 'stock'; expected that of 'payments'" in said.err
+    assert facts(tmp_path) == []
+
+
 def test_the_latest_workflows_come_first(saga: Saga, tmp_path: Path) -> None:
     known(tmp_path, w1=None, w2=None, w3=None)
 

@@ -70,6 +70,21 @@ def records(fleet: Harness, participant: str, name: str) -> list[dict[str, Any]]
     return [fleet.participants[participant].codec.decode(name, record.value or b"") for record in found]
 
 
+def test_nobody_states_anything_in_the_database_of_another(travel: Travel) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}), retry=HOPELESS)
+    workflow = begun(fleet)
+
+    with (
+        pytest.raises(DefinitionError, match=r"database of participant 'hotels'; expected that of 'airline'"),
+        fleet.transaction("hotels") as tx,
+    ):
+        fleet.participants["airline"].abort(workflow, tx, reason="a database too far", by="alice")
+    fleet.settle()
+
+    assert records(fleet, "airline", "saga.AbortRequested") == []
+    assert outcome(fleet, workflow) == {None}
+
+
 # --- skip
 
 

@@ -21,6 +21,7 @@ from saga.errors import Refused, RegistryUnavailable, SchemaNotFound
 from saga.participant import operator
 from saga.participant.note import RECORD, Notes
 from saga.settings import Settings
+from saga.store.lane import require_author
 from saga.store.port import Unit
 
 if TYPE_CHECKING:
@@ -80,7 +81,10 @@ def _is_registered(store: SqliteStore | PostgresStore, saga: str) -> bool:
 
 def _notes(store: SqliteStore | PostgresStore, settings: Settings, saga: str, participant: str | None) -> Notes | None:
     """How to tell others of it, if that can be done from here; a retry at night must not depend on it."""
-    name = participant or (store.author(saga) if saga else None)
+    author = store.author(saga) if saga else None
+    if participant is not None:
+        require_author(author, participant)
+    name = author or participant
     if name is None:
         if saga:
             output.progress(

@@ -19,6 +19,7 @@ from saga.evolution.plan import subjects
 from saga.participant.gates import unknown_gates
 from saga.settings import Settings
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState
+from saga.store.lane import require_author
 
 Made = TypeVar("Made")
 
@@ -72,6 +73,7 @@ class _Examination:
         self.target = target
         self.sagas: list[Saga] = []
         self.recorded: int | None = None
+        self.name: str | None = None
 
     @property
     def saga(self) -> Saga | None:
@@ -125,7 +127,7 @@ class _Examination:
         fix = "correct the service's module, or the name"
         participant, finding = _tried("participant", target, lambda: arguments.participant(target), fix=fix)
         if participant is not None:
-            self.sagas = [*participant.versions]
+            self.sagas, self.name = [*participant.versions], participant.name
             text = f"{participant.name}: every step has its handler"
             _, finding = _tried("participant", text, participant.check, fix="declare what is missing in the service's module")
         yield finding
@@ -169,7 +171,7 @@ class _Examination:
             return
         yield Finding("tables", "ok", text)
         if (saga := self.saga) is not None:
-            fix = "stop whoever keeps a transaction open"
+            fix = "name this participant's own database, or stop whoever keeps a transaction open"
             recorded, finding = _tried("record", "", lambda: self._record(settings, saga.name), fix=fix)
             self.recorded = recorded
             if finding.level == "fail":
@@ -202,6 +204,8 @@ class _Examination:
         store = assembly.store(settings)
         try:
             with store.unit() as unit:
+                if self.name is not None:
+                    require_author(unit.author(saga), self.name)
                 return unit.partitions(saga)
         finally:
             store.close()

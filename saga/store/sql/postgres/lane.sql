@@ -1,5 +1,5 @@
 -- name: partitions
-SELECT partitions, registered FROM saga_topics WHERE saga = %(saga)s;
+SELECT partitions, registered, participant FROM saga_topics WHERE saga = %(saga)s;
 
 -- name: record_partitions
 INSERT INTO saga_topics (saga, partitions) VALUES (%(saga)s, %(partitions)s) ON CONFLICT (saga) DO NOTHING;

@@ -1,11 +1,8 @@
 -- name: partitions
-SELECT partitions, registered FROM saga_topics WHERE saga = ?1;
+SELECT partitions, registered, participant FROM saga_topics WHERE saga = ?1;
 
 -- name: record_partitions
 INSERT INTO saga_topics (saga, partitions) VALUES (?1, ?2);
-
--- name: author
-SELECT participant FROM saga_topics WHERE saga = ?1;
 
 -- name: record_author
 UPDATE saga_topics SET participant = ?2, registered = ?3 WHERE saga = ?1 AND (participant IS NOT ?2 OR registered <> ?3);
