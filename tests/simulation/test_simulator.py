@@ -46,7 +46,7 @@ def test_workflows_that_are_broken_for_good_hold_up_no_other(seed: int) -> None:
 def test_every_rare_state_is_met(external: bool) -> None:
     campaign = Campaign(simulation(external=external))
 
-    for run in campaign.run(range(200), processes=2):
+    for run in campaign.run(range(100, 200), processes=2):  # other seeds than above
         assert run.violations == ()
 
     states = campaign.rare()
