@@ -227,6 +227,7 @@ class Lanes:
             learn(lane, ids)
             recreated = self.recreated(lane, ids)
             stopped, ends = (recreated, {}) if recreated is not None else self._look(lane)
+            lane.acks = {**lane.acks, "timeline": lane.timeline}
         except (StoreError, BrokerError) as error:
             if isinstance(error, StoreBusy) or (isinstance(error, BrokerError) and not error.retriable):
                 raise
@@ -270,7 +271,7 @@ class Lanes:
     def _look(self, lane: Lane) -> tuple[LaneStopped | None, Mapping[str, int]]:
         """Why the lane must not go on, if so; where its topics end, if what lies behind its fence was looked at."""
         try:
-            if lane.clean and not self._is_behind_the_group(lane):
+            if lane.clean and not lane.has_moved and not self._is_behind_the_group(lane):
                 return None, {}
             return None, self._hindsight.look(lane)
         except (StoreBehind, OffsetOutOfRange) as error:

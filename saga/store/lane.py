@@ -42,6 +42,11 @@ class Lane:
         """Whether it was claimed from the server that follows this timeline, unless that is not told."""
         return timeline == self.timeline or None in (timeline, self.timeline)
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether its row was last written on a server of another timeline, so that what an owner did since may be lost."""
+        return not self.is_of(self.acks.get("timeline"))
+
     def require_same_server(self, timeline: str | None) -> None:
         """Raise StoreReplaced if another one has taken the database's place since the lane was claimed."""
         if not self.is_of(timeline):
