@@ -35,6 +35,7 @@ from saga.replay.gathering import Pace, histories
 from saga.replay.history import in_causal_order, is_foreign, is_stray
 from saga.replay.holes import holes
 from saga.replay.projection import REBUILD, Projection, ProjectionTransaction
+from saga.replay.raised import refuse_raised, require_count
 from saga.replay.seen import Seen
 from saga.replay.source import TopicSource
 from saga.store.joining import is_sqlite
@@ -151,6 +152,7 @@ class Projector:
     def _refuse_holes(self) -> None:
         if self.partial:
             return
+        refuse_raised(self.broker, self.contracts.name, self.source.lanes(), self.source.count)
         for history in histories(self.source, self.contracts, pace=self.pace):
             if not history.late and (missing := holes(history, self.contracts)):
                 raise SagaError(
@@ -165,7 +167,7 @@ class Projector:
         names, begins = self._names(rebuild=rebuild), self.source.begins()
         for lane in lanes.values():
             lane.acks = {}
-        self._refuse_recreated(lanes)
+        self._refuse_changed(lanes)
         with self.store.unit() as unit:
             _drop(unit, names.values())
             Seen.create(unit, names[_SEEN])
@@ -205,14 +207,18 @@ class Projector:
             lane.offsets, lane.acks, lane.batch = dict(to[number].offsets), to[number].acks, lane.batch + 1
             unit.advance(lane)
 
-    def _refuse_recreated(self, lanes: Mapping[int, Lane]) -> None:
-        """Raises TopicRecreated where these lanes have read other topics than those that are there."""
+    def _refuse_changed(self, lanes: Mapping[int, Lane]) -> None:
+        """Raises TopicRecreated where these lanes have read other topics than those that are there.
+
+        PartitionCountChanged where partitions were added, of which nothing would be folded.
+        """
+        require_count(self.broker, self.contracts.name, self.source.count)
         ids = self.broker.ids(fact_topics(self.contracts.name))
         require_same(lanes.values(), ids, f"what was folded is of another topic of that name. {_ANEW}")
 
     def _fold(self, lanes: Mapping[int, Lane], *, rebuild: bool) -> int:
         count = 0
-        self._refuse_recreated(lanes)
+        self._refuse_changed(lanes)
         for number, lane in lanes.items():
             records = self._ahead(number, lane)
             while batch := self._judged(number, [*islice(records, self.batch)]):

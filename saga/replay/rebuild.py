@@ -38,6 +38,7 @@ from saga.replay.endings import Endings
 from saga.replay.gathering import Pace
 from saga.replay.holes import Hole, ranges
 from saga.replay.met import Met
+from saga.replay.raised import refuse_raised, require_count
 from saga.replay.reading import Held, Reading
 from saga.replay.restoring import Restoring
 from saga.replay.shadow import Seen, Shadow, written
@@ -136,7 +137,9 @@ class Rebuild:
         self.shadow.create(scripts, self.how)
 
     def start(self) -> None:
-        """Own the lanes. Raises DefinitionError where a worker has begun to live on the database."""
+        """Own the lanes. Raises DefinitionError where a worker has begun to live on the database, or partitions were added."""
+        if not self.partial:
+            refuse_raised(self.broker, self.saga, self.numbers, self.count)
         standing, name = self._standing(), self.participant.name
         self.shadow.claiming(standing)
         registered = self.participant.codec.registry is not None
@@ -174,7 +177,7 @@ class Rebuild:
 
     def catch_up(self, stopping: Callable[[], bool] = lambda: False) -> int:
         """Read what is on the topics now, or until told to stop; answers how many records that was."""
-        self._refuse_recreated()
+        self._refuse_changed()
         before, ends = self.read, {where: span.stop for where, span in self._spans().items()}
         for one in self.lanes.values():
             self._note_gaps(one)
@@ -184,8 +187,12 @@ class Rebuild:
             one.through = one.through if stopping() else ends
         return self.read - before
 
-    def _refuse_recreated(self) -> None:
-        """Raises TopicRecreated where this has read other topics than those that are there, as the worker to come will do."""
+    def _refuse_changed(self) -> None:
+        """Raises TopicRecreated where this has read other topics than those that are there, as the worker to come will do.
+
+        PartitionCountChanged where partitions were added, of which nothing would be read.
+        """
+        require_count(self.broker, self.saga, self.count)
         lanes, ids = (one.lane for one in self.lanes.values()), self.broker.ids(fact_topics(self.saga))
         require_same(lanes, ids, f"what was read is of another topic of that name. {_ANEW}")
 

@@ -65,6 +65,13 @@ class MemoryBroker:
                     told.pop(partition, None)
             self.changed.notify_all()
 
+    def add(self, topics: Sequence[str], partitions: int) -> None:
+        """Give topics more partitions, up to this count."""
+        with self.changed:
+            for topic in topics:
+                self.logs |= {Partition(topic, n): [] for n in range(self._counts[topic], partitions)}
+                self._counts[topic] = partitions
+
     def create(self, topics: Sequence[str], partitions: int, config: Mapping[str, str]) -> None:
         if partitions < 1:
             raise DefinitionError(f"found {partitions} partitions for topics {', '.join(topics)}; expected at least 1")

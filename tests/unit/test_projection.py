@@ -12,8 +12,17 @@ from typing import Any
 import pytest
 
 from saga import Event, Projection, ProjectionTransaction, Saga
-from saga.contracts.topics import lane_of
-from saga.errors import DefinitionError, LaneFenced, LaneStopped, SagaError, StoreConflict, StoreError, TopicRecreated
+from saga.contracts.topics import lane_of, saga_topics
+from saga.errors import (
+    DefinitionError,
+    LaneFenced,
+    LaneStopped,
+    PartitionCountChanged,
+    SagaError,
+    StoreConflict,
+    StoreError,
+    TopicRecreated,
+)
 from saga.replay.comparison import Database
 from saga.replay.projector import Projector, is_outage
 from saga.store.memory import MemoryStore
@@ -456,6 +465,21 @@ def test_a_topic_that_was_made_again_is_not_taken_for_the_one_that_was_folded(fl
     last.start()
     assert last.catch_up() == 0
     assert sum(booked for _, booked, _ in rows(store)) == 40
+
+
+def test_topics_that_were_given_more_partitions_are_not_folded_as_if_hardly_anything_were_on_them(
+    fleet: Harness, store: Database
+) -> None:
+    following = Projector(trips(), store, fleet.broker)
+    following.start()
+    following.catch_up()
+    fleet.broker.add(saga_topics("travel"), 3)
+
+    with pytest.raises(PartitionCountChanged, match="have 3 partitions, but this store recorded 2"):
+        following.catch_up()
+    with pytest.raises(DefinitionError, match="partitions were added to topics that had been written to"):
+        Projector(trips(2), store, fleet.broker).rebuild()
+    assert rows(store) == WHOLE
 
 
 def test_records_that_were_deleted_before_they_were_folded_are_missed_and_it_is_said_what_to_do(

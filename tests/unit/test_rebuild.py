@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from saga.contracts.message import event_id, idempotency_key
-from saga.contracts.topics import lane_of
-from saga.errors import DefinitionError, LaneStopped, SagaError, TopicRecreated
+from saga.contracts.topics import lane_of, saga_topics
+from saga.errors import DefinitionError, LaneStopped, PartitionCountChanged, SagaError, TopicRecreated
 from saga.failpoints import Failpoint, FailpointRaised, armed
 from saga.participant.participant import Participant
 from saga.protocol.facts import StepStatus, WorkflowStatus
@@ -253,6 +253,18 @@ def test_a_topic_that_was_made_again_is_not_taken_for_the_one_that_was_read() ->
         put_in_place(fleet, "bank", stored(following))
         fleet.settle()
         assert "travel.events was deleted and made again" in str(fleet.stopped()["bank"])
+
+
+def test_topics_that_were_given_more_partitions_make_no_empty_database_that_is_up_to_date() -> None:
+    with lived() as fleet:
+        following = begun(fleet, "hotels")
+        fleet.broker.add(saga_topics("travel"), 3)
+
+        with pytest.raises(PartitionCountChanged, match="have 3 partitions, but this store recorded 2"):
+            following.catch_up()
+        with pytest.raises(DefinitionError, match=r"first 4 workflows on travel\.events, 4 are not in the partition, of 3"):
+            begun(fleet, "hotels")
+        assert rows(rebuilt(fleet, "hotels", partial=True)) == []
 
 
 def test_records_that_are_deleted_before_they_were_read_are_missed_and_it_is_said_what_to_do() -> None:

@@ -1,0 +1,48 @@
+"""Partitions that are added to a saga's topics: whoever reads on does not read those, and what was written before is astray.
+
+To whoever reads it by the count of today each such record is somebody's mistake; all of them together are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Protocol
+
+from saga.contracts.topics import astray, events_topic, fact_topics
+from saga.errors import DefinitionError, PartitionCountChanged
+from saga.transport.port import Partition, Record
+
+SAMPLE = 200
+"""Records at the beginning of each partition, where what was written first is found."""
+_SHARE = 3  # of the workflows one: with twice the partitions half of them are astray, with any other count more
+
+
+class Readable(Protocol):
+    """As much of a broker as is asked."""
+
+    def partitions(self, topics: Sequence[str]) -> dict[str, int | None]: ...
+    def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]: ...
+
+
+def refuse_raised(broker: Readable, saga: str, lanes: Iterable[int], count: int) -> None:
+    """Raises DefinitionError where these lanes begin with workflows of which so many belong elsewhere that it is no mistake."""
+    found, lost = set[bytes](), set[bytes]()
+    for lane in lanes:
+        first = islice(broker.read({Partition(events_topic(saga), lane): None}), SAMPLE)
+        keys = {record.key for record in first if record.key is not None}
+        found, lost = found | keys, lost | astray(keys, lane, count)
+    if len(lost) > 1 and len(lost) * _SHARE >= len(found):
+        raise DefinitionError(
+            f"of the first {len(found)} workflows on {events_topic(saga)}, {len(lost)} are not in the partition, of {count}, "
+            f"to which their key belongs: partitions were added to topics that had been written to, and most of what is older "
+            f"would be left out. Copy the topics to others that have as many partitions as before, each record to its own, and "
+            f"read those; or add --partial to do without"
+        )
+
+
+def require_count(broker: Readable, saga: str, count: int) -> None:
+    """Raises PartitionCountChanged where there are other partitions now than those that are read."""
+    for found in broker.partitions(fact_topics(saga)).values():
+        if found is not None and found != count:
+            raise PartitionCountChanged(saga, count, found)
