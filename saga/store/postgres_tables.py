@@ -124,6 +124,10 @@ class PostgresTables(Tables):
         with self._connection() as connection:
             return _version(connection)
 
+    def lived_on(self) -> bool:
+        with self._connection() as connection:
+            return _version(connection) > 0 and connection.execute(self.claimed).fetchone() == (True,)
+
     def upgrade(self) -> list[str]:
         self.known()
         with self._connection() as connection:

@@ -87,6 +87,12 @@ class SqliteTables(Tables):
         with self._connection() as connection:
             return _version(connection)
 
+    def lived_on(self) -> bool:
+        if not os.path.exists(self.path):
+            return False
+        with self._connection() as connection:
+            return _version(connection) > 0 and connection.execute(self.claimed).fetchone() == (1,)
+
     def upgrade(self) -> list[str]:
         self.known()
         with self._connection() as connection:

@@ -16,6 +16,7 @@ class Tables(ABC):
     begin: ClassVar[str]
     record: ClassVar[str]
     """The statement that notes a migration, its number and name to be filled in."""
+    claimed: ClassVar[str] = "SELECT count(*) > 0 FROM saga_lane"
 
     def __init__(self, place: str) -> None:
         self.place, self._migrations = place, migrations(self.database)
@@ -23,6 +24,10 @@ class Tables(ABC):
     @abstractmethod
     def version(self) -> int:
         """The number of the last migration applied; 0 in an empty database."""
+
+    @abstractmethod
+    def lived_on(self) -> bool:
+        """Whether a lane of this database was ever claimed."""
 
     @abstractmethod
     def upgrade(self) -> list[str]:

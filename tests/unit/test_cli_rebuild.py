@@ -5,16 +5,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from saga import assembly
+from saga.errors import BrokerError
 from saga.replay import courtesy
 from saga.store.sqlite import SqliteStore
+from saga.store.sqlite_tables import SqliteTables
 from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
-from saga.transport.port import Partition
+from saga.transport.port import Partition, Record
 from tests.commands import Commands
 from tests.histories import lived
 from tests.travel import CREATE_EFFECTS
@@ -41,6 +44,12 @@ def service(tmp_path: Path) -> Commands:
     (tmp_path / "made_anew.py").write_text(MODULE)
     (tmp_path / "tables.sql").write_text(f"-- of the service; its own\n{CREATE_EFFECTS};\n")
     return Commands(tmp_path)
+
+
+def fails(error: Exception, records: Iterator[Record]) -> Iterator[Record]:
+    """The first record, and then the error."""
+    yield from islice(records, 1)
+    raise error
 
 
 def rows(folder: Path, name: str, asked: str = "SELECT * FROM effects ORDER BY 1, 2, 3") -> list[tuple[object, ...]]:
@@ -249,6 +258,31 @@ def test_a_database_with_somebodys_rows_is_left_alone(fleet: Harness, service: C
 
     assert said.code == 2
     assert "is a database on which a worker has lived; --to names an empty one" in said.err
+
+
+def test_one_that_was_killed_while_it_laid_the_tables_goes_on(fleet: Harness, service: Commands) -> None:
+    tables = SqliteTables(service.folder / "hotels.db")
+    tables._migrations = tables._migrations[:3]
+    tables.upgrade()
+
+    said = service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+
+    assert said.code == 0, said.err
+    assert len(rows(service.folder, "hotels.db")) == 5
+
+
+def test_a_server_that_goes_away_meanwhile_is_no_end_and_it_is_said_how_to_go_on(
+    fleet: Harness, service: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, read = ["rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql"], fleet.broker.read
+    with monkeypatch.context() as away:
+        away.setattr(fleet.broker, "read", lambda starts: fails(BrokerError("nobody answers", retriable=True), read(starts)))
+        cut = service(*command)
+
+    assert cut.code == 1
+    assert "nobody answers. What was committed is kept; run the same command to go on" in cut.err
+    assert service(*command).code == 0
+    assert len(rows(service.folder, "hotels.db")) == 5
 
 
 def test_scripts_are_those_that_it_was_begun_with(fleet: Harness, service: Commands) -> None:

@@ -159,15 +159,15 @@ def _prepare(
     """Make an empty database one that is being rebuilt; answers the lanes of its saga."""
     participant = arguments.participant(target)
     tables = assembly.tables(shadow, create=True)
-    if is_new := _version(tables, shadow) == 0:
-        tables.upgrade()
+    if not _is_lived_on(tables, shadow):
+        tables.upgrade()  # of which it may have been killed in the middle
     store = assembly.store(shadow)
     try:
         one = Rebuild(participant, store, assembly.broker(shadow), evolve=evolve, until=until, partial=partial)
         if one.shadow.is_there():
             one.shadow.resume(one.how)
             one.shadow.require(scripts)
-        elif is_new or not store.lanes():
+        elif not store.lanes():
             one.prepare(scripts)
         else:
             raise DefinitionError(
@@ -178,9 +178,9 @@ def _prepare(
         store.close()
 
 
-def _version(tables: Tables, shadow: Settings) -> int:
+def _is_lived_on(tables: Tables, shadow: Settings) -> bool:
     try:
-        return tables.version()
+        return tables.lived_on()
     except StoreError as error:
         if "does not exist" not in str(error):
             raise

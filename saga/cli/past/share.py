@@ -11,7 +11,9 @@ from typing import Any, NamedTuple, Protocol
 from saga import assembly
 from saga.cli import arguments
 from saga.clock import Clock, SystemClock
+from saga.errors import SagaError
 from saga.replay.gathering import Pace
+from saga.replay.projector import is_outage
 from saga.replay.rebuild import Rebuild
 from saga.settings import Settings
 
@@ -59,6 +61,17 @@ class End(NamedTuple):
     failure: str | None = None
 
 
+@contextmanager
+def _gone_on_with() -> Iterator[None]:
+    """Whose server goes away is told that nothing is lost by it."""
+    try:
+        yield
+    except SagaError as error:
+        if not is_outage(error):
+            raise
+        raise SagaError(f"{str(error).rstrip('.')}. What was committed is kept; run the same command to go on") from error
+
+
 @dataclass(slots=True)
 class Share:
     """`lanes` in the process with this `number`, until all is read or it is told to stop.
@@ -79,7 +92,7 @@ class Share:
 
     def carried_out(self) -> Iterator[Progress | End]:
         """Do it; what comes last is how it ended."""
-        with self._opened() as rebuild:
+        with _gone_on_with(), self._opened() as rebuild:
             rebuild.start()
             self.size = rebuild.left()
             rebuild.catch_up(self.stopping.is_set)
