@@ -5,27 +5,20 @@ To whoever reads it by the count of today each such record is somebody's mistake
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from itertools import islice
-from typing import Protocol
 
 from saga.contracts.topics import astray, events_topic, fact_topics
 from saga.errors import DefinitionError, PartitionCountChanged
-from saga.transport.port import Partition, Record
+from saga.replay.source import Topics
+from saga.transport.port import Partition
 
 SAMPLE = 200
 """Records at the beginning of each partition, where what was written first is found."""
 _SHARE = 3  # of the workflows one: with twice the partitions half of them are astray, with any other count more
 
 
-class Readable(Protocol):
-    """As much of a broker as is asked."""
-
-    def partitions(self, topics: Sequence[str]) -> dict[str, int | None]: ...
-    def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]: ...
-
-
-def refuse_raised(broker: Readable, saga: str, lanes: Iterable[int], count: int) -> None:
+def refuse_raised(broker: Topics, saga: str, lanes: Iterable[int], count: int) -> None:
     """Raises DefinitionError where these lanes begin with workflows of which so many belong elsewhere that it is no mistake."""
     found, lost = set[bytes](), set[bytes]()
     for lane in lanes:
@@ -41,7 +34,7 @@ def refuse_raised(broker: Readable, saga: str, lanes: Iterable[int], count: int)
         )
 
 
-def require_count(broker: Readable, saga: str, count: int) -> None:
+def require_count(broker: Topics, saga: str, count: int) -> None:
     """Raises PartitionCountChanged where there are other partitions now than those that are read."""
     for found in broker.partitions(fact_topics(saga)).values():
         if found is not None and found != count:

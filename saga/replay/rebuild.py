@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from heapq import merge
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from saga.clock import Clock, SystemClock
 from saga.contracts.topics import fact_topics
@@ -33,15 +33,17 @@ from saga.errors import (
 from saga.handling.intake import Intake
 from saga.participant.participant import Participant
 from saga.replay.batch import Batch
+from saga.replay.contracts import Contracts
 from saga.replay.course import Course
 from saga.replay.endings import Endings
-from saga.replay.gathering import Pace
-from saga.replay.holes import Hole, ranges
+from saga.replay.gathering import Pace, histories
+from saga.replay.holes import Hole, holes, ranges
 from saga.replay.met import Met
 from saga.replay.raised import refuse_raised, require_count
 from saga.replay.reading import Held, Reading
 from saga.replay.restoring import Restoring
 from saga.replay.shadow import Seen, Shadow, written
+from saga.replay.source import Topics, TopicSource
 from saga.store.dead_letter import DeadLetter, Reason
 from saga.store.lane import Lane
 from saga.store.port import Store
@@ -54,15 +56,6 @@ MOST_BYTES = 32_000_000
 CONFLICTS = 10
 CONFLICT_PAUSE = 0.05
 _ANEW = "Begin with an empty database, and with --partial if what is there now is not whole"
-
-
-class Topics(Protocol):
-    """As much of a broker as a rebuild is given: it can read, and nothing else."""
-
-    def partitions(self, topics: Sequence[str]) -> dict[str, int | None]: ...
-    def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]: ...
-    def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]: ...
-    def ids(self, topics: Sequence[str]) -> dict[str, str | None]: ...
 
 
 @dataclass(slots=True)
@@ -211,10 +204,10 @@ class Rebuild:
 
         Raises SagaError otherwise: nothing is put in place then.
         """
-        if self.until is not None:
-            return {}
         suspects = self.missing()
-        if suspects:
+        if suspects and self.until is not None:
+            suspects = self._never_whole(suspects)
+        elif suspects:
             self.catch_up()  # partitions were read one after the other, so the end of one may lack what the other has
             again = self.missing()
             suspects = {workflow: holes for workflow, holes in suspects.items() if again.get(workflow) == holes}
@@ -231,6 +224,13 @@ class Rebuild:
                 batch.learn(self._known(marked))
                 self._write(one, batch, marked)
         return suspects
+
+    def _never_whole(self, suspects: Mapping[str, tuple[Hole, ...]]) -> dict[str, tuple[Hole, ...]]:
+        """Those of which something is missing at any time: clocks differ, so a cause may be dated later than its effect."""
+        source, contracts = TopicSource(self.broker, self.saga), Contracts([*self.participant.versions])
+        found = histories(source, contracts, wanted=suspects, lanes=self.numbers)
+        damaged = {history.workflow for history in found if not history.late and holes(history, contracts)}
+        return {workflow: missed for workflow, missed in suspects.items() if workflow in damaged}
 
     def missing(self) -> dict[str, tuple[Hole, ...]]:
         """What is missing of workflows that have not ended here, or ended without it."""

@@ -6,14 +6,23 @@ workflows in memory and nothing else: whatever is made of the records must not d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import Protocol
 
 from saga.contracts.topics import fact_topics, lane_of
 from saga.errors import BrokerError
 from saga.replay.entry import Entry, entry
-from saga.transport.port import Broker, Partition, unknown_topics
+from saga.transport.port import Partition, Record, unknown_topics
+
+
+class Topics(Protocol):
+    """As much of a broker as replay is given: it can read, and nothing else."""
+
+    def partitions(self, topics: Sequence[str]) -> dict[str, int | None]: ...
+    def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]: ...
+    def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]: ...
+    def ids(self, topics: Sequence[str]) -> dict[str, str | None]: ...
 
 
 class Source(Protocol):
@@ -40,7 +49,7 @@ class TopicSource:
 
     aged: Sequence[str]
 
-    def __init__(self, broker: Broker, saga: str) -> None:
+    def __init__(self, broker: Topics, saga: str) -> None:
         self.broker, self.saga, self.topics = broker, saga, fact_topics(saga)
         counts = broker.partitions(self.topics)
         if missing := [topic for topic, count in counts.items() if count is None]:

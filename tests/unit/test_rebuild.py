@@ -400,8 +400,9 @@ def test_a_workflow_that_is_not_whole_is_refused_or_marked(lost: tuple[bytes, by
     with lived() as fleet:
         damaged, workflow = without(fleet.broker, lambda raw: _is_from(raw, *lost)), lost[0].decode()
 
-        with pytest.raises(SagaError, match=f"workflow {workflow} is not whole: {told}"):
-            of(fleet, "hotels", damaged).finish()
+        for until in (None, fleet.clock.now()):
+            with pytest.raises(SagaError, match=f"workflow {workflow} is not whole: {told}"):
+                of(fleet, "hotels", damaged, until=until).finish()
 
         partial = of(fleet, "hotels", damaged, partial=True)
         assert [*partial.finish()] == [workflow]
@@ -409,6 +410,24 @@ def test_a_workflow_that_is_not_whole_is_refused_or_marked(lost: tuple[bytes, by
         assert found.error is not None
         assert told in found.error
         assert [w.id for w in stored(partial).page("travel", "", 10) if w.error] == [workflow]
+
+
+@pytest.mark.parametrize("later", [(b"smooth", b"agency", b"1"), (b"poor", b"airline", b"1")], ids=["trigger", "number"])
+def test_what_another_clock_dates_after_the_moment_is_not_missing_at_it(later: tuple[bytes, bytes, bytes]) -> None:
+    with lived() as fleet:
+        for log in fleet.broker.logs.values():
+            log[:] = [record._replace(headers=dated(record, later, b"2030-01-01T00:00:09+00:00")) for record in log]
+
+        rebuild = of(fleet, "hotels", fleet.broker, until=fleet.clock.now())
+
+        assert rebuild.missing() != {}
+        assert rebuild.finish() == {}
+
+
+def dated(record: Record, fact: tuple[bytes, bytes, bytes], time: bytes) -> list[tuple[str, bytes | None]]:
+    """The headers of a record, with this time if it is this fact."""
+    raw = dict(record.headers)
+    return [*{**raw, **({"ce_time": time} if _is_from(raw, *fact) else {})}.items()]
 
 
 def changed_copy(fleet: Harness, type: bytes, **headers: bytes) -> None:
