@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -31,6 +32,13 @@ from saga.store.sqlite import SqliteStore
 SqliteStore(sys.argv[1]).claim("checkout", 0, 1)
 print("held", flush=True)
 sys.stdin.read()
+"""
+SWAP_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from saga.store.sqlite_swap import swap
+sys.addaudithook(lambda event, _: os.kill(os.getpid(), signal.SIGKILL) if event == sys.argv[1] else None)
+swap(Path("live.db"), Path("rebuilt.db"), "before")
 """
 MANY_LATE_WORKFLOWS = """
 INSERT INTO saga_workflow (saga, workflow_id, version, lane, status, sequence, deadline, opened)
@@ -411,3 +419,23 @@ def test_a_file_that_cannot_be_moved_there_leaves_everything_as_it_was(tmp_path:
 
     assert said(tmp_path / "live.db") == [("live",)]
     assert not (tmp_path / "live.db.before").exists()
+
+
+@pytest.mark.parametrize("step", ["sqlite3.connect", "os.link", "os.rename"])
+def test_a_swap_that_is_killed_leaves_the_old_file_in_its_place_and_is_done_by_the_next_one(tmp_path: Path, step: str) -> None:
+    for name, word in ("live", "old"), ("rebuilt", "new"):
+        database_of(tmp_path / f"{name}.db", word, ends=False)
+
+    died = subprocess.run(
+        [sys.executable, "-c", SWAP_AND_DIE, step],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+
+    assert died.returncode == -signal.SIGKILL
+    assert said(tmp_path / "live.db") == [("old",)]
+    assert said(tmp_path / "rebuilt.db") == [("new",)]
+    assert swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "again") == tmp_path / "live.db.again"
+    assert said(tmp_path / "live.db") == [("new",)]
+    assert said(tmp_path / "live.db.again") == [("old",)]
