@@ -59,7 +59,9 @@ Configuration:
   Loggers: {Root: {level: warn, AppenderRef: {ref: out}}}
 """
 _PATIENCE = 10.0
-_JVM = ("-Xmx448m", "-Xms128m", "-XX:+UseSerialGC", "-Dlog4j2.configurationFile=log4j2.yaml")
+# What it unpacks stays in its own folder, which is removed with it.
+_OWN_FOLDER = ("-Djava.io.tmpdir=.", "-XX:-UsePerfData")
+_JVM = ("-Xmx448m", "-Xms128m", "-XX:+UseSerialGC", "-Dlog4j2.configurationFile=log4j2.yaml", *_OWN_FOLDER)
 
 
 def fetch(report: Report) -> None:

@@ -43,7 +43,7 @@ def new_topic(bootstrap: str) -> str:
 
 
 def write(bootstrap: str, topic: str, value: bytes) -> None:
-    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "compression.type": "lz4"})
     producer.produce(topic, value)
     assert producer.flush(30) == 0
 
@@ -156,14 +156,16 @@ def test_a_broker_that_crashed_comes_back_with_its_records_at_its_address() -> N
     try:
         server.start()
         topic = new_topic(server.address)
-        write(server.address, topic, b"kept")
+        write(server.address, topic, b"kept" * 100)
+
+        assert [*server.home.glob("liblz4*.so")], "what it unpacks for that is to be removed with its folder"
 
         server.crash()
         with pytest.raises(KafkaException):
             AdminClient({"bootstrap.servers": server.address, "log_level": 0}).list_topics(timeout=1)
         server.start()
 
-        assert first_record(server.address, topic) == b"kept"
+        assert first_record(server.address, topic) == b"kept" * 100
     finally:
         server.stop()
 
