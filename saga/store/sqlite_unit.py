@@ -60,16 +60,16 @@ class SqliteUnit(Immediate):
         self._connection = None
 
     def partitions(self, saga: str) -> int | None:
-        row = self.query("partitions", saga).fetchone()
-        return row[0] if row else None
+        return self._topics_of(saga)[0]
 
     def registered(self, saga: str) -> bool:
-        row = self.query("partitions", saga).fetchone()
-        return bool(row and row[1])
+        return bool(self._topics_of(saga)[1])
 
     def author(self, saga: str) -> str | None:
-        row = self.query("partitions", saga).fetchone()
-        return row[2] if row else None
+        return self._topics_of(saga)[2]
+
+    def _topics_of(self, saga: str) -> tuple[int | None, int, str | None]:
+        return self.query("partitions", saga).fetchone() or (None, 0, None)
 
     def load(self, saga: str, ids: Collection[str]) -> dict[str, Workflow]:
         wanted = _listed(ids)
