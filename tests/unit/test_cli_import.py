@@ -11,11 +11,14 @@ import pytest
 
 from saga.cli.running.records import rows
 from saga.errors import DefinitionError
-from saga.protocol.facts import StepStatus
+from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.dead_letter import DeadLetter, Place, Reason
+from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
+from saga.store.workflow import Workflow
 from tests.commands import Commands, Said
 
+OPENED = datetime(2026, 3, 1, tzinfo=UTC)
 ORDER = {"order_id": "o", "units": 2, "country": "Spain"}
 
 
@@ -157,22 +160,47 @@ def test_a_version_of_which_records_wait_for_newer_code_is_not_drained(folder: P
         unit.bury([letter])
 
     said = Commands(folder)("drain", "checkout", "--version", "3", SAGA_DATABASE="sqlite:///stock.db")
-    other = Commands(folder)("drain", "checkout", "--version", "2", "--json", SAGA_DATABASE="sqlite:///stock.db")
+    other = Commands(folder)(
+        "drain", "checkout", "--version", "2", "--never-seen", "--json", SAGA_DATABASE="sqlite:///stock.db"
+    )
 
     assert said.code == 1
     assert "1 records of v3 wait for code that knows it: saga dead-letters list" in said.err
     assert (other.code, other.json["queued"]) == (0, 0)
 
 
+def ended(folder: Path, id_: str) -> None:
+    workflow = Workflow(id=id_, version=1, lane=0, status=WorkflowStatus.COMPLETED, opened=OPENED, closed=OPENED)
+    with closing(SqliteStore(folder / "stock.db")) as store, store.unit() as unit:
+        unit.save("checkout", Changes(closed=[workflow]))
+
+
 def test_a_version_is_drained_when_nothing_of_it_is_left(folder: Path) -> None:
-    imported(folder, written(folder, ORDER | {"order_id": "o-1"}))
     drain = Commands(folder)
 
+    ended(folder, "o-0")
+    empty = drain("drain", "checkout", "--version", "1", SAGA_DATABASE="sqlite:///stock.db")
+    imported(folder, written(folder, ORDER | {"order_id": "o-1"}))
     busy = drain("drain", "checkout", "--version", "1", "--json", SAGA_DATABASE="sqlite:///stock.db")
-    empty = drain("drain", "checkout", "--version", "2", SAGA_DATABASE="sqlite:///stock.db")
 
     assert (busy.code, busy.json["drained"], busy.json["open"], busy.json["unpublished"]) == (1, False, 1, 1)
-    assert (empty.code, empty.out) == (0, "checkout v2 is drained in sqlite:///stock.db\n")
+    assert (empty.code, empty.out) == (0, "checkout v1 is drained in sqlite:///stock.db\n")
+
+
+def test_a_version_of_which_nothing_was_ever_here_is_not_taken_for_drained(folder: Path) -> None:
+    drain = Commands(folder)
+
+    before = drain("drain", "checkout", "--version", "1", SAGA_DATABASE="sqlite:///stock.db")
+    ended(folder, "o-1")
+    mistyped = drain("drain", "checkout", "--version", "11", SAGA_DATABASE="sqlite:///stock.db")
+    meant = drain("drain", "checkout", "--version", "11", "--never-seen", SAGA_DATABASE="sqlite:///stock.db")
+
+    assert (before.code, before.out) == (mistyped.code, mistyped.out) == (1, "")
+    assert "no workflow of checkout v1 was ever seen" in before.err
+    assert "there is no workflow at all" in before.err
+    assert "no workflow of checkout v11 was ever seen" in mistyped.err
+    assert "the latest workflow is of v1. Correct the number, or say --never-seen" in mistyped.err
+    assert (meant.code, meant.out) == (0, "checkout v11 is drained in sqlite:///stock.db\n")
 
 
 @pytest.mark.parametrize("command", [("drain", "chekout", "--version", "1"), ("drain", "chekout", "--version", "1", "--json")])
@@ -184,4 +212,4 @@ def test_a_saga_of_which_nothing_was_ever_here_is_not_taken_for_drained(folder: 
     said = Commands(folder)(*command, SAGA_DATABASE="sqlite:///stock.db")
 
     assert (said.code, said.out) == (1, "")
-    assert "nothing of a saga 'chekout' was ever in sqlite:///stock.db, which knows checkout. Correct the name" in said.err
+    assert "in sqlite:///stock.db nothing of a saga 'chekout' was ever seen; it knows checkout. Correct the name" in said.err
