@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from saga.contracts.message import open_gates
 from saga.contracts.saga import Saga
-from saga.errors import DefinitionError, LaneStopped, LifecycleError
+from saga.errors import DefinitionError, LaneStopped, LifecycleError, SchemaNotFound
 from saga.protocol.gates import variant
 from saga.store.workflow import Workflow
 
@@ -105,9 +105,11 @@ class Versions:
         self._registry = registry
 
     def warm(self) -> None:
-        """Learn the ids of all schemas; raises SchemaNotFound, RegistryUnavailable."""
-        for number in self._sagas:
+        """Learn the ids of all schemas; raises as `Participant.warm`."""
+        for number, saga in self._sagas.items():
             self.codec(number).warm()
+            if self._registry is not None and saga.registry is None:
+                _require_agreement(saga, self._registry)
 
     def _refuse_strangers(self, sagas: Sequence[Saga]) -> None:
         if len(names := {saga.name for saga in sagas}) != 1:
@@ -126,3 +128,18 @@ class Versions:
             f"saga {self.name!r} has no participant {participant!r}; its steps are by {', '.join(known)}. "
             f"Use one of these names, or add the step to the saga schema."
         )
+
+
+def _require_agreement(saga: Saga, registry: Registry) -> None:
+    """Refuse a saga under whose version the registry has another one; of those found in a registry there is nothing to ask."""
+    subject, schema = saga.state
+    try:
+        registry.id_of(subject, schema)
+    except SchemaNotFound as error:
+        if not registry.known(subject):
+            raise
+        raise DefinitionError(
+            f"the registry {registry.url} has another saga {saga.name!r} v{saga.version} than this service was built with, so "
+            f"participants could disagree on what follows what. See what differs: saga schemas plan DIR; then raise the "
+            f"version, deploy the contracts that are registered, or register these if they go together with them"
+        ) from error
