@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from tests.sources import MODULES, ROOT, imports
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "span", "text", "forking"),
+    ("errors", "clock", "span", "text", "forking", "signals"),
     ("settings", "failpoints"),
     ("protocol",),
     ("contracts",),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import random
-import signal
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from saga.contracts.topics import saga_topics
 from saga.delivery.unhandled import OVERDUE
@@ -28,6 +27,7 @@ from saga.handling.breakers import Breakers, BreakerStanding
 from saga.handling.intake import Counts
 from saga.handling.tracing import Tracer
 from saga.participant.participant import Participant
+from saga.signals import asked_to_end
 from saga.store.port import Store
 from saga.transport.port import Broker, Partition
 
@@ -114,7 +114,7 @@ class Worker:
 
         Raises what ended a thread: DefinitionError for wrong settings, or topics that are not there after 30 s.
         """
-        with self._signals(), self.running():
+        with asked_to_end(partial(_drain, self._stopping)), self.running():
             self._stopping.wait()
 
     @contextmanager
@@ -302,23 +302,10 @@ class Worker:
         assert count is not None
         return count
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Signals stop the worker while it runs in the main thread; the previous handlers come back."""
 
-        def stop(number: int, frame: FrameType | None) -> None:
-            log.info("%s: draining", signal.Signals(number).name)
-            self.stop()
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+def _drain(stopping: threading.Event, signal: str) -> None:
+    log.info("%s: draining", signal)
+    stopping.set()
 
 
 def _dependency(name: str, breaker: BreakerStanding) -> Part:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from saga import assembly
-from saga.errors import BrokerError, LaneFenced
+from saga.errors import BrokerError, LaneFenced, SagaError, StoreError
 from saga.replay.projector import Projector
+from saga.settings import Settings
 from saga.store.sqlite_tables import SqliteTables
 from saga.testing.harness import Harness
 from tests.commands import Commands, Said
@@ -95,17 +96,8 @@ def test_a_place_that_is_none_is_refused_with_one(fleet: Harness, contracts: Com
     assert "found --leave-out 'travel.events/0'; expected a place as it was told, e.g. checkout.events/0@17" in said.err
 
 
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """Give signals the handlers back that they had."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def test_one_that_goes_on_waits_for_a_broker_that_is_away(
-    fleet: Harness, contracts: Commands, monkeypatch: pytest.MonkeyPatch, handlers: None
+    fleet: Harness, contracts: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
 
@@ -127,7 +119,55 @@ def test_one_that_goes_on_waits_for_a_broker_that_is_away(
     assert said.err.count("nobody answers; trying again") == 1
 
 
-def test_one_that_was_fenced_ends(fleet: Harness, contracts: Commands, monkeypatch: pytest.MonkeyPatch, handlers: None) -> None:
+def away_at_first(monkeypatch: pytest.MonkeyPatch, what: str, error: SagaError, times: int) -> None:
+    """Whoever asks `assembly` for it meets this error so many times."""
+    there, failures = getattr(assembly, what), iter(range(times))
+
+    def ask(settings: Settings) -> object:
+        if next(failures, None) is not None:
+            raise error
+        return there(settings)
+
+    monkeypatch.setattr(assembly, what, ask)
+
+
+AWAY = [("broker", BrokerError("nobody answers", retriable=True)), ("store", StoreError("nobody answers"))]
+
+
+@pytest.mark.parametrize(("server", "error"), AWAY, ids=["broker", "database"])
+def test_a_server_that_is_away_at_the_start_is_waited_for_as_later(
+    fleet: Harness, contracts: Commands, monkeypatch: pytest.MonkeyPatch, server: str, error: SagaError
+) -> None:
+    away_at_first(monkeypatch, server, error, 3)
+    catch_up = Projector.catch_up
+
+    def last(projector: Projector) -> int:
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # it has begun to follow
+            signal.raise_signal(signal.SIGTERM)
+        return catch_up(projector)
+
+    monkeypatch.setattr(Projector, "catch_up", last)
+    monkeypatch.setattr(sys.modules["saga.cli.past.project"], "PAUSE", 0.01)
+
+    said = project(contracts, once=False)
+
+    assert said.code == 0, said.err
+    assert said.err == "nobody answers; trying again\n"
+    assert booked(contracts.folder) == ["full", "open", "poor", "smooth"]
+
+
+@pytest.mark.parametrize(("server", "error"), AWAY, ids=["broker", "database"])
+def test_one_that_is_to_end_does_not_wait(
+    fleet: Harness, contracts: Commands, monkeypatch: pytest.MonkeyPatch, server: str, error: SagaError
+) -> None:
+    away_at_first(monkeypatch, server, error, 1)
+
+    said = project(contracts, once=True)
+
+    assert (said.code, said.err) == (1, "error: nobody answers\n")
+
+
+def test_one_that_was_fenced_ends(fleet: Harness, contracts: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     found = iter([0])
 
     def catch_up(projector: Projector) -> int:

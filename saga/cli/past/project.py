@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import signal
 import threading
-from _thread import start_new_thread
-from typing import Annotated
+import time
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -17,6 +17,9 @@ from saga.errors import DefinitionError, SagaError
 from saga.replay.projection import Projection
 from saga.replay.projector import Projector, is_outage
 from saga.settings import Settings
+from saga.signals import asked_to_end
+
+Result = TypeVar("Result")
 
 PAUSE = 0.5
 
@@ -40,15 +43,16 @@ def project(
     projection = arguments.named(target, Projection)
     if (registry := assembly.registry(settings)) is not None:
         projection.contracts.use(registry)
-    store = assembly.store(settings)
+    places = [_place(text) for text in leave_out or ()]
+    patience = _Patience(ends=once)
+    store = patience.until_there(lambda: assembly.store(settings))
     try:
-        places = [_place(text) for text in leave_out or ()]
-        projector = Projector(projection, store, assembly.broker(settings), partial=partial, leaving_out=places)
+        projector = patience.until_there(
+            lambda: Projector(projection, store, assembly.broker(settings), partial=partial, leaving_out=places)
+        )
         projector.pace = replaying.Pace(projector.source.size if rebuild else None)
-        count = projector.rebuild() if rebuild else 0
-        if not rebuild:
-            projector.start()
-        count += projector.catch_up()
+        count = patience.until_there(projector.rebuild if rebuild else projector.start) or 0
+        count += patience.until_there(projector.catch_up)
         if as_json:
             data = {"projection": projection.name, "version": projection.version, "partial": projector.is_partial}
             output.json({**data, "records": count})
@@ -56,7 +60,7 @@ def project(
             partly = ", of a history that was not asked to be whole" * projector.is_partial
             output.line(f"{projection.name} v{projection.version}: {count} records, up to date{partly}")
         if not once:
-            _follow(projector)
+            _follow(projector, patience)
         projector.close()
     finally:
         store.close()
@@ -68,19 +72,35 @@ def _place(text: str) -> str:
     return text
 
 
-def _follow(projector: Projector) -> None:
+def _follow(projector: Projector, patience: _Patience) -> None:
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: start_new_thread(stopping.set, ()))  # `wait` may hold its lock
-    told = ""
-    while not stopping.wait(PAUSE):
+    with asked_to_end(lambda _: stopping.set()):
+        while not stopping.wait(PAUSE):
+            patience.tried(projector.catch_up)
+
+
+class _Patience:
+    """Tries again whatever fails since a server is away, and tells once which; with `ends` that is the end."""
+
+    def __init__(self, *, ends: bool) -> None:
+        self.ends, self.told = ends, ""
+
+    def until_there(self, act: Callable[[], Result]) -> Result:
+        """What comes of it, however long it takes."""
+        while not (found := self.tried(act)):
+            time.sleep(PAUSE)
+        return found[0]
+
+    def tried(self, act: Callable[[], Result]) -> tuple[Result] | None:
+        """What came of it; None if a server is away."""
         try:
-            projector.catch_up()
+            found = act()
         except SagaError as error:
-            if not is_outage(error):
+            if self.ends or not is_outage(error):
                 raise
-            if str(error) != told:
+            if str(error) != self.told:
                 output.progress(f"{error}; trying again")
-            told = str(error)
-        else:
-            told = ""
+            self.told = str(error)
+            return None
+        self.told = ""
+        return (found,)

@@ -9,7 +9,6 @@ import queue
 import signal
 import threading
 import time
-from _thread import start_new_thread
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from saga.cli.running.run import tame_allocator, tame_collector
 from saga.errors import SagaError
 from saga.replay.courtesy import Courtesy, Neighbour, Throttle
 from saga.replay.gathering import Pace
+from saga.signals import asked_to_end
 
 _FORKS = multiprocessing.get_context("forkserver")
 _LOADED = (__name__, "saga.cli.past.rebuild", "saga.contracts.avro", "saga.store.postgres", "saga.transport.kafka")
@@ -58,7 +58,8 @@ def carry_out(job: Job, shares: Sequence[Sequence[int]], neighbour: Neighbour) -
     if job.at_most is None:
         neighbour.is_at_work()  # a first look, with which later ones are compared
     several = len(shares) > 1
-    with _interrupts(several) as stopping:
+    stopping: Flag = _FORKS.Event() if several else threading.Event()
+    with asked_to_end(lambda _: stopping.set()):
         alone = Share(0, job, shares[0], stopping, pace.tell, _held(job, neighbour.is_at_work))
         for said in _together(job, shares, stopping, neighbour) if several else _undisturbed(alone):
             if isinstance(said, Progress):
@@ -191,19 +192,3 @@ def _deaf() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _interrupts(several: bool) -> Iterator[Flag]:
-    """SIGTERM and Ctrl-C stop it in an orderly way; `several` processes hear of it."""
-    stopping: Flag = _FORKS.Event() if several else threading.Event()
-
-    def stop(*_: object) -> None:
-        start_new_thread(stopping.set, ())  # whoever is interrupted may hold its lock
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
