@@ -5,18 +5,21 @@ A workflow runs in the version and behind the gates with which it was started, t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from saga.contracts.message import open_gates
 from saga.contracts.saga import Saga
-from saga.errors import DefinitionError, LaneStopped, LifecycleError, SchemaNotFound
+from saga.errors import DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable, SchemaNotFound
 from saga.protocol.gates import variant
 from saga.store.workflow import Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
     from saga.contracts.registry import Registry
+
+log = logging.getLogger("saga.versions")
 
 
 class Versions:
@@ -131,10 +134,15 @@ class Versions:
 
 
 def _require_agreement(saga: Saga, registry: Registry) -> None:
-    """Refuse a saga under whose version the registry has another one; of those found in a registry there is nothing to ask."""
+    """Refuse a saga under whose version the registry has another one; of those found in a registry there is nothing to ask.
+
+    Nothing is encoded with that schema, so a registry that is away now is not waited for.
+    """
     subject, schema = saga.state
     try:
         registry.id_of(subject, schema)
+    except RegistryUnavailable as error:
+        log.warning("whether the registry has another saga %s v%d is not known: %s", saga.name, saga.version, error)
     except SchemaNotFound as error:
         if not registry.known(subject):
             raise

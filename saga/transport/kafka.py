@@ -21,6 +21,7 @@ from saga.errors import BrokerError
 from saga.transport.kafka_client import (
     UNKNOWN_TOPIC,
     broker_error,
+    interruptible,
     kafka_partition,
     opened,
     partition_of,
@@ -56,6 +57,7 @@ class KafkaBroker:
     def producer(self) -> KafkaProducer:
         return KafkaProducer(self.settings)
 
+    @interruptible
     def partitions(self, topics: Sequence[str]) -> dict[str, int | None]:
         with self._reader() as client:
             return {topic: self._count(client, topic) for topic in topics}
@@ -100,11 +102,13 @@ class KafkaBroker:
             except Unanswered as silence:
                 raise BrokerError(f"no answer to creating topic {topic} within {limit} s", retriable=True) from silence
 
+    @interruptible
     def committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
         with self._reader(group) as client, translated(f"cannot ask for the offsets of group {group}"):
             found = client.committed([kafka_partition(p) for p in partitions], timeout=self.settings.timeout)
         return {Partition(p.topic, p.partition): p.offset for p in found if p.error is None and p.offset >= 0}
 
+    @interruptible
     def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]:
         with self._reader() as client:
             return {partition: range(*self._watermarks(client, partition)) for partition in partitions}
@@ -114,7 +118,7 @@ class KafkaBroker:
 
     def _count(self, client: Consumer, topic: str) -> int | None:
         doing = f"cannot look topic {topic} up at {self.settings.servers}"
-        with translated(doing):
+        with translated(f"{doing} (see that Kafka runs there, or correct SAGA_BROKER)"):
             found = client.list_topics(topic, timeout=self.settings.timeout).topics[topic]
         if found.error is None:
             return len(found.partitions)
@@ -122,6 +126,7 @@ class KafkaBroker:
             return None
         raise broker_error(found.error, doing)
 
+    @interruptible
     def _spans(self, starts: Mapping[Partition, int | None]) -> dict[Partition, range]:
         """The offsets to be read of each partition that has any."""
         spans = {}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import wraps
 from operator import methodcaller
-from typing import TypeVar, cast
+from threading import Thread, current_thread, main_thread
+from typing import ParamSpec, TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
@@ -15,6 +18,8 @@ from saga.transport.port import Partition, Record
 
 log = logging.getLogger("saga.transport.kafka")
 Client = TypeVar("Client")
+Answer = TypeVar("Answer")
+Asked = ParamSpec("Asked")
 
 UNREADABLE_NAMES = "(a header's name is not UTF-8)"
 UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
@@ -62,6 +67,27 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except KafkaException as error:
         raise broker_error(error.args[0], doing) from error
+
+
+def interruptible(question: Callable[Asked, Answer]) -> Callable[Asked, Answer]:
+    """A question that Ctrl-C ends at once: of the main thread, which alone hears of it, but not while the client waits in C."""
+
+    @wraps(question)
+    def ask(*arguments: Asked.args, **named: Asked.kwargs) -> Answer:
+        if current_thread() is not main_thread():
+            return question(*arguments, **named)
+        answer: Future[Answer] = Future()
+
+        def hear() -> None:
+            try:
+                answer.set_result(question(*arguments, **named))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        Thread(target=hear, daemon=True).start()
+        return answer.result()
+
+    return ask
 
 
 def partition_of(message: Message) -> Partition:

@@ -17,6 +17,7 @@ from saga.contracts.registry import Registry
 from saga.contracts.topics import fact_topics, saga_topics
 from saga.engine.health import State
 from saga.errors import RegistryUnavailable
+from saga.evolution.plan import subjects
 from saga.store.postgres import PostgresStore
 from saga.store.sqlite import SqliteStore
 from saga.transport.kafka import KafkaBroker
@@ -199,8 +200,8 @@ def _pass_on(here: socket.socket, there: socket.socket) -> None:
 def _registered(name: str, registry: str) -> Participant:
     """The agency of a saga whose schemas are registered."""
     agency, known = fleet(Script(), name=name)[0], Registry(registry)
-    for event in agency.saga.published:
-        known.register(agency.saga.subject(event), agency.saga.contract(event))
+    for subject, schema in subjects(agency.saga):
+        known.register(subject, schema)
     return agency
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from saga import assembly
-from saga.errors import BrokerError
 from saga.settings import Settings
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Broker
@@ -83,19 +82,6 @@ def test_a_dry_run_creates_nothing(saga: Commands, monkeypatch: pytest.MonkeyPat
 
     assert [t["action"] for t in said.json["topics"]] == ["create", "create", "create"]
     assert cluster.partitions(TOPICS) == dict.fromkeys(TOPICS)
-
-
-def test_a_broker_that_does_not_answer_is_named(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Silent(MemoryBroker):
-        def partitions(self, topics: object) -> dict[str, int | None]:
-            raise BrokerError("no answer", retriable=True)
-
-    given(monkeypatch, Silent())
-
-    said = saga("topics", "plan", CHECKOUT, "--partitions", "6", SAGA_BROKER="kafka:9092")
-
-    assert said.code == 1
-    assert said.err == "error: kafka:9092: no answer. See that Kafka runs there, or correct SAGA_BROKER.\n"
 
 
 def test_no_broker_and_no_folder_are_wrong_use(saga: Commands) -> None:

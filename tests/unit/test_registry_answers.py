@@ -333,15 +333,18 @@ def test_a_worker_whose_saga_was_never_registered_says_what_to_run(fake: Fake, m
         until(lambda: worker.failure, what="the refusal")
 
 
-def test_a_worker_that_has_run_before_starts_while_the_registry_is_away(fake: Fake, tmp_path: Path) -> None:
+def test_a_worker_that_knows_all_ids_starts_while_the_registry_is_away_and_says_what_it_does_not_know(
+    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     before = _worker(fake, tmp_path)
-    with before.running():
-        until(lambda: before.standing().lanes, what="the lane")
+    before.participant.codec.warm()  # as the releases did that asked for the ids of events alone
     fake.status = 503
 
     worker = _worker(fake, tmp_path)
     with worker.running():
         until(lambda: worker.standing().lanes, what="the lane, with the registry away")
+
+    assert "whether the registry has another saga tour v1 is not known" in caplog.text
 
 
 def test_an_acknowledgment_whose_schema_cannot_be_asked_for_is_heard_once_the_registry_is_back(fake: Fake) -> None:

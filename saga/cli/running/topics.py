@@ -13,7 +13,6 @@ from saga.cli import arguments, output
 from saga.cli.listing import Listing
 from saga.contracts.saga import Saga
 from saga.contracts.topics import saga_topics
-from saga.errors import BrokerError
 from saga.settings import Settings
 from saga.transport.port import Broker
 from saga.transport.topics import RETENTION, TopicPlan
@@ -71,10 +70,7 @@ def _asked(folder: Path, partitions: int, retention: str, servers: str | None) -
         Settings.load(broker=servers),
     )
     cluster = assembly.broker(settings)
-    try:
-        found = cluster.partitions(saga_topics(saga.name))
-    except BrokerError as error:
-        raise BrokerError(f"{settings.broker}: {error}. See that Kafka runs there, or correct SAGA_BROKER.") from error
+    found = cluster.partitions(saga_topics(saga.name))
     return saga.name, cluster, planned(saga.name, found, partitions, retention=span)
 
 
