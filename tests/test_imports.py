@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("replay",),
     ("testing",),
     ("cli",),
+    ("__main__",),
 )
 """From the bottom up; rooms of one layer do not know each other."""
 

@@ -65,6 +65,13 @@ def test_the_version_is_told(saga: Commands) -> None:
 
 
 @pytest.mark.slow
+def test_a_python_that_is_named_has_the_command_as_a_module() -> None:
+    said = subprocess.run([sys.executable, "-m", "saga", "--version"], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert said.stdout.startswith("saga-choreography ")
+
+
+@pytest.mark.slow
 def test_help_loads_neither_kafka_nor_avro_nor_a_table() -> None:
     heavy = "{'confluent_kafka', 'fastavro', 'rich', 'sqlite3'} & {name.partition('.')[0] for name in sys.modules}"
     program = f"import sys; import saga.cli.app; print(sorted({heavy}))"

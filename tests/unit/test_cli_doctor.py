@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 from saga import assembly
 from saga.contracts.schema import Schema
 from saga.contracts.topics import saga_topics
-from saga.errors import BrokerError, RegistryUnavailable
+from saga.errors import BrokerError, RegistryUnavailable, StoreError
 from saga.store.sqlite import SqliteStore
 from saga.transport.embedded import PARTITIONS, EmbeddedBroker
 from saga.transport.kafka_settings import KafkaSettings
@@ -70,6 +70,22 @@ def test_a_database_of_another_participant_is_found(saga: Commands, cluster: Mem
 
     assert said.code == 1
     assert "found the database of participant 'orders'; expected that of 'stock'" in found(said, "record")["text"]
+    assert found(said, "record")["fix"] == "name this participant's own database"
+
+
+def test_a_database_whose_record_cannot_be_read_is_not_taken_for_that_of_another(
+    saga: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise StoreError("stock.db: database is locked")
+
+    database = recorded(tmp_path, 4)
+    monkeypatch.setattr(SqliteStore, "unit", busy)
+
+    said = saga("doctor", STOCK, "--json", SAGA_DATABASE=database)
+
+    assert found(said, "record")["text"] == "stock.db: database is locked"
+    assert found(said, "record")["fix"] == "stop whoever keeps a transaction open"
 
 
 class Registered:

@@ -171,12 +171,22 @@ class _Examination:
             return
         yield Finding("tables", "ok", text)
         if (saga := self.saga) is not None:
-            fix = "name this participant's own database, or stop whoever keeps a transaction open"
-            recorded, finding = _tried("record", "", lambda: self._record(settings, saga.name), fix=fix)
-            self.recorded = recorded
+            yield from self._recorded(settings, saga.name)
+        yield from self._dead_letters(settings)
+
+    def _recorded(self, settings: Settings, saga: str) -> Iterator[Finding]:
+        """Whose database it is, by its own record; nothing is said where all is well."""
+        fix = "stop whoever keeps a transaction open"
+        record, finding = _tried("record", "", lambda: self._record(settings, saga), fix=fix)
+        if record is None:
+            yield finding
+            return
+        author, self.recorded = record
+        if (name := self.name) is not None:
+            fix = "name this participant's own database"
+            _, finding = _tried("record", "", lambda: require_author(author, name), fix=fix)
             if finding.level == "fail":
                 yield finding
-        yield from self._dead_letters(settings)
 
     def _versions(self, settings: Settings) -> tuple[int, int]:
         tables = assembly.tables(settings)
@@ -200,13 +210,11 @@ class _Examination:
         finally:
             store.close()
 
-    def _record(self, settings: Settings, saga: str) -> int | None:
+    def _record(self, settings: Settings, saga: str) -> tuple[str | None, int | None]:
         store = assembly.store(settings)
         try:
             with store.unit() as unit:
-                if self.name is not None:
-                    require_author(unit.author(saga), self.name)
-                return unit.partitions(saga)
+                return unit.author(saga), unit.partitions(saga)
         finally:
             store.close()
 
