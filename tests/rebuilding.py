@@ -19,9 +19,9 @@ def begun(fleet: Harness, name: str, **options: Any) -> Rebuild:
     return rebuild
 
 
-def gone_on(fleet: Harness, name: str, killed: Rebuild) -> Rebuild:
+def gone_on(fleet: Harness, name: str, killed: Rebuild, **options: Any) -> Rebuild:
     """Another process goes on with what one that was killed has left."""
-    rebuild = Rebuild(fleet.participants[name], killed.store, fleet.broker, clock=fleet.clock)
+    rebuild = Rebuild(fleet.participants[name], killed.store, fleet.broker, clock=fleet.clock, **options)
     rebuild.start()
     return rebuild
 

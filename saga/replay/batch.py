@@ -10,10 +10,10 @@ others have, and are copied from these.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from saga.contracts.event import Event
 from saga.contracts.message import Message
@@ -33,6 +33,9 @@ from saga.store.lane import Lane
 from saga.store.port import Changes, Unit
 from saga.store.workflow import Workflow
 from saga.transport.port import Record
+
+NOT_WHOLE = "rebuilt from a history that is not whole: "
+_Read = TypeVar("_Read")
 
 
 class Evolved(NamedTuple):
@@ -55,7 +58,8 @@ class Evolved(NamedTuple):
 class Batch:
     """The work of one transaction; what it learns beside the rows is the caller's to keep once that has committed.
 
-    `ended` are workflows that were copied, of which the database has nothing; all others are in `workflows`.
+    `ended` are workflows that were copied, of which the database has nothing; all others are in `workflows`. With `partial`
+    `unread` tells, by workflow and place, which own facts could not be read and were taken as far as their headers tell.
 
     Without `endings` every fact is applied as it is taken.
     """
@@ -70,8 +74,10 @@ class Batch:
         now: datetime,
         evolving: bool,
         endings: Endings | None = None,
+        partial: bool = False,
     ) -> None:
-        self.endings = endings
+        self.endings, self.partial = endings, partial
+        self.unread: dict[str, dict[str, Hole]] = {}
         self.aside: dict[str, list[Fact]] = {}
         self.participant, self.restoring, self.lane, self.now, self.evolving = participant, restoring, lane, now, evolving
         self.held, self.before = held.copy(), seen
@@ -102,9 +108,10 @@ class Batch:
         """Bring rows in line; those of workflows that are not whole say so, and go as far as they can."""
         self._end()
         for id, holes in marked.items():
-            texts = [hole.text for hole in holes] + self._apply_regardless(id)
+            for _, waiting in sorted(self.held.own.pop(id, {}).items()):
+                self._apply(waiting.message)
             if (workflow := self.workflows.get(id)) is not None:
-                workflow.error = "rebuilt from a history that is not whole: " + "; ".join(texts)
+                _mark(workflow, holes)
                 self.touched.add(id)
         for id in self.touched:
             workflow = self.workflows[id]
@@ -120,6 +127,7 @@ class Batch:
         """
         for alike in self._alike(singly):
             self._evolve(unit, alike)
+        self._mark_unread()
         found = [self.workflows[id] for id in self.touched]
         opened = [workflow for workflow in found if not workflow.closed]
         unit.save(
@@ -263,7 +271,7 @@ class Batch:
         self.touched.add(workflow.id)
         if self.evolving:
             self._prepare(workflow, message)
-        self.restoring.state(workflow, message)
+        self.restoring.state(workflow, message, self._read(message, lambda: self.restoring.words(message)) or {})
         if message.kind.status is FactStatus.REFUSED:
             self.held.answers.pop(workflow.id, None)
 
@@ -272,16 +280,35 @@ class Batch:
         if bound is None:
             return
         one = Evolved(bound, message, self.restoring.events(workflow, message))
-        self.evolved.append(one._replace(events=self._events(one)))
+        if (events := self._events(one)) is not None:
+            self.evolved.append(one._replace(events=events))
 
-    def _events(self, one: Evolved) -> Sequence[Event | None]:
+    def _events(self, one: Evolved) -> Sequence[Event | None] | None:
         if one.events is not None:
             return one.events
         kind = one.message.kind
+        codec = self.restoring.versions.codec(kind.version)
+        return self._read(one.message, lambda: evolve.views(one.bound, codec, kind.type, one.payloads))
+
+    def _read(self, message: Message, read: Callable[[], _Read]) -> _Read | None:
+        """What the bytes of an own fact tell, None where nobody can read them and that is to be taken as it is."""
         try:
-            return evolve.views(one.bound, self.restoring.versions.codec(kind.version), kind.type, one.payloads)
+            return read()
         except ContractError as error:
-            raise ContractError(f"workflow {one.workflow_id}, record {one.place}: {error}") from error
+            id, place = message.workflow_id, place_of(message)
+            if not self.partial:
+                raise ContractError(
+                    f"workflow {id}, record {place}: {error}. Add --partial to keep what its headers tell, to leave out the "
+                    f"service's own rows that need its bytes, and to have the workflow marked"
+                ) from error
+            self.unread.setdefault(id, {})[place] = Hole("payload", f"record {place}: {error}")
+            return None
+
+    def _mark_unread(self) -> None:
+        """Have workflows say so of which something could not be read."""
+        copied = {workflow.id: workflow for workflow in self.ended} if self.unread else {}
+        for id, holes in self.unread.items():
+            _mark(self.workflows.get(id) or copied[id], holes.values())
 
     def _alike(self, singly: bool) -> list[list[Evolved]]:
         """The calls, those of one workflow in order, and as many of one function in a row as there are."""
@@ -297,10 +324,12 @@ class Batch:
 
     def _evolve(self, unit: Unit, alike: Sequence[Evolved]) -> None:
         bound, is_batch = alike[0].bound, alike[0].bound.batch
-        for calls in [alike] if is_batch else ([one] for one in alike):
-            one = calls[0]
-            unit.workflow_id, unit.workflow_ids = one.workflow_id, [call.workflow_id for call in calls]
-            events = [self._events(call) for call in calls]
+        for some in [alike] if is_batch else ([one] for one in alike):
+            read = [(call, given) for call in some if (given := self._events(call)) is not None]
+            if not read:
+                continue
+            calls, events = [call for call, _ in read], [given for _, given in read]
+            unit.workflow_id, unit.workflow_ids = calls[0].workflow_id, [call.workflow_id for call in calls]
             try:
                 bound.function(*(map(list, zip(*events, strict=True)) if is_batch else events[0]), unit)
             except (ContractError, StoreError):
@@ -319,16 +348,12 @@ class Batch:
             said += ". Tables, and rows that never were in an event, are made by --sql FILE, in an empty database"
         return LaneStopped(self.lane.saga, self.lane.number, said)
 
-    def _apply_regardless(self, id: str) -> list[str]:
-        """Apply own facts although something before them is missing; answers what could not be done for that."""
-        said = []
-        for _, waiting in sorted(self.held.own.pop(id, {}).items()):
-            try:
-                self._apply(waiting.message)
-            except ContractError as error:
-                said.append(str(error))
-                self.restoring.state(self._met(waiting.message), waiting.message)
-        return said
+
+def _mark(workflow: Workflow, holes: Iterable[Hole]) -> None:
+    """Have it say what is missing of it, beside what it says already."""
+    known = (workflow.error or "").removeprefix(NOT_WHOLE)
+    texts = [known] * bool(known) + [hole.text for hole in holes if hole.text not in known]
+    workflow.error = NOT_WHOLE + "; ".join(texts)
 
 
 def _lacks_rows(why: str) -> bool:

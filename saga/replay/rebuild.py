@@ -118,6 +118,7 @@ class Rebuild:
         self.endings = Endings(Course(participant, self.restoring, evolve))
         self.numbers = sorted(range(self.count) if lanes is None else lanes)
         self.read = 0
+        self.unread: dict[str, dict[str, Hole]] = {}
         self.lanes: dict[int, _Lane] = {}
 
     @property
@@ -223,7 +224,7 @@ class Rebuild:
                 batch = self._batch(one)
                 batch.learn(self._known(marked))
                 self._write(one, batch, marked)
-        return suspects
+        return {id: (*suspects.get(id, ()), *self.unread.get(id, {}).values()) for id in {**suspects, **self.unread}}
 
     def _never_whole(self, suspects: Mapping[str, tuple[Hole, ...]]) -> dict[str, tuple[Hole, ...]]:
         """Those of which something is missing at any time: clocks differ, so a cause may be dated later than its effect."""
@@ -294,7 +295,7 @@ class Rebuild:
 
     def _batch(self, one: _Lane) -> Batch:
         given = self.participant, self.restoring, one.lane, one.held, one.seen, self.clock.now(), self.evolve
-        return Batch(*given, self.endings)
+        return Batch(*given, self.endings, self.partial)
 
     def _known(self, workflows: Collection[str]) -> dict[str, Workflow]:
         """What the database has of these; nobody else writes to it, as the epochs of the lanes will prove."""
@@ -311,6 +312,8 @@ class Rebuild:
             self._find_fault(one, batch)
         one.held = batch.held
         one.seen.update(batch.seen)
+        for id, unread in batch.unread.items():
+            self.unread.setdefault(id, {}).update(unread)
         if one.met is not None:
             for id in batch.written:
                 one.met.add(id)

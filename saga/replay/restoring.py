@@ -6,7 +6,7 @@ numbers. Nothing is ever stated here: there is no outbox to state it to. What `d
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import lru_cache
 from itertools import count
@@ -36,6 +36,7 @@ _OUTCOMES = {
     FactStatus.STUCK: StepStatus.STUCK,
     FactStatus.REFUSED: StepStatus.DONE,
 }
+_WORDED = frozenset({FactStatus.STUCK, FactStatus.NOTE, FactStatus.ABORT, FactStatus.SKIPPED})
 _UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
 
 
@@ -112,15 +113,20 @@ class Restoring:
         missing = sorted((sorted(join - done) for join in on), key=len)
         return missing[0] if missing else []
 
-    def state(self, workflow: Workflow, message: Message) -> None:
+    def words(self, message: Message) -> Mapping[str, Any]:
+        """What beside its headers tells of an own fact: why a step is stuck, what an operator did. Raises ContractError."""
+        kind = message.kind
+        return self.versions.codec(kind.version).decode(kind.type, message.value) if kind.status in _WORDED else {}
+
+    def state(self, workflow: Workflow, message: Message, words: Mapping[str, Any]) -> None:
         """Apply a fact that the participant stated, the next one by its sequence number."""
         kind, saga = message.kind, self.versions.of(workflow)
         workflow.sequence = message.sequence
         workflow.exceptions |= message.exceptions
         if kind.status in _OUTCOMES:
-            self._move(workflow, saga, saga[kind.step], message)
+            self._move(workflow, saga, saga[kind.step], message, words)
         if kind.status in (FactStatus.NOTE, FactStatus.ABORT, FactStatus.SKIPPED):
-            self._intervened(workflow, message)
+            self._intervened(workflow, message, words)
 
     def events(self, workflow: Workflow, message: Message) -> dict[str, bytes]:
         """What an own event came of, by type, with the event itself: its trigger, or the outcome that it undoes."""
@@ -171,7 +177,7 @@ class Restoring:
         fence.error, fence.due, fence.attempt = TAKEN_UP, now, 0
         return name
 
-    def _move(self, workflow: Workflow, saga: Saga, step: Step, message: Message) -> None:
+    def _move(self, workflow: Workflow, saga: Saga, step: Step, message: Message, words: Mapping[str, Any]) -> None:
         kind, fence = message.kind, workflow.fences.get(step.name)
         if fence is None:
             fence = workflow.fences[step.name] = Fence(step=step.name, status=StepStatus.IDLE)
@@ -183,29 +189,26 @@ class Restoring:
         elif kind.status is FactStatus.REFUSED:
             fence.refused = True
         elif kind.status is FactStatus.STUCK:
-            fence.error = str(self._fields(workflow, message).get("reason") or "stuck")
+            fence.error = str(words.get("reason") or "stuck")
             # it was withdrawn while it waited for the world, if it is stuck before the pivot and was never done
             fence.pending = fence.event is None and step.name not in saga.after_pivot
 
-    def _intervened(self, workflow: Workflow, message: Message) -> None:
+    def _intervened(self, workflow: Workflow, message: Message, words: Mapping[str, Any]) -> None:
         """Keep what an operator did, as far as the fact says that it was one."""
-        fields, at, step = self._fields(workflow, message), message.time, message.kind.step
-        by, reason = fields.get("requested_by"), fields.get("reason")
+        at, step = message.time, message.kind.step
+        by, reason = words.get("requested_by"), words.get("reason")
         if not by or (message.kind.status is FactStatus.ABORT and by == self.participant):
             return
         latest = workflow.interventions[-1] if workflow.interventions else None
         if message.kind.type == NOTED:
-            remember(workflow, Intervention(fields["verb"], step, fields.get("event"), reason, by, at))
+            remember(workflow, Intervention(words["verb"], step, words.get("event"), reason, by, at))
             stuck = workflow.fences.get(step)
-            if fields["verb"] == "retry" and stuck is not None and stuck.status is StepStatus.STUCK:
+            if words["verb"] == "retry" and stuck is not None and stuck.status is StepStatus.STUCK:
                 stuck.due = at
         elif message.kind.status is FactStatus.SKIPPED:
             remember(workflow, Intervention("skip", step, None, reason, by, at))
         elif latest is None or (latest.verb, latest.at, latest.by) != ("skip", at, by):  # a skip states an abort as well
             remember(workflow, Intervention("abort", "", None, reason, by, at))
-
-    def _fields(self, workflow: Workflow, message: Message) -> dict[str, Any]:
-        return self.versions.codec(workflow.version).decode(message.kind.type, message.value)
 
     def _is_spent(self, saga: Saga, workflow: Workflow, received: Received) -> bool:
         """Whether no own step may still be triggered by it."""
