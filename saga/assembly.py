@@ -136,6 +136,15 @@ def swap(live: Settings, rebuilt: Settings, kept: str) -> str | None:
     return str(found) if found else None
 
 
+def second_names(settings: Settings) -> list[str]:
+    """Other names of the very file that the database is, as a swap that was killed may leave; none on PostgreSQL."""
+    if _on_postgres(settings):
+        return []
+    from saga.store import sqlite_swap
+
+    return [str(name) for name in sqlite_swap.second_names(_file(settings))]
+
+
 def database_name(settings: Settings) -> str:
     """The database URL as it may be shown to anybody."""
     url = _database(settings)

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
+from string import digits
 
 from saga.errors import DefinitionError, StoreConflict
 from saga.store.sqlite import WorkerLock
 from saga.store.sqlite_tables import engine_statements
 
 
+def second_names(live: Path) -> list[Path]:
+    """Names beside it of the very same file: a swap that is killed between its two steps leaves one.
+
+    Whoever opened it by such a name would write a log that nobody else reads.
+    """
+    place = live.resolve()
+    if not place.exists() or place.stat().st_nlink == 1:
+        return []
+    beside = sorted(place.parent.glob(f"{glob.escape(place.name)}.*"))
+    return [other for other in beside if not other.is_symlink() and other.samefile(place)]
+
+
 def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
     """Let `rebuilt` bear the name of `live`, whose file is kept as `kept` beside it; None if there was none.
 
-    Whoever opens `live` finds one or the other at every moment. Raises StoreBusy while a worker lives on either, and
+    Whoever opens `live` finds one or the other at every moment. A name that a killed swap has left, like `kept` but for the
+    number at its end, is removed. Raises StoreBusy while a worker lives on either, and
     DefinitionError where one cannot take the other's place.
     """
     place = live.resolve()  # a link goes on leading to where it leads
@@ -28,6 +43,9 @@ def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
             lock.take()
             locks.callback(lock.drop)
             _fold_log(file)
+        for name in second_names(place):
+            if name.name.startswith(f"{place.name}.{kept.rstrip(digits)}"):  # others are not ours to remove
+                name.unlink()
         if was_there := place.exists():
             os.link(place, backup)
         else:

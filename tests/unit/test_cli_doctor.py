@@ -278,3 +278,18 @@ def all_topics(settings: KafkaSettings) -> set[str]:
     """Every topic of the cluster but its internal ones."""
     found = AdminClient({**settings.admin()}).list_topics(timeout=5).topics
     return {name for name in found if not name.startswith("__")}
+
+
+def test_a_second_name_of_a_sqlite_file_is_told_and_can_be_removed(
+    saga: Commands, cluster: MemoryBroker, tmp_path: Path
+) -> None:
+    database = recorded(tmp_path, 4)
+    (second := tmp_path / "stock.db.before_20300101000000").hardlink_to(tmp_path / "stock.db")
+
+    said = saga("doctor", STOCK, "--json", SAGA_DATABASE=database, SAGA_BROKER="kafka:9092")
+    second.unlink()
+    again = saga("doctor", STOCK, "--json", SAGA_DATABASE=database, SAGA_BROKER="kafka:9092")
+
+    assert found(said, "names")["level"] == "warn"
+    assert "stock.db.before_20300101000000" in found(said, "names")["text"]
+    assert {f["level"] for f in again.json["findings"]} == {"ok"}

@@ -38,7 +38,7 @@ import os, signal, sys
 from pathlib import Path
 from saga.store.sqlite_swap import swap
 sys.addaudithook(lambda event, _: os.kill(os.getpid(), signal.SIGKILL) if event == sys.argv[1] else None)
-swap(Path("live.db"), Path("rebuilt.db"), "before")
+swap(Path("live.db"), Path("rebuilt.db"), "before_1")
 """
 MANY_LATE_WORKFLOWS = """
 INSERT INTO saga_workflow (saga, workflow_id, version, lane, status, sequence, deadline, opened)
@@ -436,6 +436,17 @@ def test_a_swap_that_is_killed_leaves_the_old_file_in_its_place_and_is_done_by_t
     assert died.returncode == -signal.SIGKILL
     assert said(tmp_path / "live.db") == [("old",)]
     assert said(tmp_path / "rebuilt.db") == [("new",)]
-    assert swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "again") == tmp_path / "live.db.again"
+    assert swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "before_2") == tmp_path / "live.db.before_2"
     assert said(tmp_path / "live.db") == [("new",)]
-    assert said(tmp_path / "live.db.again") == [("old",)]
+    assert said(tmp_path / "live.db.before_2") == [("old",)]
+    assert not (tmp_path / "live.db.before_1").exists()
+
+
+def test_a_name_of_the_live_file_that_no_swap_has_given_is_left_alone(tmp_path: Path) -> None:
+    for name, word in ("live", "old"), ("rebuilt", "new"):
+        database_of(tmp_path / f"{name}.db", word)
+    (tmp_path / "live.db.mine").hardlink_to(tmp_path / "live.db")
+
+    swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "before_2")
+
+    assert said(tmp_path / "live.db.mine") == [("old",)]

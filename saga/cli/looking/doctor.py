@@ -164,6 +164,7 @@ class _Examination:
         yield finding
         if versions is None:
             return
+        yield from self._names(settings)
         found, latest = versions
         text = f"at migration {found}, this library expects {latest}"
         if found != latest:
@@ -187,6 +188,12 @@ class _Examination:
             _, finding = _tried("record", "", lambda: require_author(author, name), fix=fix)
             if finding.level == "fail":
                 yield finding
+
+    def _names(self, settings: Settings) -> Iterator[Finding]:
+        if names := assembly.second_names(settings):
+            text = f"the file is also called {', '.join(names)}: a swap was killed, or somebody has linked it"
+            fix = f"open it by no other name, and remove them, with which no data goes: rm {' '.join(names)}"
+            yield Finding("names", "warn", text, fix)
 
     def _versions(self, settings: Settings) -> tuple[int, int]:
         tables = assembly.tables(settings)
