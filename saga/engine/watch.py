@@ -80,7 +80,7 @@ class Watch:
         self.participant, self.clock = participant, participant.clock
         self.store, self.broker, self.registry = store, broker, registry
         self.away: dict[str, Away] = {}
-        self.seen: dict[str, datetime] = {}
+        self.seen: dict[str, float] = {}
         self.stock = Stock()
         self.ids: Ids = {}
         self.keep_letters, self.unread, self.retention = keep_letters, unread, retention
@@ -129,7 +129,7 @@ class Watch:
         except Exception as error:  # looking must not end, or health would go on saying what was true once
             self.trouble(name, f"{type(error).__name__}: {error}")
         else:
-            self.seen = {**self.seen, name: self.clock.now()}
+            self.seen = {**self.seen, name: self.clock.monotonic()}
             if name in self.away:
                 self.away = {other: found for other, found in self.away.items() if other != name}
                 log.info("%s is back", name)
@@ -174,7 +174,7 @@ class Watch:
             return Part(name, State.DEGRADED, f"away since {away.since:%F %T %Z}: {away.error}")
         if (seen := self.seen.get(name)) is None:
             return Part(name, State.READY, "not asked yet")
-        return Part(name, State.READY, f"answered {_ago(self.clock.now() - seen)} ago")
+        return Part(name, State.READY, f"answered {self.clock.monotonic() - seen:.0f} s ago")
 
     def _outbox(self) -> list[Part]:
         if self.store is None:

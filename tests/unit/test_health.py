@@ -424,3 +424,24 @@ def test_a_worker_that_is_to_end_while_it_waits_for_its_broker_ends_in_order(sto
         until(lambda: says(worker.health(), "waiting for the broker: nobody answers"), what="health to say so")
 
     assert worker.failure is None
+
+
+class Stepped(ManualClock):
+    """Its time of day may be set back."""
+
+    def step(self, span: timedelta) -> None:
+        self._now += span
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_since_when_a_server_has_answered_is_told_right_though_the_clock_was_stepped(
+    hours: int, store: FlakyStore, broker: FlakyBroker
+) -> None:
+    clock = Stepped()
+    watch = Watch(agency(clock), store, broker)
+    watch.look()
+    clock.advance(2)
+
+    clock.step(timedelta(hours=hours))
+
+    assert {one.text for one in watch.parts() if one.name in ("store", "broker")} == {"answered 2 s ago"}
