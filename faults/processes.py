@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
@@ -17,6 +18,7 @@ HITS = 15
 STOPPED = 9.0
 """Seconds: longer than the group's session timeout of 6 s."""
 SKEWED = 15.0
+UNTIL_NEXT = 6.0
 
 
 def _dies(scene: Scene, *, whom: Whom) -> datetime:
@@ -77,6 +79,14 @@ def _skewed(scene: Scene) -> None:
     scene.rest(SKEWED)
 
 
+def _stepped(scene: Scene, *, steps: Sequence[signal.Signals]) -> None:
+    """All clocks at once, as after a wrong answer of a time server and the right one."""
+    for step in steps:
+        for name in scene.services:
+            scene.signal(name, step)
+        scene.rest(UNTIL_NEXT)
+
+
 def _classic(workload: type[Workload]) -> Settings:
     return {workload.victim: {"SAGA_GROUP_PROTOCOL": "classic"}}
 
@@ -98,6 +108,10 @@ FAULTS = (
     Fault("F-8", "one of two owners is stopped for 9 s (session 6 s), then goes on as a zombie", _zombie),
     Fault("F-25", "one service's clock is an hour ahead, that of the initiator an hour behind", _skewed,
           settings=partial(clocks.apart, hours=1)),
+    Fault("F-25a", "all clocks step three hours ahead, and right again after 6 s",
+          partial(_stepped, steps=(clocks.AHEAD, clocks.BACK)), settings=clocks.right),
+    Fault("F-25b", "all clocks step three hours back, and right again after 6 s",
+          partial(_stepped, steps=(clocks.BACK, clocks.AHEAD)), settings=clocks.right),
     Fault("F-45", "the only owner stands still for 9 s", _paused),
     Fault("F-47", "rolling restart: SIGTERM to one service after the other under load", _rolling, Whom.EVERYBODY),
 )  # fmt: skip
