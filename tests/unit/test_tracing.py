@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_tra
 
 from saga.contracts.trace import TraceContext, is_sampled
 from saga.observe.tracing import Spans, current
+from saga.protocol.facts import StepStatus
 from saga.testing.harness import Harness
 from tests.travel import Script, TripBooked, harness
 
@@ -84,6 +85,17 @@ def test_an_event_that_is_not_sampled_makes_no_span_of_its_own_and_carries_its_t
 
     assert recorded.calls() == {}
     assert found == {traceparent.encode() if traceparent else None}
+
+
+@pytest.mark.parametrize(
+    "traceparent", [NOT_SAMPLED, "", "nonsense", f"00-{'z' * 32}-{'z' * 16}-01", f"00-{TRACE}-01", "1" * 9000]
+)
+def test_a_workflow_unwinds_to_its_end_whatever_its_place_in_a_trace_is(traceparent: str) -> None:
+    with harness(Script(failing={("pay", "rome")}), tracer=Spans(Recorded().provider)) as fleet:
+        begin(fleet, traceparent)
+
+        assert fleet.steps("w1")["hotel"] is StepStatus.COMPENSATED
+        assert all((workflow := fleet.workflow(name, "w1")) and workflow.closed for name in fleet.stores)
 
 
 def test_a_unit_of_work_is_one_span_however_many_events_it_takes_in() -> None:
