@@ -11,6 +11,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from servers.classes import kept
 from servers.container import Image, docker_host, running
 from servers.maven import jars
 from servers.process import LOOPBACK, LocalServer, free_port, run, workspace
@@ -61,13 +62,14 @@ Configuration:
 _PATIENCE = 10.0
 # What it unpacks stays in its own folder, which is removed with it.
 _OWN_FOLDER = ("-Djava.io.tmpdir=.", "-XX:-UsePerfData")
+# What lives for seconds would compile for a long life, on all cores, and take longer for it.
+SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 _JVM = ("-Xmx448m", "-Xms128m", "-XX:+UseSerialGC", "-Dlog4j2.configurationFile=log4j2.yaml", *_OWN_FOLDER)
 
 
 def fetch(report: Report) -> None:
     """Get what `local` needs, which may take minutes on a new machine."""
-    java(report)
-    jars(f"kafka-{VERSION}", ARTIFACTS, report)
+    _program(report)
 
 
 def local(report: Report, *, tethered: bool = True, guarded: str = "") -> LocalServer:
@@ -76,25 +78,15 @@ def local(report: Report, *, tethered: bool = True, guarded: str = "") -> LocalS
     At `guarded`, a second address, clients must say who they are (SASL_PLAINTEXT, SCRAM-SHA-256), every few seconds again, and
     may do what ACLs allow; at the first one everybody may do everything.
     """
-    home, address = workspace("kafka"), f"{LOOPBACK}:{free_port()}"
-    listening = _listening(address, f"{LOOPBACK}:{free_port()}")
-    properties = {**SETTINGS, **listening, **(_guarding(listening, guarded) if guarded else {})}
-    command = prepared(report, home, properties, "--cluster-id", uuid.uuid4().hex, "--standalone")
-    return LocalServer("kafka", address, home, command, answers, tethered=tethered)
+    return _single(_program(report), tethered=tethered, guarded=guarded)
 
 
 def prepared(
     report: Report, home: Path, properties: Mapping[str, str], *formatting: str, machine: Sequence[str] = ()
 ) -> list[str]:
     """The command of a node in this folder, once its storage is formatted; `machine` are more options of the Java machine."""
-    classes = jars(f"kafka-{VERSION}", ARTIFACTS, report)
-    program = [str(java(report)), *_JVM, *machine, "-cp", f"{classes}/*"]
-    told = {**properties, "log.dirs": str(home / "data")}
-    (home / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in told.items()))
-    (home / "log4j2.yaml").write_text(_LOGGING)
-    tool = ["kafka.tools.StorageTool", "format", *formatting, "--config", "server.properties"]
-    run("formatting the storage of kafka", [*program, *tool], cwd=home)
-    return [*program, "kafka.Kafka", "server.properties"]
+    java, *rest = _program(report)
+    return _formatted([java, *machine, *rest], home, properties, *formatting)
 
 
 @contextmanager
@@ -122,6 +114,29 @@ def answers(address: str) -> bool:
         return bool(client.list_topics(timeout=_PATIENCE).brokers)
     except (OSError, ValueError, KafkaException):
         return False
+
+
+def _program(report: Report) -> list[str]:
+    machine, classes = str(java(report)), jars(f"kafka-{VERSION}", ARTIFACTS, report)
+    return kept(f"kafka-{VERSION}", [machine, *_JVM, "-cp", f"{classes}/*"], _single, report)
+
+
+def _single(program: Sequence[str], *, tethered: bool = True, guarded: str = "") -> LocalServer:
+    home, address = workspace("kafka"), f"{LOOPBACK}:{free_port()}"
+    listening = _listening(address, f"{LOOPBACK}:{free_port()}")
+    properties = {**SETTINGS, **listening, **(_guarding(listening, guarded) if guarded else {})}
+    command = _formatted(program, home, properties, "--cluster-id", uuid.uuid4().hex, "--standalone")
+    return LocalServer("kafka", address, home, command, answers, tethered=tethered)
+
+
+def _formatted(program: Sequence[str], home: Path, properties: Mapping[str, str], *formatting: str) -> list[str]:
+    told = {**properties, "log.dirs": str(home / "data")}
+    (home / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in told.items()))
+    (home / "log4j2.yaml").write_text(_LOGGING)
+    java, *rest = program
+    tool = ["kafka.tools.StorageTool", "format", *formatting, "--config", "server.properties"]
+    run("formatting the storage of kafka", [java, SHORT_LIVED, *rest, *tool], cwd=home)
+    return [*program, "kafka.Kafka", "server.properties"]
 
 
 def _listening(address: str, controller: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from servers.kafka import SETTINGS, answers, prepared
+from servers.kafka import SETTINGS, SHORT_LIVED, answers, prepared
 from servers.process import LOOPBACK, LocalServer, free_port, workspace
 from servers.programs import Report
 
@@ -26,8 +26,6 @@ _COPIES = {
     "offsets.topic.replication.factor": "3",
     "replica.lag.time.max.ms": "6000",
 }
-# Nodes that are started again and again would compile for a long life, each on all cores, and start four times as slowly.
-_SHORT_LIVED = ("-XX:TieredStopAtLevel=1",)
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def local(report: Report) -> Cluster:
     }
     quorum = {"node.id": str(_CONTROLLER), "process.roles": "controller", "listeners": f"CONTROLLER://{voter}"}
     home = workspace("kafka-controller")
-    command = prepared(report, home, {**shared, **quorum}, "--cluster-id", id, machine=_SHORT_LIVED)
+    command = prepared(report, home, {**shared, **quorum}, "--cluster-id", id, machine=[SHORT_LIVED])
     controller = LocalServer("kafka-controller", voter, home, command, _listens)
     return Cluster(controller, {number: _broker(report, id, number, shared) for number in BROKERS})
 
@@ -87,7 +85,7 @@ def local(report: Report) -> Cluster:
 def _broker(report: Report, id: str, number: int, shared: dict[str, str]) -> LocalServer:
     home, address = workspace(f"kafka-{number}"), f"{LOOPBACK}:{free_port()}"
     own = {"node.id": str(number), "process.roles": "broker", "listeners": f"PLAINTEXT://{address}"}
-    command = prepared(report, home, {**shared, **own}, "--cluster-id", id, machine=_SHORT_LIVED)
+    command = prepared(report, home, {**shared, **own}, "--cluster-id", id, machine=[SHORT_LIVED])
     return LocalServer(f"kafka-{number}", address, home, command, answers)
 
 

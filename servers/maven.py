@@ -51,7 +51,7 @@ def cached(name: str, contents: tuple[str, ...], fill: Callable[[Path], None], r
         return folder
     with one_at_a_time("maven"):  # one for all folders: Maven's own repository bears one process at a time
         if not folder.is_dir():
-            report(f"fetching {name}, once")
+            report(f"making {name} ready, once")
             unfinished = folder.with_name(f"{folder.name}.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
+from servers.classes import kept
 from servers.container import Image, running
 from servers.maven import archive
 from servers.process import LOOPBACK, LocalServer, free_port, workspace
@@ -27,22 +28,30 @@ _JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 def fetch(report: Report) -> None:
     """Get what `local` needs, which may take minutes on a new machine."""
-    java(report)
-    archive(f"apicurio-registry-{VERSION}", ARTIFACT, report)
+    _program(report)
 
 
 def local(report: Report, *, tethered: bool = True) -> LocalServer:
     """A registry on this machine, not yet started; its address is the URL that Confluent's clients take."""
-    runner = archive(f"apicurio-registry-{VERSION}", ARTIFACT, report) / f"apicurio-registry-app-{VERSION}-runner.jar"
-    command, port = [str(java(report)), *_JVM, "-jar", str(runner)], free_port()
-    address, home = f"http://{LOOPBACK}:{port}{PATH}", workspace("registry")
+    return _single(_program(report), tethered=tethered)
+
+
+def _program(report: Report) -> list[str]:
+    machine, folder = str(java(report)), archive(f"apicurio-registry-{VERSION}", ARTIFACT, report)
+    runner = folder / f"apicurio-registry-app-{VERSION}-runner.jar"
+    return kept(f"apicurio-registry-{VERSION}", [machine, *_JVM, "-jar", str(runner)], _single, report)
+
+
+def _single(program: Sequence[str], *, tethered: bool = True) -> LocalServer:
+    port, home = free_port(), workspace("registry")
+    address = f"http://{LOOPBACK}:{port}{PATH}"
     environment = {
         **SETTINGS,
         "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{home}/schemas",
         "QUARKUS_HTTP_HOST": LOOPBACK,
         "QUARKUS_HTTP_PORT": str(port),
     }
-    return LocalServer("registry", address, home, command, answers, environment=environment, tethered=tethered)
+    return LocalServer("registry", address, home, program, answers, environment=environment, tethered=tethered)
 
 
 @contextmanager

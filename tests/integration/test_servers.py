@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from servers import LocalServer, ServerFailed, fresh_database, kafka, postgres, registry
 from servers.__main__ import main
+from servers.classes import kept
 from servers.programs import Report
 from servers.standing import StandingSet
 from tests.serving import missing_is_told
@@ -148,6 +149,33 @@ def test_a_server_that_was_stopped_leaves_neither_process_nor_folder(name: str) 
     assert not server.answers(server.address)
     assert not runs(pid)
     assert not server.home.exists()
+
+
+@pytest.mark.parametrize("name", ["kafka", "registry"])
+def test_a_java_server_starts_from_the_classes_that_were_recorded_of_an_earlier_one(name: str) -> None:
+    with missing_is_told(os.environ):
+        server = LOCAL[name](print)
+    try:
+        server.start()
+
+        assert "classes.jsa" in Path(f"/proc/{server.pid}/maps").read_text()
+    finally:
+        server.stop()
+
+
+def test_a_machine_that_cannot_record_classes_starts_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tried: list[Sequence[str]] = []
+
+    def refused(program: Sequence[str]) -> LocalServer:
+        tried.append(program)
+        return sleeper(tmp_path / "home", "exit 1", answers=False)
+
+    program = ["/bin/sh", "-jar", "server.jar"]
+
+    assert kept("sleeper", program, refused, print) == program
+    assert kept("sleeper", program, refused, print) == program
+    assert [one[1].startswith("-XX:ArchiveClassesAtExit=") for one in tried] == [True], "asked once, and for the archive"
 
 
 def test_a_broker_that_crashed_comes_back_with_its_records_at_its_address() -> None:
