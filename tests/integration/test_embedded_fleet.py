@@ -26,7 +26,7 @@ def broker() -> Iterator[EmbeddedBroker]:
         yield running
 
 
-@pytest.mark.parametrize("lanes", ["all", "group"])
+@pytest.mark.parametrize("lanes", ["group", pytest.param("all", marks=pytest.mark.slow)])
 def test_every_workflow_of_a_fleet_of_workers_ends(broker: EmbeddedBroker, tmp_path: Path, lanes: str) -> None:
     failing = {("pay", f"trip {number}") for number in range(0, TRIPS, 5)}
     agency, *others = fleet(Script(failing=failing), external=True)

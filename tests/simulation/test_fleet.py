@@ -28,7 +28,7 @@ _IDLE = Fence(step="", status=StepStatus.IDLE)
 
 
 @pytest.mark.parametrize("kind", ["local", "external", "vectorised"])
-@seeds(40, fast=2)
+@seeds(30, fast=2)
 def test_whatever_happens_every_workflow_ends_once_and_whole(seed: int, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))

@@ -1,6 +1,6 @@
 """The simulator is only worth what it finds: bugs planted in the engine, each caught within two hundred seeds.
 
-The engine as it is keeps all its promises over the very same seeds (`test_fleet.py`).
+The engine as it is keeps all its promises over seeds of the very same world (`test_simulator.py`).
 """
 
 from __future__ import annotations

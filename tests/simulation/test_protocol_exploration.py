@@ -38,6 +38,7 @@ def ends(laws: Laws) -> tuple[set[World], set[str]]:
     return found, wrong
 
 
+@pytest.mark.slow
 @FEW
 @given(sound_sagas(most=4))
 def test_the_small_search_and_the_full_one_agree_on_sound_sagas(saga: Definition) -> None:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("kind", ["local", "external", "continue", "vectorised"])
-@seeds(100, fast=3)
+@seeds(70, fast=2)
 def test_whatever_happens_no_promise_is_broken(seed: int, kind: str) -> None:
     on_stuck = "continue" if kind == "continue" else "wait"
 
@@ -95,6 +95,7 @@ def test_a_seed_is_the_same_run_to_the_letter_in_every_process() -> None:
     assert b"states pay done" in told.pop()
 
 
+@pytest.mark.slow
 def test_what_breaks_a_promise_is_told_as_a_run_from_which_nothing_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Definition, "pivots", property(lambda self: frozenset({self.sink.name})))
     planted = simulation(kinds=frozenset({Kind.ABORT}), workflows=3, acts=60)

@@ -26,7 +26,7 @@ def test_a_sound_saga_holds(definition: Callable[[], Definition]) -> None:
     assert report.states > 1
 
 
-@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("external", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_nine_steps_with_a_fork_of_four_are_few_enough_situations_for_seconds(external: bool) -> None:
     report = check(fork(4, tail=3, external=external))
 

@@ -70,6 +70,7 @@ def test_one_seed_is_told_act_by_act(simulate: Commands) -> None:
     assert said.out.endswith("seed 2: no promise is broken\n")
 
 
+@pytest.mark.slow
 def test_a_broken_promise_is_told_as_a_story_with_the_command_that_shows_it_again(
     simulate: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +123,7 @@ def test_what_cannot_be_simulated_is_refused(simulate: Commands, options: tuple[
     assert why in said.err
 
 
+@pytest.mark.slow
 def test_releases_are_deployed_and_taken_back(simulate: Commands) -> None:
     (simulate.folder / "releases.py").write_text(RELEASES)
     fleet = [f"releases:{name}" for name in ("agency", "hotels", "airline", "bank")]

@@ -407,6 +407,7 @@ def is_known(running: Harness, name: str, message: Message) -> bool:
     return workflow is not None and (message.id in workflow.inbox or workflow.closed is not None)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.lists(mangled(), min_size=1, max_size=6))
 def test_whatever_is_on_the_topic_every_record_has_its_place_and_the_lane_goes_on(spoil: list[Any]) -> None:

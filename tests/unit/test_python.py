@@ -231,6 +231,7 @@ def grown(shapes: st.SearchStrategy[Shape]) -> st.SearchStrategy[Shape]:
 SHAPES = st.recursive(st.sampled_from(LEAVES), grown, max_leaves=4)
 
 
+@pytest.mark.slow
 @given(data=st.data(), shapes=st.lists(SHAPES, min_size=1, max_size=4))
 @settings(max_examples=60)
 def test_what_a_class_holds_survives_the_way_over_the_wire(data: st.DataObject, shapes: list[Shape]) -> None:

@@ -112,6 +112,7 @@ def test_ten_thousand_that_wait_for_a_dependency_call_it_spread_out_once_it_is_b
     assert chi_square(counts) < UNLIKELY
 
 
+@pytest.mark.slow
 def test_those_that_are_due_are_taken_up_in_bounded_batches_between_which_new_records_are_taken_in(stack: ExitStack) -> None:
     fleet, script = parked(stack, 1200, chance=lambda: 0.0, desk={"pause": 60})
     fleet.clock.advance(60)
@@ -126,6 +127,7 @@ def test_those_that_are_due_are_taken_up_in_bounded_batches_between_which_new_re
     assert len(tried) == 1 + fleet.loops["hotels"].batch
 
 
+@pytest.mark.slow
 def test_what_is_due_and_slow_gives_way_to_what_is_new_after_a_moment(stack: ExitStack) -> None:
     fleet, script = parked(stack, 500, chance=lambda: 0.0, desk={"pause": 60}, retry=Retry(attempts=99, quick=0))
     fleet.clock.advance(60)
