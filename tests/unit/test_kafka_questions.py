@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Event as Flag
+from threading import main_thread
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -47,8 +47,8 @@ class Silent:
 
     def _wait(self) -> None:
         with suppress(KeyboardInterrupt):  # Python's own waiting is interrupted, C's is not
-            os.kill(os.getpid(), signal.SIGINT)
-            self.let_go.wait(2)
+            signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
+            self.let_go.wait(30)
 
 
 @pytest.mark.parametrize("question", ["partitions", "spans", "committed", "read"])
