@@ -48,6 +48,8 @@ Exit codes:
   2  wrong use: options, settings, a definition, or a database without our tables
   3  the saga needs a new version (`saga schemas check|diff`)
 
+With --json a failure is told on stdout, too: {"error": {"type": "StoreError", "message": TEXT}}
+
 Settings come from SAGA_... in the environment, then from .env; docs/configuration.md explains each:
 """
 EPILOG += ", ".join(f"SAGA_{name.upper()}" for name in Settings.model_fields if name != "failpoints") + "."
@@ -62,6 +64,9 @@ SECTIONS = {
 }
 """The commands in the order in which they are listed: first what one does every day and at night."""
 
+AS_JSON = "saga.as_json"
+UsageError: Any = typer.BadParameter.__bases__[0]  # which typer does not name
+
 
 class _Saga(Listing):
     """Turns what the library refuses into a line on stderr and an exit code; other exceptions are bugs and look so."""
@@ -71,11 +76,19 @@ class _Saga(Listing):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if wrong := [text for text in args if text != spelt_out(text)]:
             raise typer.BadParameter(f"found {spelt_out(wrong[0])!r}; expected text in UTF-8")
+        ctx.meta[AS_JSON] = "--json" in args
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
+        with output.answering(as_json=ctx.meta[AS_JSON]):
+            return self._told(ctx)
+
+    def _told(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except UsageError as error:  # the library tells it on stderr
+            output.failed(UsageError(error.format_message()))
+            raise
         except SagaError as error:
             output.error(error, debug=ctx.params["debug"])
             raise typer.Exit(2 if isinstance(error, DefinitionError) else 1) from error

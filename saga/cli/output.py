@@ -1,5 +1,7 @@
 """How commands speak: results to stdout, progress and errors to stderr; tables on a terminal, plain columns elsewhere.
 
+Whoever asked for JSON gets a failure in it, too: a program reads stdout.
+
 rich is loaded where a terminal is looked at only, and honours NO_COLOR.
 """
 
@@ -7,13 +9,18 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import orjson
 import typer
+
+from saga.errors import SagaError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,8 +40,35 @@ _STYLES: Mapping[str, str] = {
 }
 
 
+@dataclass(slots=True)
+class _Answer:
+    """What a command owes to whoever asked: JSON or not, whether that was told, and what is wrong."""
+
+    as_json: bool
+    told: bool = False
+    failure: dict[str, str] | None = None
+
+
+_answer: ContextVar[_Answer] = ContextVar("answer")
+
+
+@contextmanager
+def answering(*, as_json: bool) -> Iterator[None]:
+    """The block answers with a result; where it fails before that, with `{"error": {"type", "message"}}` if JSON is wanted."""
+    answer = _Answer(as_json)
+    token = _answer.set(answer)
+    try:
+        yield
+    finally:
+        _answer.reset(token)
+        if answer.failure is not None and answer.as_json and not answer.told:
+            json_line({"error": answer.failure})
+
+
 def json(data: Any) -> None:
     """Print data, dataclasses and moments included."""
+    if (answer := _answer.get(None)) is not None:
+        answer.told = True
     typer.echo(orjson.dumps(data, default=_plain, option=orjson.OPT_INDENT_2))
 
 
@@ -82,7 +116,15 @@ def error(found: BaseException | str, *, debug: bool = False) -> None:
     """Tell on stderr what is wrong, in one line unless the traceback is wanted."""
     if debug and isinstance(found, BaseException):
         typer.echo("".join(traceback.format_exception(found)), err=True)
-    typer.echo(f"error: {' '.join(str(found).split())}", err=True)
+    failed(found)
+    typer.echo(f"error: {_in_a_line(found)}", err=True)
+
+
+def failed(found: BaseException | str) -> None:
+    """Remember what is wrong, for whoever asked for JSON."""
+    if (answer := _answer.get(None)) is not None:
+        kind = type(found) if isinstance(found, BaseException) else SagaError
+        answer.failure = {"type": kind.__name__, "message": _in_a_line(found)}
 
 
 def attended() -> bool:
@@ -121,6 +163,10 @@ def duration(span: timedelta) -> str:
     units = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60), ("s", seconds % 60))
     said = [f"{count} {unit}" for unit, count in units if count]
     return " ".join(said[:2]) or "0 s"
+
+
+def _in_a_line(found: BaseException | str) -> str:
+    return " ".join(str(found).split())
 
 
 def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:

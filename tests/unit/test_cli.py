@@ -11,6 +11,7 @@ from errno import ENOSPC
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
+import orjson
 import pytest
 
 from saga.cli import main, output
@@ -91,6 +92,40 @@ def test_without_its_libraries_the_command_names_the_extra(
 
     assert ended.value.code == 2
     assert "needs rich; run: pip install 'saga-choreography[cli]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "kind", "message"),
+    [
+        (["db", "sql"], 2, "DefinitionError", "no database is configured; set SAGA_DATABASE"),
+        (["show", "o-1"], 1, "SagaError", "no workflow 'o-1' in sqlite:///orders.db"),
+        (["list", "--limit", "many"], 2, "UsageError", "Invalid value for '--limit'"),
+        (["list", "--limits", "1"], 2, "UsageError", "No such option: --limits"),
+    ],
+    ids=["settings", "not found", "value", "option"],
+)
+def test_whoever_asked_for_json_gets_a_failure_in_it_too(
+    saga: Commands, command: list[str], code: int, kind: str, message: str
+) -> None:
+    saga("db", "upgrade", "--database", "sqlite:///orders.db")
+    settings = {} if kind == "DefinitionError" else {"SAGA_DATABASE": "sqlite:///orders.db"}
+
+    said, without = saga(*command, "--json", **settings), saga(*command, **settings)
+
+    assert said.code == without.code == code
+    assert said.json["error"]["type"] == kind
+    assert said.json["error"]["message"].startswith(message)
+    assert (said.err, "") == (without.err, without.out)
+
+
+def test_a_result_that_was_told_is_not_followed_by_a_second_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.answering(as_json=True):
+        output.json({"refused": 1})
+        output.error("1 was refused")
+
+    said = capsys.readouterr()
+
+    assert (orjson.loads(said.out), said.err) == ({"refused": 1}, "error: 1 was refused\n")
 
 
 def test_an_error_is_one_line_and_a_traceback_only_if_wanted(saga: Commands) -> None:

@@ -91,5 +91,5 @@ def test_nobody_to_ask_is_wrong_use(saga: Commands) -> None:
 def test_an_address_that_is_none_is_wrong_use_and_nobody_is_taken_for_dead(saga: Commands, address: str) -> None:
     said = saga("health", address, "--json")
 
-    assert (said.code, said.out) == (2, "")
+    assert (said.code, said.json["error"]["type"]) == (2, "DefinitionError")
     assert said.err == f"error: found {address!r}; expected a host and its port behind it, as in http://127.0.0.1:8080\n"

@@ -203,13 +203,12 @@ def test_a_version_of_which_nothing_was_ever_here_is_not_taken_for_drained(folde
     assert (meant.code, meant.out) == (0, "checkout v11 is drained in sqlite:///stock.db\n")
 
 
-@pytest.mark.parametrize("command", [("drain", "chekout", "--version", "1"), ("drain", "chekout", "--version", "1", "--json")])
-def test_a_saga_of_which_nothing_was_ever_here_is_not_taken_for_drained(folder: Path, command: tuple[str, ...]) -> None:
+def test_a_saga_of_which_nothing_was_ever_here_is_not_taken_for_drained(folder: Path) -> None:
     imported(folder, written(folder, ORDER | {"order_id": "o-1"}))
     with closing(SqliteStore(folder / "stock.db")) as store:
         store.claim("checkout", 0, 4)
 
-    said = Commands(folder)(*command, SAGA_DATABASE="sqlite:///stock.db")
+    said = Commands(folder)("drain", "chekout", "--version", "1", SAGA_DATABASE="sqlite:///stock.db")
 
     assert (said.code, said.out) == (1, "")
     assert "in sqlite:///stock.db nothing of a saga 'chekout' was ever seen; it knows checkout. Correct the name" in said.err
