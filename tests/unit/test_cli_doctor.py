@@ -123,7 +123,8 @@ def test_what_is_not_registered_is_named_with_the_command(saga: Commands, monkey
 
     assert said.code == 1
     assert found(said, "schemas")["text"] == f"not registered: {PLACED}"
-    assert found(said, "schemas")["fix"] == "run: saga schemas register DIR"
+    fix = "see what registering them would do: saga schemas plan DIR; then run: saga schemas register DIR"
+    assert found(said, "schemas")["fix"] == fix
 
 
 @pytest.mark.parametrize("target", [(), (STOCK,)], ids=["no saga", "a participant"])

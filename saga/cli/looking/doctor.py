@@ -140,7 +140,8 @@ class _Examination:
         missing, finding = _tried("registry", f"{settings.registry} answers", lambda: self._unregistered(settings), fix=fix)
         yield finding
         if missing:
-            yield Finding("schemas", "fail", f"not registered: {', '.join(missing)}", "run: saga schemas register DIR")
+            fix = "see what registering them would do: saga schemas plan DIR; then run: saga schemas register DIR"
+            yield Finding("schemas", "fail", f"not registered: {', '.join(missing)}", fix)
         elif missing is not None and self.saga is not None:
             versions = ", ".join(f"v{each.version}" for each in self.sagas)
             yield Finding("schemas", "ok", f"every schema of saga {self.saga.name} {versions} is registered")
