@@ -81,7 +81,7 @@ class Participant(Declarations):
         """Learn the ids of all versions' schemas, so that no transaction has to wait for the registry; a worker does it itself.
 
         For a process that starts workflows without a worker, before the first. Raises SchemaNotFound for a schema that is not
-        registered, DefinitionError where the registry has another choreography under a version, RegistryUnavailable.
+        registered, RegistryUnavailable.
         """
         self.versions.warm()
 

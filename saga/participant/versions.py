@@ -5,21 +5,18 @@ A workflow runs in the version and behind the gates with which it was started, t
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from saga.contracts.message import open_gates
 from saga.contracts.saga import Saga
-from saga.errors import DefinitionError, LaneStopped, LifecycleError, RegistryUnavailable, SchemaNotFound
+from saga.errors import DefinitionError, LaneStopped, LifecycleError
 from saga.protocol.gates import variant
 from saga.store.workflow import Workflow
 
 if TYPE_CHECKING:
     from saga.contracts.avro import AvroCodec
     from saga.contracts.registry import Registry
-
-log = logging.getLogger("saga.versions")
 
 
 class Versions:
@@ -108,11 +105,9 @@ class Versions:
         self._registry = registry
 
     def warm(self) -> None:
-        """Learn the ids of all schemas; raises as `Participant.warm`."""
-        for number, saga in self._sagas.items():
+        """Learn the ids of all schemas; raises SchemaNotFound, RegistryUnavailable."""
+        for number in self._sagas:
             self.codec(number).warm()
-            if self._registry is not None and saga.registry is None:
-                _require_agreement(saga, self._registry)
 
     def _refuse_strangers(self, sagas: Sequence[Saga]) -> None:
         if len(names := {saga.name for saga in sagas}) != 1:
@@ -131,23 +126,3 @@ class Versions:
             f"saga {self.name!r} has no participant {participant!r}; its steps are by {', '.join(known)}. "
             f"Use one of these names, or add the step to the saga schema."
         )
-
-
-def _require_agreement(saga: Saga, registry: Registry) -> None:
-    """Refuse a saga under whose version the registry has another one; of those found in a registry there is nothing to ask.
-
-    Nothing is encoded with that schema, so a registry that is away now is not waited for.
-    """
-    subject, schema = saga.state
-    try:
-        registry.id_of(subject, schema)
-    except RegistryUnavailable as error:
-        log.warning("whether the registry has another saga %s v%d is not known: %s", saga.name, saga.version, error)
-    except SchemaNotFound as error:
-        if not registry.known(subject):
-            raise
-        raise DefinitionError(
-            f"the registry {registry.url} has another saga {saga.name!r} v{saga.version} than this service was built with, so "
-            f"participants could disagree on what follows what. See what differs: saga schemas plan DIR; then raise the "
-            f"version, deploy the contracts that are registered, or register these if they go together with them"
-        ) from error

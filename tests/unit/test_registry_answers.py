@@ -294,59 +294,6 @@ def test_a_worker_knows_the_schemas_of_all_its_versions_before_it_takes_a_lane(f
         assert len(fake.asked) == asked
 
 
-def _without(fake: Fake, *missing: str) -> Callable[[str], tuple[int, Any]]:
-    """What `fake` answers, were nothing registered under the paths that begin so."""
-    told = fake.answer
-
-    def answer(path: str) -> tuple[int, Any]:
-        return (404, {"error_code": 40401, "message": "none"}) if path.partition("?")[0] in missing else told(path)
-
-    return answer
-
-
-def _worker(fake: Fake, cache: Path | None = None) -> Worker:
-    agency = Participant("agency", _tour(1, "place"))
-    broker = MemoryBroker(saga_topics(agency.saga.name), partitions=1)
-    registry = Registry(fake.url, cache=cache, client={"max.retries": 0})
-    return Worker(agency, store=MemoryStore(), broker=broker, registry=registry)
-
-
-def test_a_worker_does_not_start_with_another_choreography_than_the_registered_one(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fake, "answer", _without(fake, "/subjects/tour.Tour-v1"))
-    worker = _worker(fake)
-
-    with (
-        pytest.raises(DefinitionError, match=r"has another saga 'tour' v1 .* See what differs: saga schemas plan DIR"),
-        worker.running(),
-    ):
-        until(lambda: worker.failure, what="the refusal")
-
-
-def test_a_worker_whose_saga_was_never_registered_says_what_to_run(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fake, "answer", _without(fake, "/subjects/tour.Tour-v1", "/subjects/tour.Tour-v1/versions"))
-
-    worker = _worker(fake)
-
-    with pytest.raises(SchemaNotFound, match=r"does not know tour\.Tour-v1; run: saga schemas register"), worker.running():
-        until(lambda: worker.failure, what="the refusal")
-
-
-def test_a_worker_that_knows_all_ids_starts_while_the_registry_is_away_and_says_what_it_does_not_know(
-    fake: Fake, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    before = _worker(fake, tmp_path)
-    before.participant.codec.warm()  # as the releases did that asked for the ids of events alone
-    fake.status = 503
-
-    worker = _worker(fake, tmp_path)
-    with worker.running():
-        until(lambda: worker.standing().lanes, what="the lane, with the registry away")
-
-    assert "whether the registry has another saga tour v1 is not known" in caplog.text
-
-
 def test_an_acknowledgment_whose_schema_cannot_be_asked_for_is_heard_once_the_registry_is_back(fake: Fake) -> None:
     agency = participants(Script())[0]
     agency.use(Registry(fake.url, client={"max.retries": 0}))
