@@ -27,14 +27,15 @@ def kept(name: str, program: Sequence[str], made: Callable[[Sequence[str]], Loca
     machine, *rest = program
     java = Path(machine).resolve()
     of = (str(java), str(java.stat().st_mtime_ns), *rest)
-    archive = cached(f"{name}-classes", of, lambda folder: _record([machine, *rest], folder, made), report) / _FILE
-    return [machine, f"-XX:SharedArchiveFile={archive}", *_SILENT, *rest] if archive.exists() else [machine, *rest]
+    archive = cached(f"{name}-classes", of, lambda folder: _record(program, folder, made), report) / _FILE
+    return [machine, f"-XX:SharedArchiveFile={archive}", *_SILENT, *rest] if archive.exists() else [*program]
 
 
 def _record(program: Sequence[str], folder: Path, made: Callable[[Sequence[str]], LocalServer]) -> None:
     """The archive is written as the program ends, and so has what a start needs."""
     with suppress(ServerFailed):
-        server = made([program[0], f"-XX:ArchiveClassesAtExit={folder / _FILE}", *program[1:]])
+        machine, *rest = program
+        server = made([machine, f"-XX:ArchiveClassesAtExit={folder / _FILE}", *rest])
         try:
             server.start()
             server.close()

@@ -15,7 +15,7 @@ from servers.classes import kept
 from servers.container import Image, docker_host, running
 from servers.maven import jars
 from servers.process import LOOPBACK, LocalServer, free_port, run, workspace
-from servers.programs import Report, java
+from servers.programs import SHORT_LIVED, Report, java
 
 VERSION = "4.3.1"
 IMAGE = f"apache/kafka:{VERSION}"
@@ -62,8 +62,6 @@ Configuration:
 _PATIENCE = 10.0
 # What it unpacks stays in its own folder, which is removed with it.
 _OWN_FOLDER = ("-Djava.io.tmpdir=.", "-XX:-UsePerfData")
-# What lives for seconds would compile for a long life, on all cores, and take longer for it.
-SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 _JVM = ("-Xmx448m", "-Xms128m", "-XX:+UseSerialGC", "-Dlog4j2.configurationFile=log4j2.yaml", *_OWN_FOLDER)
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from servers.kafka import SETTINGS, SHORT_LIVED, answers, prepared
+from servers.kafka import SETTINGS, answers, prepared
 from servers.process import LOOPBACK, LocalServer, free_port, workspace
-from servers.programs import Report
+from servers.programs import SHORT_LIVED, Report
 
 BROKERS = (1, 2, 3)
 _CONTROLLER = 100

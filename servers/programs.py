@@ -19,6 +19,8 @@ from servers.process import run
 Report = Callable[[str], None]
 
 JAVA_VERSION = 17
+# What lives for seconds would compile for a long life, on all cores, and take longer for it.
+SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 _APT = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "-qq"]
 
 

@@ -11,7 +11,7 @@ from servers.classes import kept
 from servers.container import Image, running
 from servers.maven import archive
 from servers.process import LOOPBACK, LocalServer, free_port, workspace
-from servers.programs import Report, java
+from servers.programs import SHORT_LIVED, Report, java
 
 VERSION = "3.0.9"
 IMAGE = f"apicurio/apicurio-registry:{VERSION}"
@@ -23,7 +23,7 @@ SETTINGS: Mapping[str, str] = {
     "APICURIO_STORAGE_SQL_KIND": "h2",
     "QUARKUS_HTTP_ACCESS_LOG_ENABLED": "false",
 }
-_JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+_JVM = ("-Xmx384m", "-XX:+UseSerialGC", SHORT_LIVED)
 
 
 def fetch(report: Report) -> None:

@@ -30,8 +30,8 @@ def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
     """Let `rebuilt` bear the name of `live`, whose file is kept as `kept` beside it; None if there was none.
 
     Whoever opens `live` finds one or the other at every moment. A name that a killed swap has left, like `kept` but for the
-    number at its end, is removed. Raises StoreBusy while a worker lives on either, and
-    DefinitionError where one cannot take the other's place.
+    number at its end, is removed. Raises StoreBusy while a worker lives on either, and DefinitionError where one cannot take
+    the other's place.
     """
     place = live.resolve()  # a link goes on leading to where it leads
     backup = place.with_name(f"{place.name}.{kept}")
