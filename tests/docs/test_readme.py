@@ -45,6 +45,14 @@ def test_the_participant_that_is_shown_is_the_tutorials() -> None:
     assert [line for line in lines if line not in kitchen.splitlines()] == []
 
 
+def test_the_figures_are_those_that_were_measured() -> None:
+    told = re.findall(r"^\|[^|]+\| ([\d,]+) \|$", README.read_text(), re.MULTILINE)
+    measured = re.findall(r"^\|[^|]+\| ([\d,]+) \|", (ROOT / "benchmarks" / "RESULTS.md").read_text(), re.MULTILINE)
+
+    assert len(told) == 7
+    assert set(told) <= set(measured)
+
+
 @pytest.mark.parametrize("document", [*DOCUMENTS, *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda file: file.name)
 def test_links_lead_to_files_that_exist(document: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", document.read_text())
