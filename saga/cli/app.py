@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from errno import ENOSPC
 from importlib.metadata import version as installed
 from typing import Annotated, Any
@@ -10,33 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from saga.cli import output
-from saga.cli.acting.dead_letters import dead_letters
-from saga.cli.acting.intervene import abort, resolve, skip
-from saga.cli.acting.retry import retry
-from saga.cli.contracts.check import check, diagram
-from saga.cli.contracts.docs import docs
-from saga.cli.contracts.schemas import schemas
-from saga.cli.contracts.simulate import simulate
-from saga.cli.listing import Listing
-from saga.cli.looking.doctor import doctor
-from saga.cli.looking.health import health
-from saga.cli.looking.lanes import lanes
-from saga.cli.looking.list import list_workflows
-from saga.cli.looking.parked import parked
-from saga.cli.looking.show import show
-from saga.cli.looking.unacknowledged import unacknowledged
-from saga.cli.past.audit import audit
-from saga.cli.past.project import project
-from saga.cli.past.rebuild import rebuild
-from saga.cli.past.record import record
-from saga.cli.past.state import tell_state
-from saga.cli.past.trace import trace
-from saga.cli.running.broker import broker
-from saga.cli.running.db import db
-from saga.cli.running.drain import drain
-from saga.cli.running.importing import import_records
-from saga.cli.running.run import run
-from saga.cli.running.topics import topics
+from saga.cli.listing import Listing, Loaded
 from saga.errors import DefinitionError, SagaError
 from saga.settings import Settings
 from saga.text import spelt_out
@@ -55,14 +30,48 @@ Settings come from SAGA_... in the environment, then from .env; docs/configurati
 EPILOG += ", ".join(f"SAGA_{name.upper()}" for name in Settings.model_fields if name != "failpoints") + "."
 
 
-SECTIONS = {
-    "Run a participant": ("run", "drain", "import", "db", "topics", "broker"),
-    "Look": ("health", "doctor", "parked", "list", "show", "unacknowledged", "lanes"),
-    "Act": ("retry", "skip", "resolve", "abort", "dead-letters"),
-    "Read the past": ("trace", "state", "audit", "record", "project", "rebuild"),
-    "Contracts": ("check", "simulate", "schemas", "docs", "diagram"),
+SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Run a participant": {
+        "run": "running.run:run",
+        "drain": "running.drain:drain",
+        "import": "running.importing:import_records",
+        "db": "running.db:db",
+        "topics": "running.topics:topics",
+        "broker": "running.broker:broker",
+    },
+    "Look": {
+        "health": "looking.health:health",
+        "doctor": "looking.doctor:doctor",
+        "parked": "looking.parked:parked",
+        "list": "looking.list:list_workflows",
+        "show": "looking.show:show",
+        "unacknowledged": "looking.unacknowledged:unacknowledged",
+        "lanes": "looking.lanes:lanes",
+    },
+    "Act": {
+        "retry": "acting.retry:retry",
+        "skip": "acting.intervene:skip",
+        "resolve": "acting.intervene:resolve",
+        "abort": "acting.intervene:abort",
+        "dead-letters": "acting.dead_letters:dead_letters",
+    },
+    "Read the past": {
+        "trace": "past.trace:trace",
+        "state": "past.state:tell_state",
+        "audit": "past.audit:audit",
+        "record": "past.record:record",
+        "project": "past.project:project",
+        "rebuild": "past.rebuild:rebuild",
+    },
+    "Contracts": {
+        "check": "contracts.check:check",
+        "simulate": "contracts.simulate:simulate",
+        "schemas": "contracts.schemas:schemas",
+        "docs": "contracts.docs:docs",
+        "diagram": "contracts.check:diagram",
+    },
 }
-"""The commands in the order in which they are listed: first what one does every day and at night."""
+"""The commands and where each is, in the order in which they are listed: first what one does every day and at night."""
 
 AS_JSON = "saga.as_json"
 UsageError: Any = typer.BadParameter.__bases__[0]  # which typer does not name
@@ -72,6 +81,10 @@ class _Saga(Listing):
     """Turns what the library refuses into a line on stderr and an exit code; other exceptions are bugs and look so."""
 
     sections = SECTIONS
+
+    def __init__(self, **given: Any) -> None:
+        places = {name: f"saga.cli.{place}" for section in SECTIONS.values() for name, place in section.items()}
+        super().__init__(**{**given, "commands": Loaded(places)})
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if wrong := [text for text in args if text != spelt_out(text)]:
@@ -123,34 +136,3 @@ def saga(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Run and look after the participants of choreography sagas."""
-
-
-app.command()(run)
-app.command("list")(list_workflows)
-app.command()(show)
-app.command("state")(tell_state)
-app.command()(audit)
-app.command()(rebuild)
-app.command()(trace)
-app.command()(record)
-app.command()(project)
-app.command()(parked)
-app.command()(unacknowledged)
-app.command()(retry)
-app.command()(skip)
-app.command()(resolve)
-app.command()(abort)
-app.command()(drain)
-app.command("import")(import_records)
-app.command()(doctor)
-app.command()(health)
-app.command()(check)
-app.command()(simulate)
-app.command()(broker)
-app.command()(diagram)
-app.command()(docs)
-app.add_typer(dead_letters, name="dead-letters")
-app.add_typer(topics, name="topics")
-app.add_typer(schemas, name="schemas")
-app.add_typer(db, name="db")
-app.add_typer(lanes, name="lanes")

@@ -73,9 +73,19 @@ def test_a_python_that_is_named_has_the_command_as_a_module() -> None:
 
 
 @pytest.mark.slow
+def test_a_command_loads_no_other() -> None:
+    program = "import sys; from tests.commands import SAGA; SAGA.commands['run']; print(*sorted(sys.modules))"
+
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    groups = {name.split(".")[2] for name in loaded.stdout.split() if name.startswith("saga.cli.") and name.count(".") > 2}
+    assert groups == {"running"}
+
+
+@pytest.mark.slow
 def test_help_loads_neither_kafka_nor_avro_nor_a_table() -> None:
     heavy = "{'confluent_kafka', 'fastavro', 'rich', 'sqlite3'} & {name.partition('.')[0] for name in sys.modules}"
-    program = f"import sys; import saga.cli.app; print(sorted({heavy}))"
+    program = f"import sys; from tests.commands import SAGA; [*SAGA.commands.values()]; print(sorted({heavy}))"
 
     loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
 
