@@ -54,6 +54,7 @@ class KafkaConsumer:
         self._errors: deque[BrokerError] = deque()
         self._failure: Exception | None = None
         self._offsets: dict[Partition, int] = {}
+        self._refusals: set[int] = set()
         self._offsets_lock = Lock()
         self._closed = False
         self._incremental = settings.group_protocol == "consumer"
@@ -274,10 +275,14 @@ class KafkaConsumer:
             try:
                 self._client.commit(offsets=mine, asynchronous=True)
             except KafkaException as error:
-                log.warning("offsets were not committed: %s", error)
+                self._on_commit(error.args[0], mine)
 
     def _on_commit(self, error: KafkaError | None, _offsets: list[TopicPartition]) -> None:
-        if error:
+        """Tell each reason once, until offsets are committed again: whoever is no member for a while tries at every poll."""
+        if error is None:
+            self._refusals.clear()
+        elif error.code() not in self._refusals:
+            self._refusals.add(error.code())
             log.warning("offsets were not committed: %s", error)
 
     def _on_error(self, error: KafkaError) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from saga.errors import BrokerError
 from saga.testing.clock import ManualClock
@@ -35,7 +35,7 @@ class Ending:
 class Client:
     """What the consumer asks of librdkafka: it is given its partition in the first poll, and `dies` in the second.
 
-    On its `clock` a poll takes all the time that it may.
+    On its `clock` a poll takes all the time that it may. Its commits meet with `refusal`.
 
     `closed` is None until then, then after how many polls.
     """
@@ -43,6 +43,7 @@ class Client:
     def __init__(self, dies: bool, *, forlorn: bool = False) -> None:
         self.dies, self.forlorn, self.polls = dies, forlorn, 0
         self.closed: int | None = None
+        self.refusal: KafkaError | None = None
         self.assigned: list[TopicPartition] = []
         self.clock = ManualClock()
 
@@ -66,6 +67,10 @@ class Client:
         self.assigned = partitions
 
     assign = incremental_assign
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        if self.refusal is not None:
+            raise KafkaException(self.refusal)
 
     def close(self) -> None:
         self.closed = self.polls
@@ -144,3 +149,34 @@ def test_a_member_of_a_new_group_leaves_while_it_joins(monkeypatch: pytest.Monke
     reading.close()
 
     assert joining.closed == 0
+
+
+def test_why_offsets_are_not_committed_is_told_once_and_again_after_it_was_well(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, told = Client(dies=False), dict[str, Any]()
+
+    def opened(kind: object, config: dict[str, Any]) -> Client:
+        told.update(config)
+        return client
+
+    monkeypatch.setattr(kafka_consumer, "opened", opened)
+    reading = KafkaConsumer(NEW, "travel.hotels", {LANE.topic: 1}, Lanes({LANE: 7}), client.clock, lambda _: {})
+    reading.poll(10, 0)
+
+    def commit(times: int, refusal: KafkaError | None = None) -> int:
+        client.refusal = refusal
+        caplog.clear()
+        for offset in range(times):
+            reading.commit({LANE: offset})
+            reading.poll(10, 0)
+            if refusal is None:
+                told["on_commit"](None, [])
+        return len([record for record in caplog.records if "offsets were not committed" in record.message])
+
+    foreign = KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
+
+    assert commit(100, foreign) == 1
+    assert commit(100, KafkaError(KafkaError._TIMED_OUT)) == 1
+    assert commit(1) == 0
+    assert commit(100, foreign) == 1
