@@ -212,6 +212,43 @@ def test_bulk_commands_leave_alone_what_was_decided_and_a_named_one_is_decided_a
     assert set(states(tmp_path).values()) == {LetterState.REQUEUED}
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize("verb", [["requeue"], ["discard", "--reason", "noise"], ["export", "--to", "dead"]])
+def test_a_place_without_a_letter_is_named_and_the_others_are_decided_on(
+    saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: list[str], dry: list[str]
+) -> None:
+    monkeypatch.setattr(assembly, "broker", lambda settings: MemoryBroker(["dead"], partitions=1))
+    known(tmp_path, letter(1))
+
+    said = saga("dead-letters", *verb, "checkout.events/0@1", "checkout.events/0@2", "checkout.events/1@1", *dry)
+
+    assert said.code == 1
+    assert said.out.startswith("checkout.events/0@1 ")
+    assert len(said.out.splitlines()) == 1
+    assert "no dead letter in sqlite:///stock.db: checkout.events/0@2, checkout.events/1@1." in said.err
+    assert (states(tmp_path)[1] is LetterState.WAITING) == bool(dry)
+
+
+def test_a_program_is_told_which_places_have_no_letter(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, letter(1))
+
+    said = saga("dead-letters", "requeue", "checkout.events/0@1", "checkout.events/0@2", "--json")
+
+    assert said.code == 1
+    assert (said.json["requeued"], said.json["not_found"]) == (["checkout.events/0@1"], ["checkout.events/0@2"])
+
+
+def test_a_place_that_is_named_twice_is_exported_once(saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = MemoryBroker(["dead"], partitions=1)
+    monkeypatch.setattr(assembly, "broker", lambda settings: broker)
+    known(tmp_path, letter(1))
+
+    said = saga("dead-letters", "export", "checkout.events/0@1", "checkout.events/0@1", "--to", "dead")
+
+    assert (said.code, said.out) == (0, "checkout.events/0@1 is exported\n")
+    assert len(broker.logs[Partition("dead", 0)]) == 1
+
+
 @pytest.mark.parametrize("arguments", [[], ["checkout.events/0@1", "--saga", "checkout"]])
 def test_which_letters_must_be_said_in_one_way(saga: Saga, tmp_path: Path, arguments: list[str]) -> None:
     known(tmp_path)

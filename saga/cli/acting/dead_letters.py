@@ -62,7 +62,12 @@ class Asked:
         fitting = LetterSearch(saga=self.saga, topic=self.topic, reason=self.reason_class)
         if bool(self.places) == (fitting != LetterSearch()):
             raise DefinitionError("say which: either places, or some of --reason-class, --saga and --topic")
-        return [_named(place) for place in self.places or ()] or [replace(fitting, state=LetterState.WAITING)]
+        named = dict.fromkeys(_named(place) for place in self.places or ())
+        return [*named] or [replace(fitting, state=LetterState.WAITING)]
+
+    def missing(self, chosen: Sequence[DeadLetter]) -> list[str]:
+        """The places at which nothing was found."""
+        return [place for place in self.places or () if not any(map(_named(place).fits, chosen))]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,11 +165,12 @@ def export(
                 _export(store, chosen, assembly.broker(settings), to, arguments.person(asked.by), done)
         finally:
             if done or not chosen:
-                _told(settings, done, "exported", asked)
+                _told(settings, done, "exported", asked, asked.missing(chosen))
             if len(done) < len(chosen):
                 output.error(f"{len(chosen) - len(done)} of {len(chosen)} were not delivered and stay as they are; try again")
     if len(done) < len(chosen):
         raise typer.Exit(1)
+    _require_all(settings, chosen, asked)
 
 
 def _export(
@@ -227,7 +233,8 @@ def _decide(asked: Asked, state: LetterState, *, note: str | None) -> None:
         chosen = _chosen(store, wanted)
         if not asked.dry_run:
             _settle(store, chosen, state, note=note, by=arguments.person(asked.by))
-    _told(settings, chosen, state.value, asked)
+    _told(settings, chosen, state.value, asked, asked.missing(chosen))
+    _require_all(settings, chosen, asked)
 
 
 def _settle(
@@ -239,15 +246,21 @@ def _settle(
             unit.settle(places, state, SystemClock().now(), by=by, note=note)
 
 
-def _told(settings: Settings, done: Sequence[DeadLetter], what: str, asked: Asked) -> None:
+def _told(settings: Settings, done: Sequence[DeadLetter], what: str, asked: Asked, missing: Sequence[str]) -> None:
     places = [str(letter.place) for letter in done]
     if asked.as_json:
-        output.json({"database": assembly.database_name(settings), "dry_run": asked.dry_run, what: places})
+        told = {"database": assembly.database_name(settings), "dry_run": asked.dry_run, what: places, "not_found": missing}
+        output.json(told)
     else:
         for place in places:
             output.line(f"{place} {'would be' if asked.dry_run else 'is'} {what}")
-    if not done:
-        raise _none(settings, "any that wait and fit")
+
+
+def _require_all(settings: Settings, chosen: Sequence[DeadLetter], asked: Asked) -> None:
+    """A place that was mistyped must not look decided on."""
+    missing = asked.missing(chosen)
+    if missing or not chosen:
+        raise _none(settings, ", ".join(missing) or "any that wait and fit")
 
 
 def _none(settings: Settings, what: str) -> typer.Exit:
