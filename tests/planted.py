@@ -43,7 +43,7 @@ def inbox_before_handler(patch: Patch, between: Callable[[], None] = lambda: Non
         ids = dict.fromkeys(item.message.workflow_id for item in items if isinstance(item, Incoming) and item.message)
         if ids:
             between()
-        return intents + commit(self, lane, [Late(id) for id in ids], **how)
+        return intents + commit(self, lane, [Late(id, self.clock.now()) for id in ids], **how)
 
     patch.setattr(Handling, "_take", take)
     patch.setattr(Processor, "_commit", commit_twice)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 
 from saga.clock import Clock
 from saga.engine.bounds import Bounds
 from saga.engine.lanes import Lanes, Owned
 from saga.engine.processor import Processor
-from saga.engine.progress import caught_up, lag
+from saga.engine.progress import Mark, lag, mark
 from saga.engine.pruning import Pruning
 from saga.errors import BrokerError, LaneFenced, StoreError
 from saga.participant.participant import Participant
@@ -30,8 +31,9 @@ _NOTHING = (0, 0)
 class Agenda:
     """Belongs to one thread, and looks `every` so many seconds; `guard` keeps one lane's trouble from the others.
 
-    `lag` is by lane, as of about a second ago. `_behind` are lanes in which timeouts have passed and that are not read to their
-    ends: looks that could have room for theirs alone go on without them, until one finds no further such lane.
+    `lag` is by lane, as of about a second ago. `_marks` are those up to which lanes in which timeouts have passed must be read
+    first; `_behind` are the ones that are not yet: looks that could have room for theirs alone go on without them, until one
+    finds no further such lane.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Agenda:
         self.pruning = pruning
         self.lag: dict[int, int] = {}
         self._bounds = Bounds()
+        self._marks: dict[int, Mark] = {}
         self._behind: set[int] = set()
         self._look_again = self._count_again = 0.0
         self._in_vain = False
@@ -90,12 +93,15 @@ class Agenda:
         self._in_vain = False
         for number in lanes:
             self._do(number, partial(_require_kept, timeline, None if kept is None else kept.get(number, _NOTHING)))
-        late = self._caught_up(consumer, {lane for lane, _ in expired})
+        late = self._caught_up(consumer, {lane for lane, _ in expired}, now)
         self.prune()
         for number in {letter.lane for letter in recalled}:
             self._do(number, self.processor.take_back)
         self._for_each_lane(due, self.processor.retry)
-        self._for_each_lane([(lane, id) for lane, id in expired if lane in late], self.processor.expire)
+        self._for_each_lane(
+            [(lane, id) for lane, id in expired if lane in late],
+            lambda lane, ids: self.processor.expire(lane, ids, late[lane.number]),
+        )
 
     def prune(self) -> None:
         """Delete what ended long ago, of lanes of which it is time."""
@@ -105,17 +111,27 @@ class Agenda:
     def _at_work(self) -> list[int]:
         return [number for number, owned in self.lanes.owned.items() if not owned.at_rest]
 
-    def _caught_up(self, consumer: Consumer, numbers: set[int]) -> set[int]:
-        """Those on which nothing older waits, if the broker says; what only waits for company is written first."""
+    def _caught_up(self, consumer: Consumer, numbers: set[int], now: datetime) -> dict[int, datetime]:
+        """Those on which nothing that came before a moment waits, with it; what only waits for company is written first.
+
+        To a busy lane more comes at any time: it need not be read to its end, only as far as that was when it was looked at.
+        """
         for number in numbers & self.processor.passing.keys():
             self._do(number, self.processor.note)
         try:
-            late = caught_up(consumer, self.lanes, numbers & {*self._at_work()})
+            marks = [self._mark(consumer, number, now) for number in numbers & {*self._at_work()}]
         except BrokerError as error:
             log.warning("whether timeouts have passed cannot be seen (%s); trying again", error)
-            return set()
-        self._behind = self._behind | numbers - late if numbers - late else set()
+            return {}
+        late = {mark.lane.number: self._marks.pop(mark.lane.number).moment for mark in marks if mark.is_reached}
+        self._behind = self._behind | numbers - late.keys() if numbers - late.keys() else set()
         return late
+
+    def _mark(self, consumer: Consumer, number: int, now: datetime) -> Mark:
+        known = self._marks.get(number)
+        if known is None or known.lane is not self.lanes.owned[number].lane:
+            known = self._marks[number] = mark(consumer, self.lanes, number, now)
+        return known
 
     def _measure(self, unit: Unit, consumer: Consumer) -> Mapping[int, tuple[int, int]] | None:
         """See about once a second whether the bounds became full or are so no more; answers how far the store has the lanes."""

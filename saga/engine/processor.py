@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
 from saga.clock import Clock
 from saga.delivery.acks import Acks
@@ -224,9 +225,9 @@ class Processor:
         """Try parked workflows again whose time has come."""
         self._see_to(lane, [Resume(id) for id in workflow_ids])
 
-    def expire(self, lane: Lane, workflow_ids: Sequence[str]) -> None:
-        """See to workflows of which a timeout has passed; to be called when nothing older waits on the lane's topics."""
-        self._see_to(lane, [Late(id) for id in workflow_ids])
+    def expire(self, lane: Lane, workflow_ids: Sequence[str], moment: datetime) -> None:
+        """See to timeouts of these workflows that have passed at a moment before which nothing waits on the lane's topics."""
+        self._see_to(lane, [Late(id, moment) for id in workflow_ids])
 
     def _see_to(self, lane: Lane, items: Sequence[Resume] | Sequence[Late]) -> None:
         self.settle(lane)

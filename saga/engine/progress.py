@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
 
 from saga.engine.lanes import Lanes
 from saga.store.lane import Lane
@@ -20,18 +22,26 @@ def lag_unread(lanes: Lanes, ends: Mapping[Partition, int]) -> dict[int, int]:
     return {lane.number: _behind(lane, known) for lane, known in found if known}
 
 
-def caught_up(consumer: Consumer, lanes: Lanes, numbers: Iterable[int]) -> set[int]:
-    """Those on which nothing older than now is waiting: what would have come in time must not be found too late."""
-    return {number for number in numbers if _has_all(consumer, lanes, number)}
+class Mark(NamedTuple):
+    """Where the topics of a lane ended at a moment: once read that far, it has all that came before."""
+
+    lane: Lane
+    moment: datetime
+    ends: Mapping[str, int]
+
+    @property
+    def is_reached(self) -> bool:
+        return all(self.lane.offsets.get(topic, 0) >= end for topic, end in self.ends.items())
+
+
+def mark(consumer: Consumer, lanes: Lanes, number: int, moment: datetime) -> Mark:
+    """Where the lane's topics end; `moment` is to be now, or before."""
+    lane, ends = lanes.owned[number].lane, consumer.ends(lanes.sources(number))
+    unread = [source for source, end in ends.items() if end and source.topic not in lane.offsets]
+    spans = lanes.broker.spans(unread) if unread else {}
+    aged_out = {source for source, span in spans.items() if not span}  # of a topic that is new here all may have
+    return Mark(lane, moment, {source.topic: end for source, end in ends.items() if source not in aged_out})
 
 
 def _behind(lane: Lane, ends: Mapping[Partition, int]) -> int:
     return sum(max(0, end - lane.offsets.get(source.topic, 0)) for source, end in ends.items())
-
-
-def _has_all(consumer: Consumer, lanes: Lanes, number: int) -> bool:
-    offsets, ends = lanes.owned[number].lane.offsets, consumer.ends(lanes.sources(number))
-    unread = [source for source, end in ends.items() if offsets.get(source.topic, 0) < end]
-    if any(source.topic in offsets for source in unread):
-        return False
-    return not unread or not any(lanes.broker.spans(unread).values())  # of a topic that is new here all may have aged out

@@ -210,7 +210,7 @@ class Handling:
         workflow = ledger.workflows.get(item.workflow_id)
         if workflow is None or workflow.closed:
             return []
-        expire(ledger, workflow)
+        expire(ledger, workflow, item.moment)
         return self._decide(ledger, workflow)
 
     def _settle(self, ledger: Ledger, item: Answer) -> Workflow:

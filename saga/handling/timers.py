@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 
 from saga.participant.ledger import Ledger
 from saga.protocol.awaiting import awaited, told
@@ -19,19 +20,20 @@ log = logging.getLogger("saga.timers")
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A workflow here, of which a timeout or the deadline has passed."""
+    """A workflow here, of which a timeout or the deadline has passed at a moment before which nothing is left unread."""
 
     workflow_id: str
+    moment: datetime
 
 
-def expire(ledger: Ledger, workflow: Workflow) -> None:
-    """See to every timeout that has passed: wish to unwind, or, where there is no way back, raise the alarm."""
-    reasons = [_overdue(ledger, workflow, step) for step in ledger.expire(workflow)]
-    if _deadline_passed(ledger, workflow):
+def expire(ledger: Ledger, workflow: Workflow, moment: datetime) -> None:
+    """See to every timeout that has passed then: wish to unwind, or, where there is no way back, raise the alarm."""
+    reasons = [_overdue(ledger, workflow, step) for step in ledger.expire(workflow, moment)]
+    if _deadline_passed(ledger, workflow, moment):
         workflow.error = f"the deadline passed at {workflow.deadline:%F %T %Z}"
         ledger.touch(workflow)
         reasons.append(workflow.error)
-    _watch_the_unwinding(ledger, workflow)
+    _watch_the_unwinding(ledger, workflow, moment)
     if not reasons:
         return
     log.warning("workflow %s: %s", workflow.id, "; ".join(reasons))
@@ -39,9 +41,9 @@ def expire(ledger: Ledger, workflow: Workflow) -> None:
         ledger.abort(workflow, "; ".join(reasons))
 
 
-def _watch_the_unwinding(ledger: Ledger, workflow: Workflow) -> None:
+def _watch_the_unwinding(ledger: Ledger, workflow: Workflow, moment: datetime) -> None:
     """An unwinding that lasts too long is an alarm, raised once by the initiator, and decides nothing."""
-    if workflow.unwind_by is None or workflow.unwind_by > ledger.now:
+    if workflow.unwind_by is None or workflow.unwind_by > moment:
         return
     workflow.unwind_by = None
     ledger.touch(workflow)
@@ -64,13 +66,13 @@ def _overdue(ledger: Ledger, workflow: Workflow, step: str) -> str:
     return reason
 
 
-def _deadline_passed(ledger: Ledger, workflow: Workflow) -> bool:
+def _deadline_passed(ledger: Ledger, workflow: Workflow, moment: datetime) -> bool:
     """The deadline is the initiator's to watch; others carry it for information."""
     mine = ledger.saga(workflow).initiator == ledger.participant and workflow.error is None
-    return mine and workflow.deadline is not None and workflow.deadline <= ledger.now
+    return mine and workflow.deadline is not None and workflow.deadline <= moment
 
 
 def _is_past_pivot(ledger: Ledger, workflow: Workflow) -> bool:
     done = {received.step for received in workflow.inbox.values() if received.status is FactStatus.DONE}
     done.update(name for name, fence in workflow.fences.items() if fence.status is StepStatus.DONE)
-    return bool(done & ledger.saga(workflow).pivots)
+    return bool(done & ledger.saga(workflow).from_pivot)

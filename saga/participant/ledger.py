@@ -135,9 +135,9 @@ class Ledger:
         written = ((self.workflows[id], fence) for (id, _), fence in self._fences.items() if fence.error is not None)
         return [(workflow, fence) for workflow, fence in written if not workflow.closed]
 
-    def expire(self, workflow: Workflow) -> list[str]:
-        """Note which timeouts of steps have passed; answers those steps."""
-        late = [f for f in workflow.fences.values() if f.expires is not None and f.expires <= self.now]
+    def expire(self, workflow: Workflow, moment: datetime) -> list[str]:
+        """Note which timeouts of steps have passed at a moment; answers those steps."""
+        late = [f for f in workflow.fences.values() if f.expires is not None and f.expires <= moment]
         for fence in late:
             fence.expires = None
             self._fences[workflow.id, fence.step] = fence
@@ -157,7 +157,7 @@ class Ledger:
     def stick(self, workflow: Workflow, step: Step, reason: str) -> None:
         """All tries of a step that may not fail are spent; superseded by `done` or `compensated`."""
         fields = {"step": step.name, "reason": reason}
-        if step.on_stuck == "continue" and step.name not in self.saga(workflow).after_pivot:
+        if step.name in self.saga(workflow).passed_over:
             self.make_exception(workflow, step.name)
         self.move(workflow, step.name, StepStatus.STUCK, error=reason)
         # attempts are counted anew after an operator's retry, so that they make no id that is never used twice

@@ -16,9 +16,9 @@ def awaited(
 ) -> dict[str, frozenset[str]]:
     """Own steps that are still to be undone, each with the steps whose reports it waits for; none for what is held up here."""
     reported = {fact.step for fact in facts if fact.status in REPORTS}
-    reported.update(f.step for f in facts if f.status is FactStatus.STUCK and saga[f.step].on_stuck == "continue")
+    reported.update(f.step for f in facts if f.status is FactStatus.STUCK and f.step in saga.passed_over)
     reported.update(name for name, fence in fences.items() if fence.status in _UNDONE)
-    own = (step.name for step in saga.owned(participant) if step.name not in saga.pivots | saga.after_pivot)
+    own = (step.name for step in saga.owned(participant) if step.name not in saga.from_pivot)
     standing = (name for name in own if name in fences and fences[name].status not in _UNDONE)
     return {name: saga.awaited_reports[name] - reported for name in standing}
 

@@ -105,10 +105,10 @@ def answer(saga: Definition, participant: str, fact: Fact, fences: Mapping[str, 
 
 
 def status(saga: Definition, facts: Collection[Fact], fences: Mapping[str, FenceView]) -> WorkflowStatus:
-    """How an open workflow stands: once a pivot is known to be done it is never `failed`, whatever aborts are known."""
+    """How an open workflow stands: once a pivot is done, as what comes after it proves too, it is never `failed`."""
     done = {f.step for f in facts if f.status is FactStatus.DONE}
     done.update(name for name, fence in fences.items() if fence.status is StepStatus.DONE)
-    if done & saga.pivots or any(f.status is FactStatus.REFUSED for f in facts):
+    if done & saga.from_pivot or any(f.status is FactStatus.REFUSED for f in facts):
         return WorkflowStatus.IN_PROGRESS
     unwinding = any(f.status in REPORTS or f.status is FactStatus.ABORT for f in facts)
     if unwinding or any(fence.status in _UNWINDING for fence in fences.values()):
@@ -127,7 +127,7 @@ class _Knowledge:
         self.statuses = {(f.step, f.status) for f in facts}
         self.done = {f.event for f in facts if f.status is FactStatus.DONE}
         self.reported = {f.step for f in facts if f.status in REPORTS}
-        self.reported.update(f.step for f in facts if f.status is FactStatus.STUCK and saga[f.step].on_stuck == "continue")
+        self.reported.update(f.step for f in facts if f.status is FactStatus.STUCK and f.step in saga.passed_over)
         self.reported.update(name for name, fence in fences.items() if fence.status in _UNDONE)
         self.aborted = (
             bool(self.reported)

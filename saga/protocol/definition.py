@@ -151,10 +151,19 @@ class Definition:
         return frozenset(found)
 
     @cached_property
+    def from_pivot(self) -> frozenset[str]:
+        """The pivots and what comes after them: once one of these is done, the workflow only goes forward."""
+        return self.pivots | self.after_pivot
+
+    @cached_property
     def undoable(self) -> frozenset[str]:
         """Steps with a compensation that may run: what they did must be remembered."""
-        fixed = self.pivots | self.after_pivot
-        return frozenset(s.name for s in self.steps if isinstance(s.compensated, str) and s.name not in fixed)
+        return frozenset(s.name for s in self.steps if isinstance(s.compensated, str) and s.name not in self.from_pivot)
+
+    @cached_property
+    def passed_over(self) -> frozenset[str]:
+        """Steps of which a compensation that is stuck counts as a report: nobody waits for it."""
+        return frozenset(s.name for s in self.steps if s.on_stuck == "continue" and s.name not in self.from_pivot)
 
     @cached_property
     def awaited_reports(self) -> Mapping[str, frozenset[str]]:

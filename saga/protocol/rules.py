@@ -162,7 +162,7 @@ def _beside(run: _Run, step: str) -> str | None:
 def _what_can_be_undone_has_a_compensation(runs: _Runs) -> Iterator[Problem]:
     saga = runs.saga
     for step in saga.steps:
-        if step.compensated is None and step.name not in saga.pivots | saga.after_pivot:
+        if step.compensated is None and step.name not in saga.from_pivot:
             way = [*runs.to(step.name), _done(saga, step.name, step.emits[0]), Happening("abort", step.name)]
             yield Problem(
                 "no compensation",

@@ -204,6 +204,31 @@ def test_a_participant_of_the_branch_not_taken_closes_when_it_hears_the_refusal(
     assert ask("clerk", ABORT, refused, definition=branching(), **skipped) == (Close(WorkflowStatus.COMPLETED),)
 
 
+def test_what_is_stuck_after_the_pivot_is_no_wish_to_abort() -> None:
+    passed_over = saga(
+        step("place", "orders", emits="Placed"),
+        last("dispatch", "shipping", on("Placed"), "Dispatched", pivot=True),
+        last("confirm", "orders", on("Dispatched"), "Confirmed", on_stuck="continue"),
+    )
+    stuck = report("confirm", FactStatus.STUCK)
+
+    assert ask("shipping", PLACED, stuck, definition=passed_over, dispatch=StepStatus.DONE) == ()
+
+
+def test_who_knows_of_a_step_after_the_pivot_knows_that_the_workflow_does_not_unwind() -> None:
+    billed = saga(
+        step("place", "orders", emits="Placed"),
+        step("reserve", "billing", on("Placed"), "Reserved"),
+        last("dispatch", "shipping", on("Reserved"), "Dispatched", pivot=True),
+        last("arrive", "carrier", on("Dispatched"), "Arrived"),
+        last("bill", "billing", on("Arrived")),
+    )
+
+    known = {PLACED, ABORT, done("arrive", "Arrived")}
+    assert standing(billed, known, own({"reserve": StepStatus.DONE})) is WorkflowStatus.IN_PROGRESS
+    assert standing(billed, {PLACED, ABORT}, own({"reserve": StepStatus.DONE})) is WorkflowStatus.FAILED
+
+
 # Rule 6: failure
 
 

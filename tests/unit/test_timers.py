@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
-from saga import Refused, Retry
+from saga import Event, Participant, Refused, Retry, Saga, Transaction
 from saga.contracts.topics import lane_of
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
@@ -101,6 +102,60 @@ def test_a_deadline_does_not_pass_before_everything_that_came_in_time_is_taken_i
     fleet.loops["agency"].consumer.resume(topics)
     fleet.settle()
     assert ends(fleet, workflow) == {WorkflowStatus.COMPLETED}
+
+
+def busy(fleet: Harness, participant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever it is asked where the events end, one more record is there: its lane never stands still at the end."""
+    consumer, log = fleet.loops[participant].consumer, fleet.broker.logs[Partition("travel.events", 0)]
+    ends = consumer.ends
+
+    def growing(partitions: Iterable[Partition]) -> dict[Partition, int]:
+        log.append(log[0]._replace(offset=len(log)))
+        return ends(partitions)
+
+    monkeypatch.setattr(consumer, "ends", growing)
+
+
+def test_a_lane_to_which_ever_more_comes_has_its_timeouts_all_the_same(travel: Travel, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = travel(Script(waiting={"rome"}), partitions=1)
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+    busy(fleet, "airline", monkeypatch)
+
+    fleet.clock.advance(TIMEOUT)
+    for _ in range(20):
+        fleet.clock.advance(0.5)
+        fleet.turn("airline")
+
+    assert fleet.steps(workflow)["flight"] is not StepStatus.RUNNING
+    assert aborts(fleet) == 1
+
+
+def test_a_deadline_that_passed_later_than_what_is_read_waits_until_more_is_read(
+    travel: Travel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saga.engine.loop.READ_AHEAD", 1)
+    fleet = travel(Script(waiting={"oslo"}), partitions=1)
+    agency, log = fleet.loops["agency"], fleet.broker.logs[Partition("travel.events", 0)]
+    fleet.start(TripBooked(trip="oslo"))
+    fleet.clock.advance(1)
+    in_time = fleet.start(TripBooked(trip="rome"))
+    fleet.turn("agency")
+    fleet.turn("agency")
+    agency.batch = 1
+    fleet.clock.advance(DEADLINE - 1)
+    log.append(log[0]._replace(offset=len(log)))
+    agency.agenda.see_to_it(agency.consumer)  # sees one record more, which it has not read
+    for _ in range(20):
+        for name in ("hotels", "airline", "bank"):
+            fleet.turn(name)
+    assert fleet.steps(in_time)["pay"] is StepStatus.DONE
+
+    fleet.clock.advance(2)
+    fleet.settle()
+
+    assert ends(fleet, in_time) == {WorkflowStatus.COMPLETED}
+    assert aborts(fleet) == 1
 
 
 def test_a_deadline_that_passes_while_the_initiator_is_down_is_seen_to_when_it_is_back(travel: Travel) -> None:
@@ -215,6 +270,55 @@ def test_a_parked_step_times_out_into_a_tombstone(travel: Travel) -> None:
 
     assert fleet.steps(workflow)["flight"] is StepStatus.SKIPPED
     assert ends(fleet, workflow) == {WorkflowStatus.COMPENSATED}
+
+
+class Sent(Event):
+    """A parcel is on its way: the pivot."""
+
+
+class Arrived(Event):
+    """A parcel has arrived."""
+
+
+class Billed(Event):
+    """It is paid for."""
+
+
+def parcels() -> Harness:
+    """A pivot, a step after it, and one that knows of that step alone, has a minute, and raises."""
+    steps: dict[str, dict[str, Any]] = {
+        "send": {"by": "shop", "emits": ["Sent"], "pivot": True},
+        "arrive": {"by": "carrier", "on": ["Sent"], "emits": ["Arrived"]},
+        "bill": {"by": "billing", "on": ["Arrived"], "emits": ["Billed"], "timeout": "PT1M"},
+    }
+    fields = [{"name": n, "type": ["null", *s["emits"]], "default": None, "step": s} for n, s in steps.items()]
+    record: dict[str, Any] = {"type": "record", "namespace": "parcels", "fields": []}
+    events = [{**record, "name": name} for name in ("Sent", "Arrived", "Billed")]
+    about = {"name": "parcels", "version": 1, "owner": "shop", "deadline": "PT10M"}
+    saga = Saga.of(*events, {**record, "name": "Parcel", "saga": about, "fields": fields})
+    shop, carrier, billing = (Participant(name, saga) for name in ("shop", "carrier", "billing"))
+
+    @carrier.step
+    def arrive(sent: Sent, tx: Transaction) -> Arrived:
+        return Arrived()
+
+    @billing.step(retry=Retry(attempts=99, quick=0, first=1000, longest=1000))
+    def bill(arrived: Arrived, tx: Transaction) -> Billed:
+        raise RuntimeError("no paper")
+
+    return Harness(shop, carrier, billing, partitions=1)
+
+
+def test_a_timeout_after_the_pivot_makes_the_step_stuck_and_wishes_nothing() -> None:
+    with parcels() as fleet:
+        workflow = fleet.start(Sent())
+        fleet.settle()
+
+        fleet.advance(TIMEOUT)
+
+        assert fleet.steps(workflow)["bill"] is StepStatus.STUCK
+        stated = [dict(record.headers)["ce_status"] for log in fleet.facts() for record in log]
+        assert stated == [b"done", b"done", b"stuck"]
 
 
 def test_a_lane_that_is_behind_keeps_the_timeouts_of_no_other_waiting(travel: Travel) -> None:

@@ -117,7 +117,7 @@ def _undoing(case: Case, saga: Saga, step: str) -> Iterator[Problem]:
 
 def _passed_over(case: Case, saga: Saga) -> set[str]:
     """Steps of which a compensation that is stuck counts as a report."""
-    return {step for step in case.steps(FactStatus.STUCK) if saga[step].on_stuck == "continue"}
+    return case.steps(FactStatus.STUCK) & saga.passed_over
 
 
 def schema(case: Case) -> Iterator[Problem]:
