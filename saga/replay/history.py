@@ -21,8 +21,8 @@ MOST_FACTS = 100_000
 class History:
     """The entries of one workflow by event id, in order of arrival; `again` are those that came once more.
 
-    `late`: it ended and was told already, and these came long after. `strangers` are of another saga: participants keep them as
-    dead letters, so they count for nothing.
+    `late`: it ended and was told already, and these came long after. `strangers` are of another saga, or have another key than
+    their workflow: participants keep them as dead letters, so they count for nothing.
     """
 
     saga: str
@@ -97,8 +97,13 @@ class History:
 
 
 def is_stray(saga: str, entry: Entry) -> bool:
-    """Whether it says that it is of another saga than the one on whose topics it is."""
-    return entry.message is not None and entry.saga != saga
+    """Whether it says that it is of another saga than the one on whose topics it is, or has another key than its workflow."""
+    return entry.message is not None and (entry.saga != saga or has_other_key(entry))
+
+
+def has_other_key(entry: Entry) -> bool:
+    """Whether its key is not the id of its workflow."""
+    return entry.record.key != entry.workflow.encode()
 
 
 def is_foreign(saga: Saga, entry: Entry) -> bool:

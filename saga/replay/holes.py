@@ -8,6 +8,7 @@ from typing import NamedTuple
 from saga.contracts.saga import Saga
 from saga.protocol.facts import REPORTS, FactStatus
 from saga.replay.contracts import Contracts
+from saga.replay.entry import Entry
 from saga.replay.history import History, is_foreign
 
 
@@ -78,7 +79,7 @@ def notices(history: History, saga: Saga | None) -> list[str]:
     """What is odd about the records and makes nothing incomplete."""
     words = "record came again and was" if history.repeated == 1 else "records came again and were"
     said = [f"{history.repeated} {words} counted once"] if history.repeated else []
-    said += [f"{one.type} ({one.place}) is of saga {one.saga!r}: left out" for one in history.strangers]
+    said += [f"{one.type} ({one.place}) {_strange(history, one)}: left out" for one in history.strangers]
     if saga is not None:
         said += [
             f"{entry.source} speaks of step {entry.step} ({entry.place}), which is not its own: left out"
@@ -86,6 +87,10 @@ def notices(history: History, saga: Saga | None) -> list[str]:
             if is_foreign(saga, entry)
         ]
     return said
+
+
+def _strange(history: History, one: Entry) -> str:
+    return f"is of saga {one.saga!r}" if one.saga != history.saga else f"has the key {one.record.key!r}"
 
 
 def _short(event: str) -> str:

@@ -136,3 +136,17 @@ def test_what_is_of_another_saga_is_left_out_and_named_as_participants_do(whole:
     assert notices(found, TRAVEL.latest) == [f"travel.TripConfirmed ({place}) is of saga 'cruise': left out"]
     assert state(TRAVEL, found) == state(TRAVEL, history(whole, "smooth"))
     assert [*histories(ListSource([changed(stray, ce_subject=b"nobody")]), TRAVEL)] == []
+
+
+@pytest.mark.parametrize("key", [b"smooth", b"", None], ids=["another's", "empty", "none"])
+def test_a_record_with_another_key_than_its_workflow_is_left_out_and_named(whole: Sequence[Record], key: bytes | None) -> None:
+    [confirmed] = [r for r in whole if dict(r.headers)["ce_type"] == b"travel.TripConfirmed"]
+    misled = changed(confirmed, ce_subject=b"open", ce_id=b"misled")._replace(key=key)
+
+    found = history([*whole, misled], "open")
+
+    assert [notice for notice in notices(found, TRAVEL.latest) if "key" in notice] == [
+        f"travel.TripConfirmed ({confirmed.topic}/{confirmed.partition}@{confirmed.offset}) has the key {key!r}: left out"
+    ]
+    assert holes(found, TRAVEL) == ()
+    assert state(TRAVEL, found) == state(TRAVEL, history(whole, "open"))
