@@ -5,7 +5,7 @@ To whoever reads it by the count of today each such record is somebody's mistake
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
 from saga.contracts.topics import astray, events_topic, fact_topics
@@ -19,19 +19,33 @@ _SHARE = 3  # of the workflows one: with twice the partitions half of them are a
 
 
 def refuse_raised(broker: Topics, saga: str, lanes: Iterable[int], count: int) -> None:
-    """Raises DefinitionError where these lanes begin with workflows of which so many belong elsewhere that it is no mistake."""
-    found, lost = set[bytes](), set[bytes]()
+    """Raises DefinitionError where these lanes begin with workflows of which so many belong elsewhere that it is no mistake.
+
+    However little is left of before, it is at the beginning, and none of it comes later.
+    """
+    found = lost = 0
     for lane in lanes:
         first = islice(broker.read({Partition(events_topic(saga), lane): None}), SAMPLE)
-        keys = {record.key for record in first if record.key is not None}
-        found, lost = found | keys, lost | astray(keys, lane, count)
-    if len(lost) > 1 and len(lost) * _SHARE >= len(found):
+        keys = [*dict.fromkeys(record.key for record in first if record.key is not None)]
+        old, strays = _before(keys, astray(keys, lane, count))
+        found, lost = found + old, lost + strays
+    if lost > 1:
         raise DefinitionError(
-            f"of the first {len(found)} workflows on {events_topic(saga)}, {len(lost)} are not in the partition, of {count}, "
+            f"of the first {found} workflows on {events_topic(saga)}, {lost} are not in the partition, of {count}, "
             f"to which their key belongs: partitions were added to topics that had been written to, and most of what is older "
             f"would be left out. Copy the topics to others that have as many partitions as before, each record to its own, and "
             f"read those; or add --partial to do without"
         )
+
+
+def _before(keys: Sequence[bytes], strays: Collection[bytes]) -> tuple[int, int]:
+    """How many workflows the longest beginning has of which enough are strays, and how many of them are."""
+    lost, longest = 0, (0, 0)
+    for found, key in enumerate(keys, 1):
+        lost += key in strays
+        if lost and lost * _SHARE >= found:
+            longest = found, lost
+    return longest
 
 
 def require_count(broker: Topics, saga: str, count: int) -> None:
