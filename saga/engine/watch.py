@@ -19,6 +19,7 @@ from saga.delivery.recreated import Ids
 from saga.engine.health import Part, State
 from saga.engine.retention import Retention
 from saga.errors import BrokerError, LifecycleError, RegistryUnavailable, SagaError
+from saga.evolution.plan import disagreement
 from saga.participant.participant import Participant
 from saga.store.outbox import Waiting
 from saga.store.port import Store
@@ -26,6 +27,7 @@ from saga.transport.port import Broker, Partition
 
 if TYPE_CHECKING:
     from saga.contracts.registry import Registry
+    from saga.contracts.saga import Saga
 
 log = logging.getLogger("saga.watch")
 
@@ -63,7 +65,8 @@ class Watch:
 
     `away` says what did not answer, `stock` what the store said last, `ids` which topics they are that the broker has. Of
     partitions that are not fetched, as `unread` names them, `ends` says where they end. Dead letters that were given up longer
-    than `keep_letters` ago are deleted; without it none are. `retention` is looked at too.
+    than `keep_letters` ago are deleted; without it none are. `retention` is looked at too. The first look at the registry has
+    the log say where it has other steps.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Watch:
         self.keep_letters, self.unread, self.retention = keep_letters, unread, retention
         self.ends: dict[Partition, int] = {}
         self._asking_store = Lock()
+        self._compared = False
 
     def run(self, stopping: Flag) -> None:
         """Look until told to stop."""
@@ -168,6 +172,10 @@ class Watch:
             self.registry.known(self.participant.saga.subject(self.participant.saga.published[0]))
         except RegistryUnavailable as error:
             raise RegistryUnavailable(f"{error}; what is known here goes on") from error
+        if not self._compared:
+            self._compared = True
+            for saga in self.participant.versions:
+                _compare(saga, self.registry)
 
     def _answers(self, name: str) -> Part:
         if (away := self.away.get(name)) is not None:
@@ -197,6 +205,25 @@ class Watch:
         if found > bound:
             return [Part("parked", State.DEGRADED, f"more than {bound} workflows: nothing is taken in; look at: saga parked")]
         return [Part("parked", State.READY, f"{found} of at most {bound} workflows")]
+
+
+def _compare(saga: Saga, registry: Registry) -> None:
+    """Tell of a version that others may run with other steps.
+
+    It is not refused: whether this service or the registry is wrong nobody can tell here, and a registry that was restored
+    from a backup would keep a whole fleet from starting.
+    """
+    try:
+        if saga.registry is not None or registry.registered(*saga.state):
+            return
+        if differing := disagreement(saga, registry):
+            log.error(
+                "the registry %s has other steps of saga %s v%d than this service was built with, so participants may disagree "
+                "on what follows what: %s. Deploy what is registered, or raise the version; see: saga schemas plan DIR",
+                registry.url, saga.name, saga.version, "; ".join(differing),
+            )  # fmt: skip
+    except SagaError as error:
+        log.info("whether the registry has the same steps of saga %s v%d is not known: %s", saga.name, saga.version, error)
 
 
 def _ago(span: timedelta) -> str:

@@ -37,7 +37,7 @@ def plan(saga: Saga, registry: Registry) -> list[Entry]:
     entries = []
     for subject, schema in subjects(saga):
         entry = _entry(registry, subject, schema)
-        if subject == state and entry.state in {"compatible", "refuse"} and (why := _choreography(saga, registry)):
+        if subject == state and entry.state in {"compatible", "refuse"} and (why := disagreement(saga, registry)):
             entry = Entry(subject, "refuse", why=why)
         entries.append(entry)
     return entries
@@ -56,16 +56,20 @@ def registered_version(registry: Registry, name: str) -> int:
     return max(versions)
 
 
+def disagreement(saga: Saga, registry: Registry) -> tuple[str, ...]:
+    """What of its steps differs from those registered under the same version, and would need another one.
+
+    Raises DefinitionError where none are.
+    """
+    return _told([*saga_changes(Saga.from_registry(registry, saga.name, version=saga.version), saga)])
+
+
 def _entry(registry: Registry, subject: str, schema: Schema) -> Entry:
     if registry.registered(subject, schema):
         return Entry(subject, "registered", registry.id_of(subject, schema))
     if registry.incompatible(subject, schema):
         return Entry(subject, "refuse", why=_told(event_changes(registry.latest(subject), schema)))
     return Entry(subject, "compatible" if registry.known(subject) else "new")
-
-
-def _choreography(saga: Saga, registry: Registry) -> tuple[str, ...]:
-    return _told([*saga_changes(Saga.from_registry(registry, saga.name, version=saga.version), saga)])
 
 
 def _told(changes: list[Change]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from saga.contracts.acknowledged import RECORD, Acknowledged
 from saga.contracts.avro import AvroCodec
 from saga.contracts.registry import Registry
 from saga.contracts.topics import saga_topics
+from saga.engine.watch import Watch
 from saga.errors import DecodeError, RegistryUnavailable, SchemaNotFound
 from saga.evolution.plan import registered_version
 from saga.participant.handler import Act
@@ -264,19 +265,23 @@ def test_code_that_says_something_else_with_ids_of_the_registry_is_no_code_that_
     assert difference.fields == (("room", "12", "13"),)
 
 
-def _tour(version: int, *fields: str) -> Saga:
+def _tour(version: int, *fields: str, confirmed_by: str = "guide", deadline: str = "PT1H") -> Saga:
     """Booked by the agency, confirmed by the guide; in each version a tour has other fields."""
 
     def step(name: str, event: str, **attributes: Any) -> dict[str, Any]:
         return {"name": name, "type": ["null", event], "default": None, "step": {**attributes, "emits": [event]}}
 
+    own = {"name": "tour", "version": version, "owner": "agency", "deadline": deadline}
     texts = [{"name": name, "type": "string", "default": ""} for name in fields]
     booked = {"type": "record", "name": "Booked", "namespace": "tour", "fields": texts}
-    steps = [step("book", "Booked", by="agency", compensated=None), step("confirm", "Confirmed", by="guide", on=["Booked"])]
+    steps = [
+        step("book", "Booked", by="agency", compensated=None),
+        step("confirm", "Confirmed", by=confirmed_by, on=["Booked"]),
+    ]
     return Saga.of(
         booked,
         {**booked, "name": "Confirmed"},
-        {**booked, "name": "Tour", "saga": {"name": "tour", "version": version, "owner": "agency"}, "fields": steps},
+        {**booked, "name": "Tour", "saga": own, "fields": steps},
     )
 
 
@@ -292,6 +297,68 @@ def test_a_worker_knows_the_schemas_of_all_its_versions_before_it_takes_a_lane(f
 
         assert asked > 0
         assert len(fake.asked) == asked
+
+
+def _registering(fake: Fake, saga: Saga | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the registry answer that it has this saga, or none, and not the one that is asked for."""
+    told, subject = fake.answer, "tour.Tour-v1"
+    answers: dict[str, tuple[int, Any]] = {
+        "/subjects": (200, [subject] if saga else []),
+        f"/subjects/{subject}": (404, {"error_code": 40403, "message": "another"}),
+    }
+    if saga is not None:
+        registered = {"subject": subject, "id": 9, "version": 1, "schema": json.dumps(saga.state[1])}
+        answers[f"/subjects/{subject}/versions/latest"] = 200, registered
+    monkeypatch.setattr(fake, "answer", lambda path: answers.get(path.partition("?")[0]) or told(path))
+
+
+def _looked(fake: Fake, times: int = 1) -> Watch:
+    watch = Watch(Participant("agency", _tour(1)), None, None, Registry(fake.url, client={"max.retries": 0}))
+    for _ in range(times):
+        watch.look()
+    return watch
+
+
+def test_a_worker_beside_other_steps_under_its_version_says_so_once_and_goes_on(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _registering(fake, _tour(1, confirmed_by="driver"), monkeypatch)
+
+    watch = _looked(fake, times=3)
+
+    [told] = [record.getMessage() for record in caplog.records if "other steps" in record.getMessage()]
+    assert "step confirm: guide owns it now, and not driver" in told
+    assert "see: saga schemas plan DIR" in told
+    assert watch.away == {}
+
+
+@pytest.mark.parametrize(
+    "registered",
+    [_tour(1), _tour(1, "guests"), _tour(1, deadline="PT30M"), None],
+    ids=["the same", "another event", "an earlier deadline", "none"],
+)
+def test_what_may_differ_from_the_registry_is_not_told(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, registered: Saga | None
+) -> None:
+    _registering(fake, registered, monkeypatch)
+
+    watch = _looked(fake)
+
+    assert "other steps" not in caplog.text
+    assert watch.away == {}
+
+
+def test_a_registry_that_does_not_tell_its_sagas_is_not_away(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _registering(fake, None, monkeypatch)
+    told = fake.answer
+    refused = 403, {"error_code": 403, "message": "not for you"}
+    monkeypatch.setattr(fake, "answer", lambda path: refused if path.partition("?")[0] == "/subjects" else told(path))
+
+    watch = _looked(fake)
+
+    assert watch.away == {}
 
 
 def test_an_acknowledgment_whose_schema_cannot_be_asked_for_is_heard_once_the_registry_is_back(fake: Fake) -> None:
