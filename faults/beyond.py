@@ -35,6 +35,8 @@ SHOWN: tuple[tuple[str, str, str], ...] = (
     ("F-40", "a timer races with the completion", "tests/integration/test_real_timers.py"),
     ("F-42", "a rebuild beside live traffic",
      "tests/services/test_rebuild_real.py::test_a_rebuild_beside_a_living_service_takes_its_place_without_loss"),
+    ("F-44", "workflows that are pruned, and whose records come again",
+     "tests/unit/test_pruning.py::test_records_that_come_again_afterwards_are_kept_and_nothing_is_done_twice"),
     ("F-46", "rights and passwords at Kafka that are taken away, and given back",
      "tests/integration/test_real_rights.py"),
     ("F-48", "a million events wait, memory is bounded",
@@ -44,7 +46,6 @@ SHOWN: tuple[tuple[str, str, str], ...] = (
 MISSING: tuple[tuple[str, str, str], ...] = (
     ("F-6", "cooperative-sticky rebalances", "it tears the twin partitions of a lane apart, so it is not offered"),
     ("F-38", "versions side by side while they are deployed", "no fault: a way of working, with tests of its own"),
-    ("F-44", "an inbox that is pruned early", "there is no setting that would"),
 )  # fmt: skip
 
 PROMISES: tuple[tuple[str, str, str], ...] = (
@@ -54,7 +55,7 @@ PROMISES: tuple[tuple[str, str, str], ...] = (
      "tests/simulation/test_fleet.py::test_whatever_happens_every_workflow_ends_once_and_whole"),
     ("P3", "records come again after a crash alone, as many as were under way", "tests/crash/test_faults.py"),
     ("P4", "events of one workflow from one participant are first published in the order of their commits",
-     "tests/unit/test_checker.py::test_facts_in_another_order_than_they_were_committed"),
+     "tests/integration/test_postgres_engine.py::test_events_of_a_web_request_and_of_the_lane_are_published_in_order_of_their_numbers"),
     ("P5", "every workflow ends completed, compensated, or parked with a reason",
      "tests/simulation/test_fleet.py::test_whatever_happens_every_workflow_ends_once_and_whole"),
     ("P6", "lanes of a killed process are taken over once the group has noticed",

@@ -49,8 +49,9 @@ def pytest_configure() -> None:
     """Settings of whoever runs the tests are none of theirs, nor of the processes that they start."""
     for name in [name for name in os.environ if name.startswith("SAGA_") and not name.startswith("SAGA_TEST_")]:
         del os.environ[name]
-    # Java servers of tests live for minutes; compiling for a long life takes a third of the processors' time
-    os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+    from servers.programs import SHORT_LIVED
+
+    os.environ.setdefault("JAVA_TOOL_OPTIONS", SHORT_LIVED)  # servers of tests live for minutes
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

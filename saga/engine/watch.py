@@ -194,7 +194,8 @@ class Watch:
         late = [lane for lane, rows in sorted(found.waiting.items()) if now - rows.since > UNPUBLISHED_PATIENCE]
         if late and (oldest := found.oldest) is not None:
             lanes = f"lane{'s' if len(late) > 1 else ''} {', '.join(map(str, late))}"
-            text = f"{text}, the oldest for {_ago(now - oldest)} (of {lanes}): is Kafka away, or does no worker own them?"
+            age = f"{(now - oldest).total_seconds():.0f} s"
+            text = f"{text}, the oldest for {age} (of {lanes}): is Kafka away, or does no worker own them?"
             state = State.DEGRADED
         return [Part("outbox", state, text)]
 
@@ -224,7 +225,3 @@ def _compare(saga: Saga, registry: Registry) -> None:
             )  # fmt: skip
     except SagaError as error:
         log.info("whether the registry has the same steps of saga %s v%d is not known: %s", saga.name, saga.version, error)
-
-
-def _ago(span: timedelta) -> str:
-    return f"{span.total_seconds():.0f} s"

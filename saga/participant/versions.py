@@ -66,12 +66,14 @@ class Versions:
 
     def of(self, workflow: Workflow) -> Saga:
         """The saga as this workflow runs it; LaneStopped where its version is no more what it was when it began."""
-        if (known := self._variants.get((workflow.version, workflow.gates or ""))) is not None:
-            return known
-        if workflow.version in self and (lost := self.lost(workflow)) is not None:
+        try:
+            return self.saga(workflow.version, workflow.gates or "")
+        except LookupError:
+            if workflow.version not in self:
+                raise
             hint = "A version must stay as it is while workflows run in it: deploy it with the gate, then it goes on"
-            raise LaneStopped(self.name, workflow.lane, f"workflow {workflow.id} {lost}. {hint}")
-        return self.saga(workflow.version, workflow.gates or "")
+            why = f"workflow {workflow.id} {self.lost(workflow)}. {hint}"
+            raise LaneStopped(self.name, workflow.lane, why) from None
 
     def lost(self, workflow: Workflow) -> str | None:
         """Why nobody here can go on with the workflow, if its version has lost the gates behind which it began."""
