@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from saga.protocol.decide import Close, answer, decide
+from saga.protocol.decide import Close, answer, decide, status
 from saga.protocol.definition import Definition
-from saga.protocol.facts import WorkflowStatus, audience
+from saga.protocol.facts import Fact, FactStatus, WorkflowStatus, audience
 from tests.simulation.protocol_world import Laws, Move, World, everyone, faults
 from tests.simulation.sagas import sound_sagas
 
@@ -98,6 +99,23 @@ def test_an_abort_that_finds_the_pivot_done_undoes_nothing(saga: Definition, see
 
     assert {name: fence.status for name, fence in after.fences.items()} == {n: f.status for n, f in before.fences.items()}
     assert {name for name, fence in after.fences.items() if fence.refused} == saga.pivots & set(before.fences)
+
+
+@MANY
+@given(sound_sagas(), SEEDS, EAGERNESS)
+def test_what_is_stuck_after_the_pivot_moves_nobody_and_unwinds_nothing(saga: Definition, seed: int, eagerness: float) -> None:
+    saga = replace(saga, steps=tuple(replace(step, on_stuck="continue") for step in saga.steps))
+    stuck = {Fact(name, FactStatus.STUCK) for name in saga.after_pivot}
+
+    def allowed(move: Move) -> bool:
+        for name, site in zip(sorted(saga.participants), move.after.sites, strict=True):
+            fences = dict(site.fences)
+            assert decide(saga, name, site.facts | stuck, fences) == decide(saga, name, site.facts, fences)
+            forward = any(f.status is FactStatus.DONE and f.step in saga.from_pivot for f in site.facts)
+            assert not (forward and status(saga, site.facts, fences) is WorkflowStatus.FAILED)
+        return True
+
+    run(Laws(saga), Random(seed), eagerness, allowed=allowed)
 
 
 def as_planned(saga: Definition) -> Callable[[Move], bool]:
