@@ -147,13 +147,15 @@ def _headers() -> Document:
         "ce_sagaversion": "Version of the saga, fixed when the workflow began.",
         "ce_status": "What it says of the step.",
         "ce_sequence": "Counts what the source stated about this workflow, from 1, over all topics.",
-        "ce_attempt": "The attempt that led to it.",
+        "ce_attempt": "The attempt that led to it, counted durably from 1.",
         "content-type": "Of the value.",
     }
     optional = {
         "ce_step": "The step it is about; left out of a wish to abort the whole workflow.",
         "ce_causationid": "The event that led to it.",
         "ce_deadline": "The workflow's deadline, for information.",
+        "ce_gates": "The feature gates that were open as the workflow began: a JSON list of names, the same in all its facts.",
+        "ce_exceptions": "Steps whose compensation was passed over or stated by hand, as far as the source knows; with commas.",
         "traceparent": "W3C Trace Context.",
         "tracestate": "W3C Trace Context.",
     }

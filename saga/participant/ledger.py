@@ -170,20 +170,22 @@ class Ledger:
 
     def finish(self, workflow: Workflow, step: Step, event: str, payload: bytes) -> None:
         """The action ended with this event: done, or failed."""
-        failed = event == step.fails
+        failed, attempt = event == step.fails, _attempt(workflow, step.name)
         status = StepStatus.FAILED if failed else StepStatus.DONE
         result = payload if step.name in self.saga(workflow).undoable else None
         self.move(workflow, step.name, status, event=event, result=result, pending=False, attempt=0)
         outcome = FactStatus.FAILED if failed else FactStatus.DONE
         cause = self.cause or _latest(r for r in workflow.inbox.values() if r.type in step.consumes)
-        self.state(workflow, step.name, outcome, event, payload, cause=cause)
+        self.state(workflow, step.name, outcome, event, payload, attempt=attempt, cause=cause)
 
     def undo(self, workflow: Workflow, step: Step, payload: bytes | None = None) -> None:
         """The step is compensated; `payload` is its compensating event, None where there was nothing to undo."""
+        attempt = _attempt(workflow, step.name)
         self.move(workflow, step.name, StepStatus.COMPENSATED, pending=False)
         if payload is not None and isinstance(step.compensated, str):
             cause = self.cause or _latest(r for r in workflow.inbox.values() if r.status in _UNWINDING)
-            self.state(workflow, step.name, FactStatus.COMPENSATED, step.compensated, payload, cause=cause)
+            compensated = FactStatus.COMPENSATED
+            self.state(workflow, step.name, compensated, step.compensated, payload, attempt=attempt, cause=cause)
         else:
             assert step.compensated is Undo.NOTHING
             self._control(workflow, step.name, FactStatus.COMPENSATED, "saga.StepCompensated", {"step": step.name})
@@ -223,11 +225,13 @@ class Ledger:
         event: str,
         payload: bytes,
         *,
+        attempt: int = 1,
         index: int = 0,
         cause: Message | Received | None = None,
     ) -> None:
         """Write a fact to the outbox, with the next sequence number; `cause` led to it, or else the message at hand."""
-        kind = Kind(event, self.participant, self.versions.name, workflow.version, step, status, gates=workflow.gates or "")
+        saga, gates = self.versions.name, workflow.gates or ""
+        kind = Kind(event, self.participant, saga, workflow.version, step, status, attempt, gates)
         row = statement(kind, workflow, payload, self.now, index=index, cause=cause or self.cause, context=self.context)
         self._put(workflow, row)
 
@@ -310,6 +314,12 @@ def first_met(message: Message, lane: int, opened: datetime, **known: Any) -> Wo
         tracestate=message.tracestate,
         **known,
     )
+
+
+def _attempt(workflow: Workflow, step: str) -> int:
+    """Which try of the step it is that ends now; of what is parked, and ended by hand, the last that was made."""
+    fence = workflow.fences.get(step)
+    return 1 if fence is None else max(1, fence.attempt + (fence.error is None))
 
 
 def _latest(received: Iterable[Received]) -> Received | None:

@@ -56,6 +56,26 @@ def test_tries_are_counted_durably_and_wait_longer_each_time(travel: Travel, ext
     assert effects(fleet).count((workflow, "hotel", "action")) == 1
 
 
+@pytest.mark.parametrize("external", [False, True], ids=["local", "external"])
+def test_a_fact_tells_which_of_the_tries_led_to_it(travel: Travel, external: bool) -> None:
+    script = Script(raising={("hotel", "rome"): 4, ("free_hotel", "rome"): 4}, failing={("pay", "rome")})
+    fleet = travel(script, external=external, retry=PATIENT)
+    workflow = fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+
+    seen = []
+    while outcome(fleet, workflow) != {WorkflowStatus.COMPENSATED}:
+        seen.append((fence(fleet, "hotels", workflow, "hotel").status, fence(fleet, "hotels", workflow, "hotel").attempt))
+        fleet.advance(60)
+
+    said = [dict(record.headers) for log in fleet.facts() for record in log]
+    tries = {(raw["ce_step"], raw["ce_status"]): int(raw["ce_attempt"] or b"") for raw in said}
+    undoing = {StepStatus.DONE, StepStatus.COMPENSATING}
+    assert tries[b"hotel", b"done"] == 5 == max(tried for status, tried in seen if status not in undoing) + 1
+    assert tries[b"hotel", b"compensated"] == max(tried for status, tried in seen if status in undoing) + 1 > 3
+    assert tries[b"flight", b"done"] == 1
+
+
 def test_nothing_is_tried_before_its_time(travel: Travel) -> None:
     script = Script(raising={("hotel", "rome"): 99})
     fleet = travel(script, retry=PATIENT)
