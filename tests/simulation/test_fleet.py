@@ -28,7 +28,7 @@ _IDLE = Fence(step="", status=StepStatus.IDLE)
 
 
 @pytest.mark.parametrize("kind", ["local", "external", "vectorised"])
-@seeds(30, fast=2)
+@seeds(20, fast=2)
 def test_whatever_happens_every_workflow_ends_once_and_whole(seed: int, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
@@ -46,7 +46,7 @@ def test_whatever_happens_every_workflow_ends_once_and_whole(seed: int, kind: st
         _everything_ended_whole(fleet, chaos.workflows, script, external=external)
 
 
-@seeds(20, fast=2)
+@seeds(12, fast=2)
 def test_whatever_happened_what_is_forgotten_in_the_end_is_not_done_again(seed: int) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
@@ -68,7 +68,7 @@ def test_whatever_happened_what_is_forgotten_in_the_end_is_not_done_again(seed: 
 
 
 @pytest.mark.parametrize("kind", ["local", "external", "vectorised"])
-@seeds(20, fast=1)
+@seeds(10, fast=1)
 def test_a_dependency_that_comes_and_goes_changes_no_end(seed: int, kind: str) -> None:
     dice = random.Random(seed)
     script = Script(failing=_failures(dice), raising=_mishaps(dice))
@@ -88,7 +88,7 @@ def test_a_dependency_that_comes_and_goes_changes_no_end(seed: int, kind: str) -
 
 
 @pytest.mark.parametrize("on_stuck", ["wait", "continue"])
-@seeds(12, fast=1)
+@seeds(8, fast=1)
 def test_whatever_happens_everybody_ends_with_the_same_exceptions(seed: int, on_stuck: str) -> None:
     dice = random.Random(seed)
     raising = {(step, f"trip {n}"): dice.randint(0, 9) for step in ("free_hotel", "free_flight") for n in range(TRIPS)}

@@ -81,7 +81,7 @@ def _unlike_rebuilt(world: World, name: str) -> Iterator[str]:
             yield from (f"{id}: {one.table} of {name}: {one.text}" for one in differences(ours[id], theirs[id]))
 
 
-@seeds(100, fast=3)
+@seeds(40, fast=3)
 def test_whatever_the_order_of_deployments_every_workflow_ends_once_and_whole(seed: int) -> None:
     run = simulation().run(seed)
 

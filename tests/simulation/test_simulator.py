@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("kind", ["local", "external", "continue", "vectorised"])
-@seeds(70, fast=2)
+@seeds(35, fast=2)
 def test_whatever_happens_no_promise_is_broken(seed: int, kind: str) -> None:
     on_stuck = "continue" if kind == "continue" else "wait"
 
@@ -34,7 +34,7 @@ def test_whatever_happens_no_promise_is_broken(seed: int, kind: str) -> None:
     assert [str(violation) for violation in run.violations] == []
 
 
-@seeds(60, fast=2)
+@seeds(30, fast=2)
 def test_workflows_that_are_broken_for_good_hold_up_no_other(seed: int) -> None:
     run = simulation(liveness=True).run(seed)
 

@@ -24,14 +24,14 @@ class Life(NamedTuple):
     effects: list[tuple[str, str, str]]
 
 
-@seeds(30, fast=6)
+@seeds(20, fast=6)
 def test_the_same_workflows_end_the_same_with_the_same_facts_and_effects(seed: int) -> None:
     assert _lived(seed, vectorised=True) == _lived(seed, vectorised=False)
 
 
 @pytest.mark.slow
 def test_workflows_really_end_both_ways_and_are_parked() -> None:
-    ends = {status for seed in range(30) for status in _lived(seed, vectorised=True).ends.values()}
+    ends = {status for seed in range(6) for status in _lived(seed, vectorised=True).ends.values()}
 
     assert {"completed", "compensated", "in_progress"} <= ends
 
