@@ -15,13 +15,16 @@ from pathlib import Path
 from demo.books import ROOT
 from demo.fleet import foreign_environment
 from drills.blocks import Block, blocks, matches
-from drills.scene import PATIENCE, POLL, DrillFailed, Scene, path_of_commands
+from drills.scene import PATIENCE, DrillFailed, Scene, path_of_commands
 
 FOLDER = ROOT / "docs" / "operations"
 READING = re.compile(
     r"saga (health|parked|list|show|state|trace|doctor|unacknowledged|lanes list|dead-letters (list|show))\b|cat |grep "
 )
 """Commands that may be run again, until they show what the page says."""
+
+AGAIN = 0.5
+"""Seconds until then: a command takes as long to start, from a fleet that is to move on."""
 
 _ACT = re.compile(r"^<!-- drill: ([a-z-]+) -->$", re.MULTILINE)
 
@@ -77,7 +80,7 @@ def _run(file: Path, block: Block, scene: Scene, sooner: Mapping[str, str], *, e
                 f"{file.name}:{block.line}: {script.strip()}\nended with {code}; "
                 f"expected\n{expected or 'success'}\nbut found\n{said}"
             )
-        time.sleep(POLL)
+        time.sleep(AGAIN)
 
 
 def _one_blank(text: str) -> str:
