@@ -44,10 +44,13 @@ class Shadow:
             self._put(tx, [("of", "scripts", _print(scripts))])
 
     def require(self, scripts: Sequence[str]) -> None:
-        """Raises DefinitionError if the tables were made by other scripts than these, which would be left out in silence."""
+        """Raises DefinitionError if the tables were made by other scripts than these, which would be left out in silence.
+
+        Where none are named, none are left out: what made the tables was run when the rebuild was begun.
+        """
         with self.store.transaction() as tx:
             rows = tx.execute(f"SELECT value FROM {TABLE} WHERE word = 'of' AND name = 'scripts'").fetchall()  # noqa: S608 - ours
-        if rows and rows[0][0] != _print(scripts):
+        if scripts and rows and rows[0][0] != _print(scripts):
             begun = "without any --sql" if rows[0][0] == _print(()) else "with other --sql files, or with others in them"
             raise DefinitionError(
                 f"this rebuild was begun {begun}, and such files are run once, at the beginning; name those that it was begun "

@@ -296,6 +296,18 @@ def test_scripts_are_those_that_it_was_begun_with(fleet: Harness, service: Comma
     assert (begun.code, again.code) == (1, 2)
 
 
+def test_who_goes_on_with_a_rebuild_need_not_name_the_scripts_that_were_run(fleet: Harness, service: Commands) -> None:
+    service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+    service("rebuild", HOTELS, "--to", "sqlite:///again.db", "--sql", "tables.sql")
+
+    said = service(
+        "rebuild", HOTELS, "--to", "sqlite:///again.db", "--compare", "--swap", "--json", SAGA_DATABASE="sqlite:///hotels.db"
+    )
+
+    assert said.code == 0, said.err
+    assert (said.json["compared"]["rows"]["effects"], said.json["swapped"]) == (5, True)
+
+
 @pytest.mark.parametrize("option", ["--sql", "--sql-after"])
 def test_a_script_that_is_no_text_is_named_before_anything_is_made(fleet: Harness, service: Commands, option: str) -> None:
     (service.folder / "odd.sql").write_bytes("-- Größe\n".encode("latin-1"))
