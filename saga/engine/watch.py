@@ -34,6 +34,8 @@ log = logging.getLogger("saga.watch")
 LOOK_EVERY = 5.0
 FORGET_AT_ONCE = 500
 UNPUBLISHED_PATIENCE = timedelta(seconds=30)
+UNANSWERED = 15.0
+"""Seconds after which it is told that a look gets no answer; longer than it takes to be refused."""
 
 
 class Away(NamedTuple):
@@ -84,6 +86,7 @@ class Watch:
         self.store, self.broker, self.registry = store, broker, registry
         self.away: dict[str, Away] = {}
         self.seen: dict[str, float] = {}
+        self.asking: dict[str, float] = {}
         self.stock = Stock()
         self.ids: Ids = {}
         self.keep_letters, self.unread, self.retention = keep_letters, unread, retention
@@ -124,6 +127,7 @@ class Watch:
         return [name for name, what in known.items() if what is not None]
 
     def _ask(self, name: str, ask: Callable[[], None]) -> None:
+        self.asking = {name: self.clock.monotonic()}
         try:
             ask()
         except LifecycleError:
@@ -137,6 +141,8 @@ class Watch:
             if name in self.away:
                 self.away = {other: found for other, found in self.away.items() if other != name}
                 log.info("%s is back", name)
+        finally:
+            self.asking = {}
 
     def let_go(self, timeout: float) -> bool:
         """Once told to stop: wait until the store is not being asked, nor will be, so that it may be closed."""
@@ -180,9 +186,12 @@ class Watch:
     def _answers(self, name: str) -> Part:
         if (away := self.away.get(name)) is not None:
             return Part(name, State.DEGRADED, f"away since {away.since:%F %T %Z}: {away.error}")
+        now, asked = self.clock.monotonic(), self.asking.get(name)
+        if asked is not None and now - asked > UNANSWERED:
+            return Part(name, State.DEGRADED, f"asked {now - asked:.0f} s ago, and has neither answered nor refused")
         if (seen := self.seen.get(name)) is None:
             return Part(name, State.READY, "not asked yet")
-        return Part(name, State.READY, f"answered {self.clock.monotonic() - seen:.0f} s ago")
+        return Part(name, State.READY, f"answered {now - seen:.0f} s ago")
 
     def _outbox(self) -> list[Part]:
         if self.store is None:

@@ -15,7 +15,7 @@ from saga import Worker
 from saga.contracts.topics import saga_topics
 from saga.engine.health import Health, Part, State
 from saga.engine.pulse import SLOW, STALLED, Pulse
-from saga.engine.watch import UNPUBLISHED_PATIENCE, Watch
+from saga.engine.watch import UNANSWERED, UNPUBLISHED_PATIENCE, Watch
 from saga.errors import BrokerError, DefinitionError, LaneStopped
 from saga.observe.health import asgi, served
 from saga.participant.participant import Participant
@@ -268,6 +268,27 @@ def test_what_was_away_is_told_with_the_time_since_when_and_until_it_answers(sto
     assert away == Part("store", State.DEGRADED, f"away since {began:%F %T} UTC: the database is away")
     assert watch.parts()[0] == Part("store", State.READY, "answered 0 s ago")
     assert timedelta(seconds=60) == clock.now() - began
+
+
+def test_what_neither_answers_nor_refuses_is_named_while_it_is_asked() -> None:
+    clock, told = ManualClock(), []
+
+    class Frozen(MemoryStore):
+        @contextmanager
+        def unit(self, *, eager: bool = False) -> Iterator[MemoryUnit]:
+            for seconds in (UNANSWERED, 5):
+                clock.sleep(seconds)
+                told.append([watch.parts()[0], watch.parts()[1]])
+            with super().unit(eager=eager) as unit:
+                yield unit
+
+    watch = Watch(agency(clock), Frozen(), MemoryBroker(TOPICS, partitions=2))
+
+    watch.look()
+
+    assert [[part.state for part in parts] for parts in told] == [[State.READY] * 2, [State.READY, State.DEGRADED]]
+    assert told[1][1] == Part("store", State.DEGRADED, "asked 20 s ago, and has neither answered nor refused")
+    assert [part.state for part in watch.parts()] == [State.READY] * len(watch.parts())
 
 
 def test_of_what_is_away_the_latest_reason_is_told_since_the_first(caplog: pytest.LogCaptureFixture) -> None:
