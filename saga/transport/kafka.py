@@ -67,7 +67,7 @@ class KafkaBroker:
             return dict.fromkeys(topics)  # the mock cluster leaves that question unanswered
         admin = opened(AdminClient, self.settings.admin())
         limit = self.settings.timeout
-        with translated("cannot ask for the ids of topics"):
+        with translated(self._asking("for the ids of topics")):
             asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=limit)
         return {topic: _id(topic, answer, limit) for topic, answer in asked.items()}
 
@@ -104,7 +104,7 @@ class KafkaBroker:
 
     @interruptible
     def committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        with self._reader(group) as client, translated(f"cannot ask for the offsets of group {group}"):
+        with self._reader(group) as client, translated(self._asking(f"for the offsets of group {group}")):
             found = client.committed([kafka_partition(p) for p in partitions], timeout=self.settings.timeout)
         return {Partition(p.topic, p.partition): p.offset for p in found if p.error is None and p.offset >= 0}
 
@@ -139,9 +139,12 @@ class KafkaBroker:
                 spans[partition] = range(first, high)
         return {partition: span for partition, span in spans.items() if span}
 
+    def _asking(self, what: str) -> str:
+        return f"cannot ask {what} at {self.settings.servers} (see that Kafka runs there, or correct SAGA_BROKER)"
+
     def _watermarks(self, client: Consumer, partition: Partition) -> tuple[int, int]:
         where = f"{partition.topic}/{partition.number}"
-        with translated(f"cannot ask for the ends of {where}"):
+        with translated(self._asking(f"for the ends of {where}")):
             found = client.get_watermark_offsets(kafka_partition(partition), timeout=self.settings.timeout)
         if found is None:
             raise BrokerError(f"no answer for the ends of {where} within {self.settings.timeout} s", retriable=True)

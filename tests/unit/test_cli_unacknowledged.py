@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ import pytest
 from saga import assembly
 from saga.contracts.message import Kind, Message, to_headers
 from saga.contracts.topics import saga_topics
+from saga.errors import BrokerError
 from saga.protocol.facts import FactStatus
 from saga.store.outbox import OutboxRow, Published
 from saga.store.port import Changes
@@ -169,6 +170,47 @@ def test_lanes_are_listed_with_what_keeps_them(saga: Commands, broker: MemoryBro
     assert said.out.splitlines()[1].split()[:7] == ["checkout/0", "1", "1", "ended", "in", "order", "events"]
     assert "checkout.events@2 is gone, the first is 3: saga lanes skip" in said.out
     assert lane["adrift"] == {"checkout.events": {"offset": 2, "first": 3}}
+
+
+class Silent(MemoryBroker):
+    """Does not answer."""
+
+    def committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        raise BrokerError("nobody answers at nowhere:1", retriable=True)
+
+    def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]:
+        raise BrokerError("nobody answers at nowhere:1", retriable=True)
+
+
+def test_lanes_are_listed_though_the_broker_does_not_answer(
+    saga: Commands, orders: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance(orders, offsets={PLACE.topic: 2})
+    monkeypatch.setattr(assembly, "broker", lambda settings: Silent())
+
+    said = saga("lanes", "list", **HERE)
+    listed = saga("lanes", "list", "--json", **HERE)
+
+    assert (said.code, listed.code) == (1, 1)
+    assert "events 2" in said.out
+    assert "not known: the broker does not answer" in said.out
+    assert "nobody answers at nowhere:1" in said.err
+    [lane] = listed.json["lanes"]
+    assert (lane["offsets"], lane["adrift"], lane["recreated"]) == ({PLACE.topic: 2}, None, None)
+
+
+def test_what_is_overdue_is_told_though_the_broker_does_not_answer(
+    saga: Commands, orders: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(orders, stock={"spans": [[0, 4], [5, 9]], "parked": [4]})
+    monkeypatch.setattr(assembly, "broker", lambda settings: Silent())
+
+    said = saga("unacknowledged", "--json", **HERE)
+
+    assert said.code == 1
+    assert "nobody answers at nowhere:1" in said.err
+    [silence] = [event["silent"] for event in said.json["events"] if event["workflow"] == "w1"]
+    assert silence == {"payments": "not acknowledged", "stock": "parked"}
 
 
 def test_a_lane_that_is_skipped_on_remembers_the_gap(

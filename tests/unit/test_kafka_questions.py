@@ -5,14 +5,24 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from saga.errors import BrokerError
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
+from saga.transport.port import Partition
 
 NOWHERE = KafkaSettings("127.0.0.1:1", timeout=0.1)
+
+WHERE = Partition("checkout.events", 0)
+QUESTIONS: dict[str, Callable[[KafkaBroker], object]] = {
+    "partitions": lambda broker: broker.partitions(["checkout.events"]),
+    "spans": lambda broker: broker.spans([WHERE]),
+    "committed": lambda broker: broker.committed("checkout.stock", [WHERE]),
+    "read": lambda broker: [*broker.read({WHERE: 0})],
+}
 
 ASKING = """
 import signal, sys
@@ -49,13 +59,14 @@ questions[sys.argv[1]]()
 """
 
 
-def test_a_broker_that_does_not_answer_is_named_with_the_setting() -> None:
-    with pytest.raises(BrokerError, match=r"up at 127\.0\.0\.1:1 \(see that Kafka runs there, or correct SAGA_BROKER\)"):
-        KafkaBroker(NOWHERE).partitions(["checkout.events"])
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_broker_that_does_not_answer_is_named_with_the_setting(question: str) -> None:
+    with pytest.raises(BrokerError, match=r" at 127\.0\.0\.1:1 \(see that Kafka runs there, or correct SAGA_BROKER\)"):
+        QUESTIONS[question](KafkaBroker(NOWHERE))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("question", ["partitions", "spans", "committed", "read"])
+@pytest.mark.parametrize("question", [*QUESTIONS])
 def test_ctrl_c_does_not_wait_for_an_answer(question: str) -> None:
     with subprocess.Popen([sys.executable, "-c", ASKING, question], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:

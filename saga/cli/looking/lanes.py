@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -14,7 +14,7 @@ from saga.cli import arguments, output
 from saga.cli.listing import Listing
 from saga.contracts.topics import acks_topic, events_topic, fact_topics
 from saga.delivery.recreated import Ids, begin_anew, changed, recorded, unhandled
-from saga.errors import Refused
+from saga.errors import BrokerError, Refused
 from saga.settings import Settings
 from saga.store.lane import Lane
 from saga.transport.port import Broker, Partition
@@ -33,6 +33,13 @@ _ACKS = acks_topic("")
 Spans = Mapping[Partition, range]
 
 
+class Trouble(NamedTuple):
+    """What keeps a lane: topics on which its offset is gone, with that and the first that is there, and topics made again."""
+
+    adrift: dict[str, tuple[int, int]]
+    recreated: list[str]
+
+
 @lanes.command("list")
 def list_lanes(
     saga: Annotated[str | None, typer.Option("--saga", metavar="NAME", help="Only lanes of this saga.")] = None,
@@ -40,24 +47,27 @@ def list_lanes(
     broker: arguments.BrokerServers = None,
     as_json: output.AsJson = False,
 ) -> None:
-    """List lanes with the offsets that they have come to; with a broker, which of them stand where nothing is. Reads only."""
+    """List lanes with the offsets that they have come to; with a broker, which of them stand where nothing is. Reads only.
+
+    A broker that does not answer is told at the end, and it exits 1: the lanes are listed all the same.
+    """
     settings = Settings.load(database=database, broker=broker)
     store = assembly.store(settings)
     try:
         found = [lane for lane in store.lanes() if saga in {None, lane.saga}]
     finally:
         store.close()
-    cluster = assembly.broker(settings) if settings.broker else None
-    adrift = {(lane.saga, lane.number): _adrift(lane, _spans(cluster, lane)) if cluster else {} for lane in found}
-    ids = cluster.ids(sorted({topic for lane in found for topic in recorded(lane)})) if cluster else {}
+    troubles, silence = _troubles(assembly.broker(settings) if settings.broker else None, found)
     if as_json:
-        rows = [{**_data(lane, adrift[lane.saga, lane.number]), "recreated": changed(lane, ids)} for lane in found]
+        rows = [_data(lane, trouble) for lane, trouble in zip(found, troubles, strict=True)]
         output.json({"database": assembly.database_name(settings), "lanes": rows})
     elif found:
         headers = ["lane", "epoch", "batch", "last owner", "offsets", "skipped", "trouble"]
-        output.table(headers, [_row(lane, adrift[lane.saga, lane.number], changed(lane, ids)) for lane in found])
+        output.table(headers, [_row(lane, trouble) for lane, trouble in zip(found, troubles, strict=True)])
     else:
         output.progress(f"no lane has been owned in {assembly.database_name(settings)}; run a worker of this participant")
+    if silence is not None:
+        raise silence
 
 
 @lanes.command()
@@ -148,6 +158,18 @@ def reset(
         output.line(f"{saga}/{number} {would} anew on {' and '.join(topics)}, and sends {again[number]} events again")
 
 
+def _troubles(broker: Broker | None, lanes: Sequence[Lane]) -> tuple[list[Trouble | None], BrokerError | None]:
+    """What keeps each lane, None where it is not known, and why it is not: what the database has is worth telling without."""
+    if broker is None:
+        return [Trouble({}, []) for _ in lanes], None
+    try:
+        adrift = [_adrift(lane, _spans(broker, lane)) for lane in lanes]
+        ids = broker.ids(sorted({topic for lane in lanes for topic in recorded(lane)}))
+    except BrokerError as error:
+        return [None] * len(lanes), error
+    return [Trouble(gone, changed(lane, ids)) for lane, gone in zip(lanes, adrift, strict=True)], None
+
+
 def _others(lane: Lane, ids: Ids, named: Sequence[str]) -> list[str]:
     """The topics on which it has to begin anew."""
     return sorted({*changed(lane, ids), *(topic for topic in named if topic in lane.offsets)})
@@ -188,7 +210,10 @@ def _adrift(lane: Lane, spans: Spans) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _data(lane: Lane, adrift: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+def _data(lane: Lane, trouble: Trouble | None) -> dict[str, Any]:
+    adrift = {
+        topic: {"offset": offset, "first": first} for topic, (offset, first) in (trouble.adrift if trouble else {}).items()
+    }
     return {
         "saga": lane.saga,
         "lane": lane.number,
@@ -198,17 +223,14 @@ def _data(lane: Lane, adrift: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
         "clean": lane.clean,
         "offsets": lane.offsets,
         "gaps": lane.gaps,
-        "adrift": {topic: {"offset": offset, "first": first} for topic, (offset, first) in adrift.items()},
+        "adrift": adrift if trouble else None,
+        "recreated": trouble.recreated if trouble else None,
     }
 
 
-def _row(lane: Lane, adrift: Mapping[str, tuple[int, int]], recreated: Sequence[str]) -> list[str]:
+def _row(lane: Lane, trouble: Trouble | None) -> list[str]:
     offsets = ", ".join(f"{topic.rpartition('.')[2]} {offset}" for topic, offset in lane.offsets.items())
     skipped = sum(end - begin for spans in lane.gaps.values() for begin, end in spans)
-    trouble = [f"{topic} was made again: saga lanes reset" for topic in recreated]
-    for topic, (offset, first) in adrift.items():
-        if topic not in recreated:
-            trouble.append(f"{topic}@{offset} is gone, the first is {first}: saga lanes skip")
     owner = "ended in order" if lane.clean else "at work, or died"
     return [
         f"{lane.saga}/{lane.number}",
@@ -217,5 +239,12 @@ def _row(lane: Lane, adrift: Mapping[str, tuple[int, int]], recreated: Sequence[
         owner,
         offsets,
         str(skipped or ""),
-        "; ".join(trouble),
+        "not known: the broker does not answer" if trouble is None else "; ".join(_said(trouble)),
     ]
+
+
+def _said(trouble: Trouble) -> Iterator[str]:
+    yield from (f"{topic} was made again: saga lanes reset" for topic in trouble.recreated)
+    for topic, (offset, first) in trouble.adrift.items():
+        if topic not in trouble.recreated:
+            yield f"{topic}@{offset} is gone, the first is {first}: saga lanes skip"

@@ -18,6 +18,7 @@ from saga.cli.seeking import first
 from saga.clock import SystemClock
 from saga.contracts.saga import Saga
 from saga.contracts.topics import group
+from saga.errors import BrokerError
 from saga.settings import Settings
 from saga.store.outbox import OutboxRow
 from saga.transport.port import Broker, Partition
@@ -40,7 +41,10 @@ def unacknowledged(
     broker: arguments.BrokerServers = None,
     as_json: output.AsJson = False,
 ) -> None:
-    """List events that are not handled, the oldest first, with who is behind, absent, parked or has lost them. Reads only."""
+    """List events that are not handled, the oldest first, with who is behind, absent, parked or has lost them. Reads only.
+
+    A broker that does not answer is told at the end, and it exits 1: the events are listed all the same.
+    """
     span = arguments.span(older_than, "--older-than")
     settings = Settings.load(database=database, schemas=schemas, broker=broker)
     now, contracts = SystemClock().now(), Saga.load(settings.schemas) if settings.schemas else None
@@ -54,7 +58,11 @@ def unacknowledged(
         overdue = first(limit, partial(store.outstanding, now - span), fitting, at_first=AT_FIRST)
     finally:
         store.close()
-    silent = _silent(overdue, told, assembly.broker(settings) if settings.broker else None)
+    unanswered: BrokerError | None = None
+    try:
+        silent = _silent(overdue, told, assembly.broker(settings) if settings.broker else None)
+    except BrokerError as error:
+        silent, unanswered = _silent(overdue, told, None), error
     if as_json:
         events = [_data(row, told, silent[row.id]) for row in overdue]
         output.json({"database": assembly.database_name(settings), "events": events})
@@ -64,6 +72,8 @@ def unacknowledged(
         _hint(settings, overdue)
     else:
         output.progress(f"nothing in {assembly.database_name(settings)} is overdue")
+    if unanswered is not None:
+        raise unanswered
 
 
 def _silent(rows: Sequence[OutboxRow], told: Told, broker: Broker | None) -> dict[str, Silent]:
