@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,27 @@ def test_a_healthy_participant_has_nothing_but_good_findings(saga: Commands, clu
     assert {f["level"] for f in said.json["findings"]} == {"ok"}
     assert found(said, "topics")["text"].endswith("checkout.acks: 4 partitions, as the database recorded")
     assert found(said, "registry")["text"] == "not configured: contracts come from the folder"
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept", "level", "text"),
+    [
+        ("30d", 7, "ok", "workflows that ended more than 30 d ago are deleted"),
+        ("7d", 7, "fail", "topic checkout.events keeps records for up to 7 days"),
+        ("1h", 7, "fail", "expected one, and to keep workflows a day longer"),
+    ],
+)
+def test_a_span_after_which_no_worker_would_delete_workflows_is_found_before_one_is_started(
+    saga: Commands, cluster: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    keep: str, kept: int, level: str, text: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(cluster, "kept", lambda topics: dict.fromkeys(topics, timedelta(days=kept)))
+    settings = {"SAGA_DATABASE": recorded(tmp_path, 4), "SAGA_BROKER": "kafka:9092", "SAGA_KEEP_WORKFLOWS": keep}
+
+    said = saga("doctor", STOCK, "--json", **settings)
+
+    assert (found(said, "pruning")["level"], said.code) == (level, 0 if level == "ok" else 1)
+    assert text in found(said, "pruning")["text"]
 
 
 def test_a_database_of_another_participant_is_found(saga: Commands, cluster: MemoryBroker, tmp_path: Path) -> None:

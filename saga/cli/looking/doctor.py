@@ -13,7 +13,8 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.contracts.saga import Saga
-from saga.contracts.topics import saga_topics
+from saga.contracts.topics import fact_topics, saga_topics
+from saga.engine.retention import refuse_to_forget
 from saga.errors import SagaError
 from saga.evolution.plan import subjects
 from saga.participant.gates import unknown_gates
@@ -241,6 +242,19 @@ class _Examination:
         yield finding
         if found is not None and self.saga is not None:
             yield self._topics(found)
+            if None not in found.values():
+                yield from self._pruning(settings, self.saga.name)
+
+    def _pruning(self, settings: Settings, saga: str) -> Iterator[Finding]:
+        """What a worker asks before it begins, so that it is not found out by one that ends."""
+        if (keep := settings.keep_workflows) is not None:
+            broker = assembly.broker(settings, timeout=PATIENCE)
+            yield _tried(
+                "pruning",
+                f"workflows that ended more than {output.duration(keep)} ago are deleted",
+                lambda: refuse_to_forget(keep, self.sagas, broker.kept(fact_topics(saga))),
+                fix="correct SAGA_KEEP_WORKFLOWS, or the topics' retention",
+            )[1]
 
     def _topics(self, found: dict[str, int | None]) -> Finding:
         counts = ", ".join(f"{topic}: {'missing' if count is None else count}" for topic, count in found.items())
