@@ -1,15 +1,13 @@
-"""One server in Docker, by testcontainers: its reaper removes the container even after we were killed."""
+"""One server in Docker, by testcontainers: its reaper removes the container even after we were killed.
+
+They are imported only where Docker answers, since they take longer to load than all else that servers need.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-
-from docker.errors import DockerException  # type: ignore[import-untyped]
-from requests.exceptions import RequestException
-from testcontainers.core.container import DockerContainer
-from testcontainers.core.docker_client import DockerClient
 
 from servers.errors import ServerFailed, ServerMissing
 from servers.process import await_answer
@@ -36,6 +34,8 @@ def running(image: Image, address: str, answers: Callable[[str], bool], within: 
     Raises ServerMissing when Docker cannot get or start the image, and ServerFailed, with the end of its output, when it does
     not answer `within` seconds.
     """
+    from testcontainers.core.container import DockerContainer
+
     with ExitStack() as stack:
         with _refusals(image.tag):
             box = DockerContainer(image.tag, env=dict(image.environment))
@@ -54,12 +54,17 @@ def running(image: Image, address: str, answers: Callable[[str], bool], within: 
 
 def docker_host() -> str:
     """The name under which ports published by Docker are reached from here; raises ServerMissing."""
+    from testcontainers.core.docker_client import DockerClient
+
     with _refusals("anything"):
         return DockerClient().host()
 
 
 @contextmanager
 def _refusals(what: str) -> Iterator[None]:
+    from docker.errors import DockerException  # type: ignore[import-untyped]
+    from requests.exceptions import RequestException
+
     try:
         yield
     except (DockerException, RequestException, TimeoutError) as refusal:
