@@ -211,7 +211,7 @@ def _began(message: Message, saga: Definition | None) -> datetime:
 
 def _letter(lane: Lane, record: Record, found: Unusable, now: datetime) -> DeadLetter:
     place = Place(lane.saga, record.topic, record.partition, record.offset)
-    log.error("dead letter %s (%s): %s. See: saga dead-letters list", place, found.reason, found)
+    log.error("dead letter %s (%s): %s. See: saga dead-letters list", place, found.reason, str(found).removesuffix("."))
     return DeadLetter(
         place=place,
         key=record.key,

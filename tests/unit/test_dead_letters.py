@@ -109,6 +109,17 @@ def test_a_record_whose_headers_make_no_sense_is_kept_whole_and_its_lane_goes_on
     assert running.workflow("hotels", "w1") is None
 
 
+def test_the_log_says_in_whole_sentences_what_a_record_lacks(travel: Travel, caplog: pytest.LogCaptureFixture) -> None:
+    running = travel(Script())
+    append(running, booked(running, ce_type=None))
+
+    goes_on(running)
+
+    told = [record.getMessage() for record in caplog.records if record.name == "saga.intake"]
+    assert told
+    assert all(text.endswith("must write CloudEvents binary mode headers. See: saga dead-letters list") for text in told)
+
+
 def test_a_record_that_is_no_event_at_all_is_kept(travel: Travel) -> None:
     running = travel(Script())
     append(running, Record("", 0, 0, None, None))
