@@ -269,6 +269,18 @@ def test_lanes_begin_anew_on_a_topic_that_was_made_again(
     assert saga("lanes", "list", "--json", **HERE).json["lanes"][0]["recreated"] == []
 
 
+@pytest.mark.parametrize("named", [[], ["--topic", "chekout.events"]])
+def test_a_misspelt_saga_is_told_from_one_whose_topics_are_as_they_were(
+    saga: Commands, broker: MemoryBroker, orders: SqliteStore, named: list[str]
+) -> None:
+    advance(orders, offsets={PLACE.topic: 0})
+
+    said = saga("lanes", "reset", "chekout", "--reason", "a mistake", *named, **HERE)
+
+    assert said.code == 1
+    assert "no lane of saga 'chekout' in sqlite:///orders.db; it has lanes of checkout" in said.err
+
+
 def test_lanes_on_the_topics_that_are_there_are_not_reset_unless_a_topic_is_named(
     saga: Commands, broker: MemoryBroker, orders: SqliteStore
 ) -> None:

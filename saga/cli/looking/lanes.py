@@ -133,8 +133,11 @@ def reset(
     settings = Settings.load(database=database, broker=broker)
     store, cluster = assembly.store(settings), assembly.broker(settings)
     try:
-        ids = cluster.ids(fact_topics(saga))
-        found = {lane.number: (lane, _others(lane, ids, topic or [])) for lane in store.lanes() if lane.saga == saga}
+        ids, known = cluster.ids(fact_topics(saga)), store.lanes()
+        if saga not in (sagas := {lane.saga for lane in known}):
+            there = f"lanes of {', '.join(sorted(sagas))}" if sagas else "none: no worker has run on it"
+            raise Refused(f"there is no lane of saga {saga!r} in {assembly.database_name(settings)}; it has {there}")
+        found = {lane.number: (lane, _others(lane, ids, topic or [])) for lane in known if lane.saga == saga}
         found = {number: (lane, topics) for number, (lane, topics) in found.items() if topics}
         if not found:
             raise Refused(
