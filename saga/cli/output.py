@@ -69,7 +69,7 @@ def json(data: Any) -> None:
     """Print data, dataclasses and moments included."""
     if (answer := _answer.get(None)) is not None:
         answer.told = True
-    typer.echo(orjson.dumps(data, default=_plain, option=orjson.OPT_INDENT_2))
+    typer.echo(orjson.dumps(data, default=_plain, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
 
 
 def json_line(data: Any) -> None:

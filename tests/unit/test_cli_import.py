@@ -88,6 +88,14 @@ def test_what_is_wrong_is_told_by_its_line_and_the_rest_is_imported(folder: Path
     assert known(folder, "o-1") == {"o-1": StepStatus.DONE}
 
 
+def test_a_program_is_told_of_what_is_wrong_by_its_line(folder: Path) -> None:
+    said = imported(folder, written(folder, ORDER | {"order_id": "o-1"}, b"{"), "--json")
+
+    assert said.code == 1
+    assert (said.json["imported"], [*said.json["refused"]]) == (1, ["2"])
+    assert "no JSON" in said.json["refused"]["2"]
+
+
 def test_a_dry_run_says_what_would_happen_and_writes_nothing(folder: Path) -> None:
     said = imported(folder, written(folder, ORDER | {"order_id": "o-1"}), "--dry-run")
 
