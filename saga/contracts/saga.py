@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
+_Span = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=36_500))]
+_Owner = Annotated[str, Field(min_length=1)]
+_TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,200}$")]
+
 _CONTROL = frozenset(
     f"saga.{name}"
     for name in (
@@ -45,11 +49,11 @@ class _SagaAttributes(BaseModel):
     """The custom attribute `saga` of a saga schema."""
 
     model_config = ConfigDict(extra="forbid")
-    name: str
+    name: _TopicName
     version: StrictInt
-    deadline: timedelta | None = None
+    deadline: _Span | None = None
     deadline_doc: str | None = None
-    unwind: timedelta | None = None
+    unwind: _Span | None = None
     owner: str
 
 
@@ -57,14 +61,14 @@ class _StepAttributes(BaseModel):
     """The custom attribute `step` of a field of a saga schema."""
 
     model_config = ConfigDict(extra="forbid")
-    by: str
+    by: _Owner
     on: list[str] | list[list[str]] = []
     emits: list[str]
     fails: str | None = None
     compensated: str | None = None
     pivot: StrictBool = False
     external: StrictBool = False
-    timeout: timedelta | None = None
+    timeout: _Span | None = None
     timeout_doc: str | None = None
     on_error: Literal["park", "fail"] = "park"
     on_stuck: Literal["wait", "continue"] = "wait"
@@ -251,7 +255,8 @@ class _Reader:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or where
             expected = f"{_wanted(model, first)} (see docs, 'The saga schema')"
-            raise self._wrong(where, f"{place}: {first['input']!r}", expected) from error
+            found = given.get(place, first["input"]) if isinstance(given, dict) else first["input"]
+            raise self._wrong(where, f"{place}: {found!r}", expected) from error
 
     def _wrong(self, where: str, found: str, expected: str) -> DefinitionError:
         return DefinitionError(f"{self.source}: {where}: found {found}; expected {expected}")
@@ -259,10 +264,17 @@ class _Reader:
 
 def _wanted(model: type[BaseModel], error: ErrorDetails) -> str:
     """What pydantic says of it, as far as that tells what to write."""
-    if error["type"] == "extra_forbidden":
-        return f"one of the attributes {', '.join(model.model_fields)}"
-    if error["type"].startswith("time_delta"):
-        return "an ISO 8601 duration such as PT90S, PT5M or P1D"
+    match error["type"]:
+        case "extra_forbidden":
+            return f"one of the attributes {', '.join(model.model_fields)}"
+        case "greater_than" | "less_than_equal":
+            return "a duration longer than none and of no more than 100 years"
+        case "string_too_short":
+            return "the name of a participant"
+        case "string_pattern_mismatch" if error["loc"] == ("name",):
+            return "letters, digits, '.', '_' and '-', up to 200, since the names of its topics begin with it"
+        case kind if kind.startswith("time_delta"):
+            return "an ISO 8601 duration such as PT90S, PT5M or P1D"
     return error["msg"].removeprefix("Input should be ")
 
 

@@ -81,6 +81,10 @@ def test_a_folder_that_makes_no_saga_is_refused(saga: Commands, tmp_path: Path) 
     [
         ({"timout": "PT1M"}, "found timout: 'PT1M'; expected one of the attributes by, on, emits, fails, compensated, pivot,"),
         ({"timeout": "1m"}, "found timeout: '1m'; expected an ISO 8601 duration such as PT90S, PT5M or P1D"),
+        ({"timeout": "PT0S"}, "found timeout: 'PT0S'; expected a duration longer than none and of no more than 100 years"),
+        ({"timeout": "-PT5M"}, "found timeout: '-PT5M'; expected a duration longer than none"),
+        ({"timeout": "P9999999D"}, "found timeout: 'P9999999D'; expected a duration longer than none"),
+        ({"by": ""}, "found by: ''; expected the name of a participant"),
         ({"external": "yes"}, "found external: 'yes'; expected a valid boolean"),
     ],
 )
@@ -88,6 +92,27 @@ def test_an_attribute_that_is_none_is_told_with_what_there_is(
     saga: Commands, tmp_path: Path, attribute: dict[str, str], told: str
 ) -> None:
     contracts = schemas({"name": "begin", "by": "orders", "emits": ["Begun"], "pivot": True, **attribute})
+
+    said = saga("check", written(tmp_path / "contracts", contracts))
+
+    assert said.code == 1
+    assert told in said.out
+
+
+@pytest.mark.parametrize(
+    ("attribute", "told"),
+    [
+        ({"deadline": "PT0S"}, "found deadline: 'PT0S'; expected a duration longer than none and of no more than 100 years"),
+        ({"deadline": "P9999999D"}, "found deadline: 'P9999999D'; expected a duration longer than none"),
+        ({"unwind": "-PT1H"}, "found unwind: '-PT1H'; expected a duration longer than none"),
+        ({"name": "my orders"}, "found name: 'my orders'; expected letters, digits, '.', '_' and '-', up to 200,"),
+    ],
+)
+def test_a_time_that_no_clock_can_keep_and_a_name_that_no_topic_can_bear_are_refused(
+    saga: Commands, tmp_path: Path, attribute: dict[str, str], told: str
+) -> None:
+    contracts = schemas({"name": "begin", "by": "orders", "emits": ["Begun"], "pivot": True})
+    contracts[-1]["saga"] |= attribute
 
     said = saga("check", written(tmp_path / "contracts", contracts))
 
