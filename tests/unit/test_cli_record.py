@@ -84,3 +84,18 @@ def test_a_file_that_is_no_recording_is_refused(fleet: Harness, contracts: Comma
 
     assert "state.avro is an Avro file, but no recording" in state.err
     assert "text.avro is no Avro object container file" in text.err
+
+
+def test_a_workflow_that_is_not_there_is_refused_and_an_earlier_recording_stays(fleet: Harness, contracts: Commands) -> None:
+    record = ["record", "travel", "--schemas", "contracts", "-o", "one.avro"]
+    contracts(*record, "--workflow", "poor")
+
+    alone = contracts(*record, "--workflow", "por")
+    beside = contracts(*record, "--workflow", "smooth", "--workflow", "por")
+    sampled = contracts(*record, "--workflow", "smooth", "--workflow", "poor", "--sample", "1", "-o", "sample.avro")
+
+    assert (alone.code, beside.code) == (1, 1)
+    assert "the topics of saga 'travel' hold nothing about por; check the id" in alone.err
+    assert "the topics of saga 'travel' hold nothing about por; check the id" in beside.err
+    assert sampled.code == 0, sampled.err
+    assert ids(contracts.folder / "one.avro") == ["poor"]

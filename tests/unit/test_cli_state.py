@@ -64,6 +64,17 @@ def test_a_workflow_that_nobody_knows_is_no_empty_table(fleet: Harness, contract
     assert "the topics of saga 'travel' hold nothing about smoth; check the id" in said.err
 
 
+@pytest.mark.parametrize("place", [[], ["-o", "one.avro"], ["--to", "sqlite:///one.db"]], ids=["shown", "a file", "a table"])
+def test_a_misspelt_workflow_beside_another_is_not_left_out_in_silence(
+    fleet: Harness, contracts: Commands, place: list[str]
+) -> None:
+    said = contracts("state", "travel", "--schemas", "contracts", "--workflow", "poor", "--workflow", "smoth", *place)
+
+    assert (said.code, said.out) == (1, "")
+    assert "the topics of saga 'travel' hold nothing about smoth; check the id" in said.err
+    assert not (contracts.folder / "one.avro").exists()
+
+
 def test_an_avro_file_holds_all_of_them(fleet: Harness, contracts: Commands) -> None:
     said = contracts("state", "travel", "--schemas", "contracts", "-o", "travel.avro")
 

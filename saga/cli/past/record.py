@@ -53,13 +53,12 @@ class _Recording:
     def __init__(self, contracts: Contracts, source: Source, salt: str, *, partial: bool) -> None:
         self.contracts, self.source, self.partial = contracts, source, partial
         self.masks = {number: Masking(saga, contracts.codec(number), salt=salt) for number, saga in contracts.sagas.items()}
-        self.findings, self.counts = replaying.Findings(source.aged), Counter[int]()
+        self.findings, self.counts, self.seen = replaying.Findings(source.aged), Counter[int](), set[str]()
 
     def recorded(
         self, wanted: Sequence[str], sample: int | None
     ) -> Iterator[tuple[History, Mapping[str, bytes], Sequence[str]]]:
-        found = histories(self.source, self.contracts, wanted=wanted, pace=replaying.Pace(self.source.size))
-        whole = (history for history in found if not history.late)
+        whole = self._whole(wanted)
         for history in whole if sample is None else recording.sample(whole, sample):
             missing = [hole.text for hole in holes(history, self.contracts)]
             self.findings.add(history.workflow, missing)
@@ -67,3 +66,11 @@ class _Recording:
                 self.counts[saga.version] += 1
                 yield history, self.masks[saga.version].payloads(history), missing
         self.findings.tell(partial=self.partial)
+        replaying.refuse_unknown(self.source.saga, wanted, self.seen)
+
+    def _whole(self, wanted: Sequence[str]) -> Iterator[History]:
+        for history in histories(self.source, self.contracts, wanted=wanted, pace=replaying.Pace(self.source.size)):
+            if not history.late:
+                if wanted:
+                    self.seen.add(history.workflow)
+                yield history

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ import typer
 from saga import assembly
 from saga.cli import output
 from saga.contracts.saga import Saga
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, SagaError
 from saga.replay.contracts import Contracts
 from saga.replay.recording import RecordingSource
 from saga.replay.source import Source, TopicSource
@@ -66,6 +66,13 @@ def source(settings: Settings, name: str, file: Path | None) -> Source:
     if found.saga != name:
         raise DefinitionError(f"{file} is a recording of saga {found.saga!r}; expected {name!r}")
     return found
+
+
+def refuse_unknown(saga: str, wanted: Sequence[str], seen: Collection[str], at: datetime | None = None) -> None:
+    """Refuse workflows that are asked for and not there: a misspelt id would otherwise be a result that lacks it."""
+    if unknown := [workflow for workflow in wanted if workflow not in seen]:
+        by, what = ("", "the id") if at is None else (f" by {output.moment(at)}", "the id, and --at")
+        raise SagaError(f"the topics of saga {saga!r} hold nothing about {', '.join(unknown)}{by}; check {what}")
 
 
 class Pace:

@@ -15,7 +15,7 @@ from saga.cli import arguments, output
 from saga.cli.past import replaying
 from saga.contracts.saga import Saga
 from saga.contracts.sensitive import redact
-from saga.errors import DefinitionError, SagaError
+from saga.errors import DefinitionError
 from saga.protocol.facts import StepStatus
 from saga.replay.contracts import Contracts
 from saga.replay.gathering import histories
@@ -74,6 +74,7 @@ class _Telling:
     ) -> None:
         self.contracts, self.source, self.at, self.wanted, self.partial = contracts, source, at, wanted, partial
         self.saga, self.others = saga, 0
+        self.seen: set[str] = set()
         self.findings, self.statuses = replaying.Findings(source.aged), Counter[str]()
         self.marked: dict[str, list[str]] = {}
 
@@ -86,6 +87,8 @@ class _Telling:
             one = state(self.contracts, history, at=self.at)
             missing = [hole.text for hole in (one.holes if one else holes(history, self.contracts))]
             self.findings.add(history.workflow, missing)
+            if self.wanted and (one is not None or missing):
+                self.seen.add(history.workflow)
             if missing and self.partial:
                 self.marked[history.workflow] = missing
             if one is not None and one.version != self.saga.version:
@@ -94,6 +97,7 @@ class _Telling:
                 self.statuses[f"{one.status}{' with exceptions' if one.exceptions else ''}"] += 1
                 yield one
         self.findings.tell(partial=self.partial)
+        replaying.refuse_unknown(self.saga.name, self.wanted, self.seen, self.at)
         if self.others:
             output.progress(f"{self.others} workflows of other versions are not among them; each version is a type of its own")
 
@@ -102,10 +106,6 @@ class _Telling:
         for one in self.states():
             if len(shown) < limit:
                 shown.append(one)
-        if self.wanted and not (shown or self.others or self.findings.count):
-            by, what = ("", "the id") if self.at is None else (f" by {output.moment(self.at)}", "the id, and --at")
-            wanted = ", ".join(self.wanted)
-            raise SagaError(f"the topics of saga {self.saga.name!r} hold nothing about {wanted}{by}; check {what}")
         if as_json:
             data = {"saga": self.saga.name, "version": self.saga.version, "statuses": self.statuses}
             output.json({**data, "workflows": [_data(self.saga, one) for one in shown], "not_whole": self.marked})
