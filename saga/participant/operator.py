@@ -21,6 +21,9 @@ from saga.text import storable, storable_if_any
 
 log = logging.getLogger("saga.operator")
 
+RESOLVED = "resolved by hand"
+"""What a fence says from then until a worker has seen to what was suspended meanwhile: nothing of its step waits any more."""
+
 _ENDED = frozenset({StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.COMPENSATED})
 
 
@@ -79,7 +82,7 @@ def resolve(
     `by` None is the service itself: what it was waiting for anyhow is no operator's act.
     """
     fence = workflow.fences.get(step.name)
-    if fence is None or not (is_parked(fence) or waits_for_the_world(fence)):
+    if fence is None or fence.error == RESOLVED or not (is_parked(fence) or waits_for_the_world(fence)):
         raise Refused(
             f"step {step.name!r} of workflow {workflow.id} is {fence.status if fence else 'idle'}, not waiting for an outcome"
         )
@@ -103,7 +106,7 @@ def resolve(
     )  # fmt: skip
     if parked:
         # due at once: no fact need come back here, so this is what makes a worker see to all that was suspended meanwhile
-        ledger.park(workflow, step.name, attempt=0, due=ledger.now, error="resolved by hand")
+        ledger.park(workflow, step.name, attempt=0, due=ledger.now, error=RESOLVED)
 
 
 def is_parked(fence: Fence) -> bool:
@@ -133,7 +136,7 @@ def _not_to_be_skipped(saga: Definition, step: Step, fence: Fence | None) -> str
         return "it is not parked; abort the workflow, and it will not happen"
     if fence.status in _ENDED:
         return f"it is {fence.status} already"
-    if fence.status is StepStatus.DONE and not is_parked(fence):
+    if fence.status is StepStatus.DONE and fence.error in (None, RESOLVED):
         return "it is done; abort the workflow, and it is compensated"
     if is_undoing(saga, fence):
         return f"it is being undone: retry its compensation, or resolve it with {_either((step.compensated,))}"

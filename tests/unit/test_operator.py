@@ -284,6 +284,47 @@ def test_what_is_done_and_not_parked_waits_for_nothing(travel: Travel) -> None:
         resolve(fleet, "hotels", "hotel", HotelBooked(trip="rome"))
 
 
+@pytest.mark.parametrize(
+    ("event", "other", "standing"),
+    [
+        (HotelBooked(trip="rome"), HotelFull(trip="rome"), "done"),
+        (HotelBooked(trip="rome"), HotelFreed(trip="rome"), "done"),
+        (HotelFull(trip="rome"), HotelBooked(trip="rome"), "failed"),
+    ],
+    ids=["done, then failed", "done, then undone", "failed, then done"],
+)
+def test_a_step_is_resolved_once_be_there_a_worker_or_not(travel: Travel, event: Event, other: Event, standing: str) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}), retry=HOPELESS)
+    workflow = begun(fleet)
+    hotels = fleet.participants["hotels"]
+    with fleet.transaction("hotels") as tx:
+        hotels.resolve(workflow, "hotel", event, tx, reason="seen on their screen", by="alice")
+
+    for again in (event, other):
+        with pytest.raises(Refused, match=f"is {standing}, not waiting"), fleet.transaction("hotels") as tx:
+            hotels.resolve(workflow, "hotel", again, tx, reason="seen on their screen", by="bob")
+    with pytest.raises(Refused, match=f"it is {standing}"), fleet.transaction("hotels") as tx:
+        hotels.skip(workflow, "hotel", tx, reason="no room in town", by="bob")
+
+    fleet.settle()
+    assert outcome(fleet, workflow) == {WorkflowStatus.COMPLETED if standing == "done" else WorkflowStatus.COMPENSATED}
+
+
+def test_what_was_undone_by_hand_is_not_resolved_again_before_a_worker_has_seen_it(travel: Travel) -> None:
+    fleet = travel(Script(failing={("pay", "rome")}, raising={("free_hotel", "rome"): 99}), retry=HOPELESS)
+    workflow = begun(fleet)
+    hotels = fleet.participants["hotels"]
+    with fleet.transaction("hotels") as tx:
+        hotels.resolve(workflow, "hotel", HotelFreed(trip="rome"), tx, reason="called them", by="alice")
+
+    for again in (HotelFreed(trip="rome"), HotelBooked(trip="rome"), HotelFull(trip="rome")):
+        with pytest.raises(Refused, match="is compensated, not waiting"), fleet.transaction("hotels") as tx:
+            hotels.resolve(workflow, "hotel", again, tx, reason="called them", by="bob")
+
+    fleet.settle()
+    assert outcome(fleet, workflow) == {WorkflowStatus.COMPENSATED}
+
+
 # --- the trace that is left
 
 
