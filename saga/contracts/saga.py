@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic_core import PydanticCustomError
 
 from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
 from saga.contracts.form import malformed, unknown
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-_Span = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=36_500))]
+
+def _text_of_span(value: Any) -> Any:
+    """A number is refused, since each reader of the schema may take it for another unit; so is what pydantic alone reads."""
+    if isinstance(value, str) and value.lstrip("+-").startswith("P"):
+        return value
+    raise PydanticCustomError("time_delta_parsing", "Input should be an ISO 8601 duration")
+
+
+_Span = Annotated[timedelta, BeforeValidator(_text_of_span), Field(gt=timedelta(0), le=timedelta(days=36_500))]
+_Version = Annotated[StrictInt, Field(ge=1, lt=2**31)]
 _Owner = Annotated[str, Field(min_length=1)]
 _TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,200}$")]
 
@@ -50,7 +60,7 @@ class _SagaAttributes(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: _TopicName
-    version: StrictInt
+    version: _Version
     deadline: _Span | None = None
     deadline_doc: str | None = None
     unwind: _Span | None = None
@@ -256,7 +266,9 @@ class _Reader:
             place = ".".join(str(part) for part in first["loc"]) or where
             expected = f"{_wanted(model, first)} (see docs, 'The saga schema')"
             found = given.get(place, first["input"]) if isinstance(given, dict) else first["input"]
-            raise self._wrong(where, f"{place}: {found!r}", expected) from error
+            raise self._wrong(
+                where, f"no {place}" if first["type"] == "missing" else f"{place}: {found!r}", expected
+            ) from error
 
     def _wrong(self, where: str, found: str, expected: str) -> DefinitionError:
         return DefinitionError(f"{self.source}: {where}: found {found}; expected {expected}")
@@ -274,7 +286,11 @@ def _wanted(model: type[BaseModel], error: ErrorDetails) -> str:
         case "string_pattern_mismatch" if error["loc"] == ("name",):
             return "letters, digits, '.', '_' and '-', up to 200, since the names of its topics begin with it"
         case kind if kind.startswith("time_delta"):
-            return "an ISO 8601 duration such as PT90S, PT5M or P1D"
+            return "an ISO 8601 duration such as PT90S, PT5M or P1D, as text"
+        case "greater_than_equal" | "less_than":
+            return f"an integer from 1 to {2**31 - 1}"
+        case "missing":
+            return f"the attribute {error['loc'][-1]!r}"
     return error["msg"].removeprefix("Input should be ")
 
 

@@ -84,6 +84,10 @@ def test_a_folder_that_makes_no_saga_is_refused(saga: Commands, tmp_path: Path) 
         ({"timeout": "PT0S"}, "found timeout: 'PT0S'; expected a duration longer than none and of no more than 100 years"),
         ({"timeout": "-PT5M"}, "found timeout: '-PT5M'; expected a duration longer than none"),
         ({"timeout": "P9999999D"}, "found timeout: 'P9999999D'; expected a duration longer than none"),
+        ({"timeout": 300}, "found timeout: 300; expected an ISO 8601 duration such as PT90S, PT5M or P1D, as text"),
+        ({"timeout": "300"}, "found timeout: '300'; expected an ISO 8601 duration"),
+        ({"timeout": "14D"}, "found timeout: '14D'; expected an ISO 8601 duration"),
+        ({"timeout": "00:05:00"}, "found timeout: '00:05:00'; expected an ISO 8601 duration"),
         ({"by": ""}, "found by: ''; expected the name of a participant"),
         ({"external": "yes"}, "found external: 'yes'; expected a valid boolean"),
     ],
@@ -97,6 +101,18 @@ def test_an_attribute_that_is_none_is_told_with_what_there_is(
 
     assert said.code == 1
     assert told in said.out
+
+
+@pytest.mark.parametrize("version", [-1, 0, 2**31])
+def test_a_version_that_no_record_could_carry_is_refused(saga: Commands, tmp_path: Path, version: int) -> None:
+    contracts = schemas({"name": "begin", "by": "orders", "emits": ["Begun"], "pivot": True})
+    attributes = next(schema["saga"] for schema in contracts if "saga" in schema)
+    attributes["version"] = version
+
+    said = saga("check", written(tmp_path / "contracts", contracts))
+
+    assert said.code == 1
+    assert f"found version: {version}; expected an integer from 1 to 2147483647" in said.out
 
 
 @pytest.mark.parametrize(
@@ -142,3 +158,14 @@ def test_a_diagram_is_ready_for_markdown(saga: Commands) -> None:
 
 def test_no_diagram_of_nothing(saga: Commands) -> None:
     assert saga("diagram", "nowhere").code == 2
+
+
+def test_an_attribute_that_is_missing_is_named(saga: Commands, tmp_path: Path) -> None:
+    contracts = schemas({"name": "begin", "by": "orders", "emits": ["Begun"], "pivot": True})
+    attributes = next(schema["saga"] for schema in contracts if "saga" in schema)
+    del attributes["version"]
+
+    said = saga("check", written(tmp_path / "contracts", contracts))
+
+    assert said.code == 1
+    assert "found no version; expected the attribute 'version' (see docs, 'The saga schema')" in said.out
