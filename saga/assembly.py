@@ -159,10 +159,21 @@ def database_name(settings: Settings) -> str:
 def registry(settings: Settings) -> Registry | None:
     """The schema registry that the settings name, None where contracts come from the folder alone; opens nothing yet."""
     if settings.registry is None:
+        _refuse_stray_credentials(settings)
         return None
     from saga.contracts.registry import Registry
 
     return Registry(settings.registry, cache=settings.cache, client=_credentials(settings))
+
+
+def _refuse_stray_credentials(settings: Settings) -> None:
+    """Whoever says how to get in means to ask a registry; events with computed ids nobody could read who does."""
+    for name in ("registry_user", "registry_token", "registry_ca", "registry_certificate"):
+        if getattr(settings, name) is not None:
+            raise DefinitionError(
+                f"found SAGA_{name.upper()} without SAGA_REGISTRY: ids of schemas would be computed, and no registry asked. "
+                f"Set SAGA_REGISTRY=http://host:8080/apis/ccompat/v7, or unset SAGA_{name.upper()}."
+            )
 
 
 def _credentials(settings: Settings) -> dict[str, str]:

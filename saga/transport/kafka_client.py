@@ -52,7 +52,8 @@ def opened(kind: Callable[..., Client], config: Mapping[str, object]) -> Client:
     try:
         return kind(dict(config), logger=log)
     except KafkaException as refused:
-        raise DefinitionError(f"librdkafka refuses the Kafka client settings: {refused.args[0].str()}") from refused
+        said = refused.args[0].str()
+        raise DefinitionError(f"librdkafka refuses the Kafka client settings: {said}. Correct SAGA_KAFKA.") from refused
 
 
 def broker_error(error: KafkaError, doing: str) -> BrokerError:

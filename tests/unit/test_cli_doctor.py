@@ -180,6 +180,14 @@ def test_wrong_settings_end_the_visit(saga: Commands) -> None:
     assert "SAGA_THREADS: found '0'" in found(said, "settings")["text"]
 
 
+def test_a_token_for_a_registry_that_is_not_named_is_found_before_a_worker_computes_ids(saga: Commands) -> None:
+    said = saga("doctor", "--json", SAGA_REGISTRY_TOKEN="t0ken")
+
+    assert (said.code, found(said, "registry")["level"]) == (1, "fail")
+    assert "found SAGA_REGISTRY_TOKEN without SAGA_REGISTRY" in found(said, "registry")["text"]
+    assert "t0ken" not in said.out
+
+
 def test_gates_that_the_saga_does_not_have_are_pointed_out(saga: Commands) -> None:
     said = saga("doctor", STOCK, "--json", SAGA_GATES="fraud-chek")
 

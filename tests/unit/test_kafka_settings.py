@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import Producer
 
 from saga.errors import DefinitionError
+from saga.transport.kafka_client import opened
 from saga.transport.kafka_settings import KafkaSettings
 
 
@@ -112,3 +114,9 @@ def test_bounds_of_memory_may_be_chosen_otherwise() -> None:
 
     assert settings.consumer("g", 4)["queued.max.messages.kbytes"] == "1024"
     assert settings.producer()["queue.buffering.max.kbytes"] == "2048"
+
+
+@pytest.mark.parametrize(("key", "value"), [("linger.msx", "5"), ("linger.ms", "soon")])
+def test_what_librdkafka_refuses_is_told_with_the_setting_to_correct(key: str, value: str) -> None:
+    with pytest.raises(DefinitionError, match=r"librdkafka refuses the Kafka client settings: .+\. Correct SAGA_KAFKA\."):
+        opened(Producer, KafkaSettings("127.0.0.1:1", client={key: value}).producer())

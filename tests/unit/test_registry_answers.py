@@ -475,6 +475,21 @@ def test_settings_that_make_no_sense_are_refused_without_showing_a_secret(
     assert "s3cret" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("name", ["registry_user", "registry_token", "registry_ca", "registry_certificate"])
+def test_who_one_is_at_a_registry_that_is_not_named_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.load(**{name: "ada:s3cret"})
+
+    with pytest.raises(
+        DefinitionError, match=f"found SAGA_{name.upper()} without SAGA_REGISTRY: .* Set SAGA_REGISTRY"
+    ) as refusal:
+        assembly.registry(settings)
+
+    assert "s3cret" not in str(refusal.value)
+
+
 def test_settings_never_show_a_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     shown = repr(Settings.load(registry_user="ada:s3cret")) + repr(Settings.load(registry_token="s3cret"))

@@ -135,7 +135,8 @@ class _Examination:
 
     def _registry(self, settings: Settings) -> Iterator[Finding]:
         if settings.registry is None:
-            yield Finding("registry", "ok", "not configured: contracts come from the folder")
+            text, fix = "not configured: contracts come from the folder", "set SAGA_REGISTRY, or unset the others"
+            yield _tried("registry", text, lambda: assembly.registry(settings), fix=fix)[1]
             return
         fix = f"see that a schema registry runs at {settings.registry}, or correct SAGA_REGISTRY"
         missing, finding = _tried("registry", f"{settings.registry} answers", lambda: self._unregistered(settings), fix=fix)
