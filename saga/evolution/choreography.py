@@ -70,6 +70,10 @@ def _step_changes(before: Definition, after: Definition, old: Step, new: Step) -
     if old.on_stuck != new.on_stuck:
         text = "do not wait any more" if new.on_stuck == "continue" else "wait now"
         yield Change(place, f"those before it {text} while its compensation is stuck", _ASKS)
+    if old.acknowledged != new.acknowledged:
+        lost = "one that is lost is sent again" if new.acknowledged else "one that is lost is not noticed"
+        text = f"its events need {'an' if new.acknowledged else 'no'} acknowledgment from now on: {lost}"
+        yield Change(place, text, Verdict.COMPATIBLE)
 
 
 def _clock(place: str, what: str, old: timedelta | None, new: timedelta | None, whose: str) -> Iterator[Change]:

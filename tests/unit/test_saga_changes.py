@@ -134,6 +134,11 @@ CASES: Mapping[str, tuple[Edit, Verdict, str]] = {
     "goes on when stuck": (
         step(1, on_stuck="continue"), NEW, "step reserve: those before it do not wait any more while its compensation is stuck"
     ),
+    "not acknowledged": (
+        step(1, acknowledged=False),
+        FINE,
+        "step reserve: its events need no acknowledgment from now on: one that is lost is not noticed",
+    ),
     "owner of the contract": (saga(owner="sales"), FINE, "saga checkout: sales answers for it now, and not orders"),
     "name": (
         saga(name="basket"),
