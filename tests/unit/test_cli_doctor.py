@@ -13,6 +13,7 @@ from saga.contracts.topics import saga_topics
 from saga.errors import BrokerError, RegistryUnavailable, StoreError
 from saga.store.sqlite import SqliteStore
 from saga.transport.embedded import PARTITIONS, EmbeddedBroker
+from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 from saga.transport.memory import MemoryBroker
 from tests.commands import Commands, Said
@@ -248,6 +249,39 @@ def test_a_broker_that_does_not_answer_fails_and_is_named(saga: Commands, monkey
 
     assert said.code == 1
     assert found(said, "broker")["fix"] == "see that Kafka runs at kafka:9092, or correct SAGA_BROKER"
+
+
+@pytest.mark.parametrize(
+    ("subject", "settings", "told"),
+    [
+        ("webhook", {"SAGA_WEBHOOK": "pager.s3cret"}, "the webhook is no address; expected https://host/path"),
+        ("client", {"SAGA_KAFKA__linger.ms": "soon", "SAGA_BROKER": "127.0.0.1:1"}, "Invalid value for configuration property"),
+    ],
+)
+def test_what_no_worker_would_begin_with_is_found_before_one_is_started(
+    saga: Commands, monkeypatch: pytest.MonkeyPatch, subject: str, settings: dict[str, str], told: str
+) -> None:
+    monkeypatch.setattr(KafkaBroker, "partitions", lambda self, topics: dict.fromkeys(topics, 1))
+
+    said = saga("doctor", "--json", **settings)
+
+    assert (said.code, found(said, subject)["level"]) == (1, "fail")
+    assert told in found(said, subject)["text"]
+    assert "s3cret" not in said.out
+
+
+def test_a_webhook_and_client_settings_that_a_worker_can_begin_with_are_well(
+    saga: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KafkaBroker, "partitions", lambda self, topics: dict.fromkeys(topics, 1))
+
+    said = saga(
+        "doctor", "--json",
+        SAGA_WEBHOOK="https://pager/s3cret", SAGA_KAFKA='{"linger.ms": 5}', SAGA_BROKER="127.0.0.1:1",
+    )  # fmt: skip
+
+    assert (found(said, "webhook")["level"], found(said, "client")["level"]) == ("ok", "ok")
+    assert "s3cret" not in said.out
 
 
 def test_an_empty_database_is_sent_to_the_upgrade(saga: Commands, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from saga.contracts.topics import fact_topics, saga_topics
 from saga.engine.retention import refuse_to_forget
 from saga.errors import SagaError
 from saga.evolution.plan import subjects
+from saga.observe.webhook import Webhook
 from saga.participant.gates import unknown_gates
 from saga.settings import Settings
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState
@@ -88,7 +89,16 @@ class _Examination:
         settings, finding = _tried("settings", "the environment and .env make sense", load, fix=fix)
         findings.append(finding)
         if settings is not None:
-            for look in (self._failpoints, self._contracts, self._gates, self._registry, self._database, self._broker):
+            looks = (
+                self._failpoints,
+                self._contracts,
+                self._gates,
+                self._registry,
+                self._webhook,
+                self._database,
+                self._broker,
+            )
+            for look in looks:
                 findings += look(settings)
         return findings
 
@@ -157,6 +167,11 @@ class _Examination:
             return []
         wanted = (one for each in self.sagas for one in subjects(each))
         return list(dict.fromkeys(subject for subject, schema in wanted if not registry.registered(subject, schema)))
+
+    def _webhook(self, settings: Settings) -> Iterator[Finding]:
+        if (url := settings.webhook) is not None:
+            text, fix = "workflows that wait for an operator are posted", "give the whole address, https://host/path"
+            yield _tried("webhook", text, lambda: Webhook(url.get_secret_value()), fix=fix)[1]
 
     def _database(self, settings: Settings) -> Iterator[Finding]:
         if settings.database is None:
@@ -232,6 +247,9 @@ class _Examination:
         if settings.broker is None:
             yield Finding("broker", "warn", "none is configured", "set SAGA_BROKER=host:port")
             return
+        if settings.kafka:  # asking is a consumer's business, so what concerns the producer would be found by the worker
+            text, fix = "librdkafka accepts the settings", "correct SAGA_KAFKA"
+            yield _tried("client", text, lambda: assembly.broker(settings).producer(), fix=fix)[1]
         # Any question shows whether a broker answers; without a saga it is about a topic that nobody has.
         topics = saga_topics(self.saga.name) if self.saga else ("saga.doctor",)
         found, finding = _tried(
