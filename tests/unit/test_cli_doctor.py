@@ -164,6 +164,14 @@ def test_a_registry_that_does_not_answer_fails(
     assert "schemas" not in {f["subject"] for f in said.json["findings"]}
 
 
+def test_a_password_in_the_address_of_the_registry_is_refused_and_not_shown(saga: Commands) -> None:
+    said = saga("doctor", "--json", SAGA_REGISTRY="http://ada:s3cret@host/")
+
+    assert (said.code, found(said, "registry")["level"]) == (1, "fail")
+    assert "set SAGA_REGISTRY_USER=user:password instead" in found(said, "registry")["text"]
+    assert "s3cret" not in said.out + said.err
+
+
 def test_what_is_not_configured_is_a_warning_with_the_setting(saga: Commands) -> None:
     said = saga("doctor")
 

@@ -148,7 +148,8 @@ class _Examination:
             text, fix = "not configured: contracts come from the folder", "set SAGA_REGISTRY, or unset the others"
             yield _tried("registry", text, lambda: assembly.registry(settings), fix=fix)[1]
             return
-        fix = f"see that a schema registry runs at {settings.registry}, or correct SAGA_REGISTRY"
+        shown = settings.registry.rpartition("@")[2]  # before it a password may stand, with which the address is refused
+        fix = f"see that a schema registry runs at {shown}, or correct SAGA_REGISTRY"
         missing, finding = _tried("registry", f"{settings.registry} answers", lambda: self._unregistered(settings), fix=fix)
         yield finding
         if missing:
