@@ -17,10 +17,10 @@ from saga.engine.units import Units
 from saga.errors import StatementFailed
 from saga.handling.breakers import Breakers
 from saga.handling.external import QUICK_PAUSE, Externals, Intent
-from saga.handling.handling import Handling, Item, is_in_the_air
+from saga.handling.handling import Handling, Item
 from saga.handling.intake import Incoming, Intake
 from saga.handling.invocation import HandlerFailure, Invocation
-from saga.handling.parking import Resume, Setback
+from saga.handling.parking import Resume, Setback, in_the_air
 from saga.handling.quarantine import DEATHS, Caution, Suspect, name_of, quarantined
 from saga.handling.timers import Late
 from saga.handling.tracing import Tracer
@@ -190,7 +190,7 @@ class Processor:
             if workflow.version not in self.versions:
                 continue  # it waits for the release that knows it
             for fence in workflow.fences.values():
-                if is_in_the_air(fence) and fence.error is None:
+                if in_the_air(fence) and fence.error is None:
                     try:
                         intents.append(self.handling.intent(workflow, fence))
                     except HandlerFailure as failure:

@@ -5,9 +5,9 @@ Nothing here begins or ends a transaction. A handler that fails raises HandlerFa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 from saga.contracts.acknowledged import Reason
 from saga.contracts.event import Event
@@ -18,8 +18,8 @@ from saga.errors import StatementFailed
 from saga.handling.breakers import Breakers, Unasked
 from saga.handling.external import Answer, Intent
 from saga.handling.intake import Counts, Incoming, contradiction, forgotten
-from saga.handling.invocation import Answered, HandlerFailure, Invocation
-from saga.handling.parking import Resume, Setback, next_act, park, postpone, unpark
+from saga.handling.invocation import Answered, HandlerFailure, Invocation, Latest
+from saga.handling.parking import Resume, Setback, in_the_air, is_wanted, kept, next_act, park, postpone, tried_of, unpark
 from saga.handling.quarantine import Suspect
 from saga.handling.timers import Late, expire
 from saga.handling.tracing import Tracer
@@ -28,7 +28,7 @@ from saga.participant.decisions import Decisions
 from saga.participant.handler import Act, Handler, Pending
 from saga.participant.ledger import Ledger
 from saga.participant.participant import Participant
-from saga.protocol.decide import Compensate, Run, answer
+from saga.protocol.decide import Action, Compensate, Run, answer
 from saga.protocol.definition import Step, Undo
 from saga.protocol.facts import FactStatus, StepStatus
 from saga.store.dead_letter import DeadLetter
@@ -36,14 +36,6 @@ from saga.store.lane import Lane
 from saga.store.workflow import Fence, Workflow
 
 Item = Incoming | Answer | Resume | Setback | Late | Suspect
-
-
-class Latest(NamedTuple):
-    """The handler that ran last: in a batch of one, what the database says no later than at COMMIT is of its making."""
-
-    handler: Handler
-    workflow_id: str
-    tried: int
 
 
 class Handling:
@@ -74,14 +66,7 @@ class Handling:
 
     def blame(self, error: StatementFailed) -> HandlerFailure | None:
         """What a statement that failed late stands for: it is the latest handler's, if one has run."""
-        if self.latest is None:
-            return None
-        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        kind = self.invocation.failure(self.latest.handler, self.latest.workflow_id, cause).failure
-        why = self.invocation.hushed(self.latest.handler, str(error), self.invocation.given)
-        failure = HandlerFailure(self.latest.handler, self.latest.workflow_id, why, kind, is_hushed=why != str(error))
-        failure.tried = self.latest.tried
-        return failure
+        return None if self.latest is None else self.invocation.blame_latest(self.latest, error)
 
     def apply(self, ledger: Ledger, lane: Lane, items: Sequence[Item]) -> list[Intent]:
         """Handle the items of a unit; answers the calls to the world that are to be made once this is committed.
@@ -134,7 +119,7 @@ class Handling:
         if self._suspect is None:
             return False
         failure = self._suspect.failure(handler, workflow.id)
-        park(ledger, workflow, Setback(failure, _tried(workflow, handler.step) + self._suspect.deaths), self.chance())
+        park(ledger, workflow, Setback(failure, tried_of(workflow, handler.step) + self._suspect.deaths), self.chance())
         return True
 
     def _is_dead(self, ledger: Ledger, lane: Lane, item: Incoming, message: Message) -> bool:
@@ -180,20 +165,43 @@ class Handling:
                 return []
         else:
             workflow = self._settle(ledger, item.answer) if item.answer else ledger.workflows[item.workflow_id]
+        intents: list[Intent] = []
         for setback in (item, *item.others):
+            intents += self._undo_before(ledger, workflow, setback, item.undoing)
+            if not is_wanted(setback, self.decisions(ledger.saga(workflow), workflow)[0], workflow):
+                continue
             if (away := setback.failure.dependency) is None:
                 park(ledger, workflow, setback, self.chance())
             else:
                 postpone(ledger, workflow, setback, self.breakers.wait(away, self.chance()))
-        return self._decide(ledger, workflow)
+        return intents + self._decide(ledger, workflow)
+
+    def _undo_before(self, ledger: Ledger, workflow: Workflow, setback: Setback, failed: Collection[Action]) -> list[Intent]:
+        """Undo again what was undone before a compensation failed: it was lost with the transaction in which that did."""
+        if not setback.is_undoing:
+            return []
+        intents: list[Intent] = []
+        place, cause = self.reached, ledger.cause
+        unpark(ledger, workflow, calls=False)
+        saga = ledger.saga(workflow)
+        while act := next_act(self.decisions(saga, workflow)[0], workflow):
+            if workflow.closed or isinstance(act, Run) or act in failed:
+                break
+            if isinstance(act, Compensate):
+                intents += self._compensate(ledger, workflow, saga[act.step])
+                intents += self._call_together(ledger, waiting=workflow)
+                self.reached, ledger.cause = place, cause
+            else:
+                ledger.carry_out(workflow, act)
+        return intents
 
     def _resume(self, ledger: Ledger, item: Resume) -> list[Intent]:
         """Take a parked workflow up again, with the call to the world that was committed, if one was."""
         workflow = ledger.workflows.get(item.workflow_id)
         if workflow is None or workflow.closed:
             return []
-        in_the_air = [fence for fence in unpark(ledger, workflow) if is_in_the_air(fence)]
-        allowed = [f for f in in_the_air if not self._quarantine(ledger, workflow, self._handler(workflow, f))]
+        flying = [fence for fence in unpark(ledger, workflow) if in_the_air(fence)]
+        allowed = [f for f in flying if not self._quarantine(ledger, workflow, self._handler(workflow, f))]
         intents = [self.intent(workflow, fence) for fence in allowed]
         may_be_made = [i for i in intents if not self._postpone_while_away(ledger, workflow, i.handler, i.tried)]
         return may_be_made + self._decide(ledger, workflow)
@@ -252,12 +260,12 @@ class Handling:
             ledger.undo(workflow, step)
             return []
         fence = workflow.fences[step.name]
-        return self._begin(ledger, workflow, step, Act.COMPENSATION, _recorded(fence))
+        return self._begin(ledger, workflow, step, Act.COMPENSATION, kept(fence))
 
     def _begin(self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, events: dict[str, bytes | None]) -> list[Intent]:
         """Run the handler in this transaction, now or with others of its kind; of an external step, commit the intent in it."""
         handler = self.participant.handlers[workflow.version, step.name, act]
-        tried = _tried(workflow, step.name)
+        tried = tried_of(workflow, step.name)
         if self._quarantine(ledger, workflow, handler):
             return []
         if self._postpone_while_away(ledger, workflow, handler, tried):
@@ -284,14 +292,14 @@ class Handling:
         return []
 
     def _call(self, ledger: Ledger, workflow: Workflow, handler: Handler, arguments: list[Event | None]) -> Answered | Pending:
-        self.latest = Latest(handler, workflow.id, _tried(workflow, handler.step))
+        self.latest = Latest(handler, workflow.id, tried_of(workflow, handler.step))
         ledger.unit.workflow_id = workflow.id
         with self.breakers.passage(handler, workflow.id), self._span(ledger.cause, workflow, handler) as ledger.context:
             returned = self.invocation.call(handler, workflow.id, arguments, ledger.unit)
         return self.invocation.encode(handler, workflow.id, returned)
 
-    def _call_together(self, ledger: Ledger) -> list[Intent]:
-        """Make the calls that were held back, those of one handler as one, and go on with their workflows."""
+    def _call_together(self, ledger: Ledger, waiting: Workflow | None = None) -> list[Intent]:
+        """Make the calls that were held back, those of one handler as one, and go on with their workflows but the `waiting`."""
         intents: list[Intent] = []
         while calls := self._vector.take():
             try:
@@ -303,7 +311,7 @@ class Handling:
                 self.reached, ledger.cause, ledger.context = call.place, call.cause, context
                 self._finish(ledger, call.workflow, call.step, call.handler.act, self._result(call, result))
                 ledger.context = None
-                intents += self._decide(ledger, call.workflow)
+                intents += self._decide(ledger, call.workflow) if call.workflow is not waiting else []
         return intents
 
     def _call_vectorised(self, ledger: Ledger, calls: Sequence[Call]) -> list[tuple[Any, TraceContext | None]]:
@@ -332,7 +340,7 @@ class Handling:
         """Around one call, where somebody wants its trace recorded."""
         if not is_sampled(traced := cause or workflow):
             return _UNTRACED
-        return self.tracer.call(handler, workflow.id, _tried(workflow, handler.step) + 1, traced)
+        return self.tracer.call(handler, workflow.id, tried_of(workflow, handler.step) + 1, traced)
 
     def _finish(self, ledger: Ledger, workflow: Workflow, step: Step, act: Act, outcome: Answered) -> None:
         if act is Act.ACTION:
@@ -356,9 +364,7 @@ class Handling:
         step, handler = self.versions.of(workflow)[fence.step], self._handler(workflow, fence)
         act = handler.act
         done = {received.type for received in workflow.inbox.values() if received.status is FactStatus.DONE}
-        events = (
-            self._triggers(workflow, next(join for join in step.on if join <= done)) if act is Act.ACTION else _recorded(fence)
-        )
+        events = self._triggers(workflow, next(join for join in step.on if join <= done)) if act is Act.ACTION else kept(fence)
         arguments = self.invocation.arguments(handler, workflow.id, events)
         return Intent(workflow.id, step.name, act, handler, arguments, fence.attempt, asked=True, context=_place(workflow))
 
@@ -377,23 +383,9 @@ def _place(traced: Traced) -> TraceContext:
     return TraceContext(traced.traceparent, traced.tracestate)
 
 
-def _tried(workflow: Workflow, step: str) -> int:
-    fence = workflow.fences.get(step)
-    return fence.attempt if fence else 0
-
-
 def workflow_of(item: Item) -> str | None:
     """The id of the workflow that an item is about, if it is about one."""
     item = item.item if isinstance(item, Suspect) else item
     if isinstance(item, Incoming):
         return item.message.workflow_id if item.message else None
     return item.workflow_id
-
-
-def is_in_the_air(fence: Fence) -> bool:
-    """Whether a call to the world is committed, and its answer is not."""
-    return fence.status in {StepStatus.RUNNING, StepStatus.COMPENSATING} and not fence.pending
-
-
-def _recorded(fence: Fence) -> dict[str, bytes | None]:
-    return {fence.event: fence.result} if fence.event else {}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from saga.contracts.event import Event
 from saga.contracts.sensitive import scrub, sensitive_values
-from saga.errors import ContractError, RegistryUnavailable, SagaError, UnknownSchema
+from saga.errors import ContractError, RegistryUnavailable, SagaError, StatementFailed, UnknownSchema
 from saga.participant.dependency import Dependency
 from saga.participant.failure import Failure, FailureKind, failure_of, infrastructure
 from saga.participant.handler import Act, ExternalCall, Handler, Input, Pending
@@ -69,6 +69,14 @@ class HandlerFailure(SagaError):
         return self.handler.retry.delay(attempt, chance) if self.kind is FailureKind.TRANSIENT else None
 
 
+class Latest(NamedTuple):
+    """The handler that ran last: in a batch of one, what the database says no later than at COMMIT is of its making."""
+
+    handler: Handler
+    workflow_id: str
+    tried: int
+
+
 class Invocation:
     """Calls handlers, coroutines on an event loop of its own; belongs to one thread."""
 
@@ -121,6 +129,15 @@ class Invocation:
     ) -> SagaError:
         """What an exception of the handler's stands for: HandlerFailure, or what store or registry say of themselves."""
         return infrastructure(error, last) or self.failure(handler, workflow_id, error, arguments)
+
+    def blame_latest(self, latest: Latest, error: StatementFailed) -> HandlerFailure:
+        """What a statement that failed late stands for, of the handler that ran last."""
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        kind = self.failure(latest.handler, latest.workflow_id, cause).failure
+        why = self.hushed(latest.handler, str(error), self.given)
+        failure = HandlerFailure(latest.handler, latest.workflow_id, why, kind, is_hushed=why != str(error))
+        failure.tried = latest.tried
+        return failure
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end on this thread's loop."""

@@ -59,6 +59,16 @@ class Setback:
     def workflow_id(self) -> str:
         return self.failure.workflow_id
 
+    @property
+    def is_undoing(self) -> bool:
+        """Whether it is a compensation that failed."""
+        return self.failure.handler.act is Act.COMPENSATION
+
+    @property
+    def undoing(self) -> frozenset[Compensate]:
+        """The compensations that failed, as `decide` asks for them."""
+        return frozenset(Compensate(each.failure.handler.step) for each in (self, *self.others) if each.is_undoing)
+
 
 def next_act(acts: tuple[Action, ...], workflow: Workflow) -> Action | None:
     """The first action that may be carried out now: those of handlers wait while the workflow is parked."""
@@ -67,6 +77,30 @@ def next_act(acts: tuple[Action, ...], workflow: Workflow) -> Action | None:
     if not workflow.is_parked:
         return acts[0]
     return next((act for act in acts if not isinstance(act, Run | Compensate)), None)
+
+
+def is_wanted(setback: Setback, acts: tuple[Action, ...], workflow: Workflow) -> bool:
+    """Whether what failed is still to be done now: no compensation is stuck before what follows its step is undone."""
+    step = setback.failure.handler.step
+    fence = workflow.fences.get(step)
+    may_wait = fence is not None and fence.status is not StepStatus.STUCK and not in_the_air(fence)
+    return not setback.is_undoing or not may_wait or Compensate(step) in acts
+
+
+def tried_of(workflow: Workflow, step: str) -> int:
+    """How many tries of the step were spent."""
+    fence = workflow.fences.get(step)
+    return fence.attempt if fence else 0
+
+
+def kept(fence: Fence) -> dict[str, bytes | None]:
+    """The event with which the step's action ended, if one is kept."""
+    return {fence.event: fence.result} if fence.event else {}
+
+
+def in_the_air(fence: Fence) -> bool:
+    """Whether a call to the world is committed, and its answer is not."""
+    return fence.status in {StepStatus.RUNNING, StepStatus.COMPENSATING} and not fence.pending
 
 
 def park(ledger: Ledger, workflow: Workflow, setback: Setback, chance: float) -> None:
@@ -97,9 +131,10 @@ def postpone(ledger: Ledger, workflow: Workflow, setback: Setback, wait: timedel
     ledger.park(workflow, step, attempt=setback.attempt, due=ledger.now + wait, error=failure.why)
 
 
-def unpark(ledger: Ledger, workflow: Workflow) -> list[Fence]:
-    """Take up what is due; answers the fences that had failed."""
-    due = [f for f in workflow.fences.values() if operator.is_parked(f) and f.due is not None and f.due <= ledger.now]
+def unpark(ledger: Ledger, workflow: Workflow, *, calls: bool = True) -> list[Fence]:
+    """Take up what is due, calls in the air too unless told otherwise; answers the fences that had failed."""
+    parked = (f for f in workflow.fences.values() if operator.is_parked(f) and f.due is not None and f.due <= ledger.now)
+    due = [fence for fence in parked if calls or not in_the_air(fence)]
     for fence in due:
         ledger.move(workflow, fence.step, _before_stuck(ledger.saga(workflow), fence))
     return due

@@ -1,0 +1,185 @@
+"""Two steps of one participant, one after the other, are undone in turn, also where undoing the former fails after the latter.
+
+Both are undone in one transaction, which the failure takes back: what is undone first is to stay undone all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from saga import Event, Participant, Retry, Saga, Transaction
+from saga.replay.contracts import Contracts
+from saga.testing.checker.evidence import Evidence
+from saga.testing.checker.judgement import judge
+from saga.testing.harness import Harness
+from tests.commands import schemas
+
+HOPELESS = Retry(attempts=1)
+PATIENT = Retry(attempts=5, quick=0, first=10)
+
+
+class Placed(Event):
+    order_id: str
+
+
+class Cancelled(Placed):
+    pass
+
+
+class Cooked(Placed):
+    pass
+
+
+class Binned(Placed):
+    pass
+
+
+class Packed(Placed):
+    pass
+
+
+class Unpacked(Placed):
+    pass
+
+
+class Paid(Placed):
+    pass
+
+
+class Declined(Placed):
+    pass
+
+
+Fleet = Callable[..., Harness]
+
+
+def participants(broken: set[str], retry: Retry, on_stuck: str, *, batch: bool) -> list[Participant]:
+    """A shop, a kitchen that cooks and then packs, and a bank that declines; undoing a `broken` step fails."""
+    cook = {"name": "cook", "by": "kitchen", "on": ["Placed"], "emits": ["Cooked"], "compensated": "Binned"}
+    contracts = Saga.of(
+        *schemas(
+            {"name": "place", "by": "shop", "emits": ["Placed"], "compensated": "Cancelled"},
+            cook | {"on_stuck": on_stuck},
+            {"name": "pack", "by": "kitchen", "on": ["Cooked"], "emits": ["Packed"], "compensated": "Unpacked"},
+            {"name": "pay", "by": "bank", "on": ["Packed"], "emits": ["Paid"], "fails": "Declined", "pivot": True},
+        )
+    )
+    shop, kitchen, bank = (Participant(name, contracts) for name in ("shop", "kitchen", "bank"))
+
+    def undo(step: str, tx: Transaction) -> None:
+        tx.execute("INSERT INTO undone VALUES (?)", (step,))
+        if step in broken:
+            raise RuntimeError(f"{step} cannot be undone")
+
+    @shop.compensation(of="place")
+    def cancel(placed: Placed, tx: Transaction) -> Cancelled:
+        return Cancelled(order_id=placed.order_id)
+
+    @kitchen.step(step="cook")
+    def cook_it(placed: Placed, tx: Transaction) -> Cooked:
+        return Cooked(order_id=placed.order_id)
+
+    @kitchen.step(step="pack")
+    def pack_it(cooked: Cooked, tx: Transaction) -> Packed:
+        return Packed(order_id=cooked.order_id)
+
+    if batch:
+
+        @kitchen.compensation(of="cook", retry=retry, batch=True)
+        def bin_all(meals: list[Cooked], tx: Transaction) -> list[Binned]:
+            undo("cook", tx)
+            return [Binned(order_id=meal.order_id) for meal in meals]
+
+        @kitchen.compensation(of="pack", retry=retry, batch=True)
+        def unpack_all(packs: list[Packed], tx: Transaction) -> list[Unpacked]:
+            undo("pack", tx)
+            return [Unpacked(order_id=pack.order_id) for pack in packs]
+    else:
+
+        @kitchen.compensation(of="cook", retry=retry)
+        def bin_it(meal: Cooked, tx: Transaction) -> Binned:
+            undo("cook", tx)
+            return Binned(order_id=meal.order_id)
+
+        @kitchen.compensation(of="pack", retry=retry)
+        def unpack(pack: Packed, tx: Transaction) -> Unpacked:
+            undo("pack", tx)
+            return Unpacked(order_id=pack.order_id)
+
+    @bank.step
+    def pay(pack: Packed, tx: Transaction) -> Paid | Declined:
+        return Declined(order_id=pack.order_id)
+
+    return [shop, kitchen, bank]
+
+
+@pytest.fixture(params=[False, True], ids=["one by one", "vectorised"])
+def declined(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """Makes fleets in which the bank has declined an order `w1`."""
+    with ExitStack() as stack:
+
+        def make(broken: set[str], retry: Retry = HOPELESS, on_stuck: str = "wait") -> Harness:
+            crew = participants(broken, retry, on_stuck, batch=request.param)
+            fleet = stack.enter_context(Harness(*crew))
+            with fleet.transaction("kitchen") as tx:
+                tx.execute("CREATE TABLE undone (step TEXT)")
+            fleet.start(Placed(order_id="soup"), workflow_id="w1")
+            fleet.settle()
+            return fleet
+
+        yield make
+
+
+def undone(fleet: Harness) -> list[str]:
+    with fleet.transaction("kitchen") as tx:
+        return [step for (step,) in tx.execute("SELECT step FROM undone").fetchall()]
+
+
+def violations(fleet: Harness) -> list[str]:
+    return [str(each) for each in judge(Evidence.gather(Contracts([fleet.saga]), fleet.broker, fleet.stores)).violations]
+
+
+@pytest.mark.parametrize(("on_stuck", "root"), [("wait", "done"), ("continue", "compensated")])
+def test_what_follows_a_step_is_undone_before_its_own_compensation_is_stuck(declined: Fleet, on_stuck: str, root: str) -> None:
+    fleet = declined({"cook"}, on_stuck=on_stuck)
+
+    assert fleet.steps("w1") == {"place": root, "cook": "stuck", "pack": "compensated", "pay": "failed"}
+    assert undone(fleet) == ["pack"]
+    assert violations(fleet) == []
+
+
+def test_a_stuck_compensation_that_is_retried_undoes_each_step_once(declined: Fleet) -> None:
+    broken = {"cook"}
+    fleet = declined(broken)
+    broken.clear()
+
+    with fleet.transaction("kitchen") as tx:
+        fleet.participants["kitchen"].retry("w1", tx)
+    fleet.settle()
+
+    assert fleet.steps("w1")["place"] == "compensated"
+    assert undone(fleet) == ["pack", "cook"]
+    assert violations(fleet) == []
+
+
+def test_both_may_fail_and_are_undone_in_turn_all_the_same(declined: Fleet) -> None:
+    broken = {"pack", "cook"}
+    fleet = declined(broken, PATIENT)
+    assert (fleet.steps("w1")["pack"], undone(fleet)) == ("done", [])
+
+    broken.remove("pack")
+    for _ in range(10):
+        fleet.advance(600)
+
+    assert (fleet.steps("w1")["cook"], undone(fleet)) == ("stuck", ["pack"])
+
+    broken.remove("cook")
+    with fleet.transaction("kitchen") as tx:
+        fleet.participants["kitchen"].retry("w1", tx)
+    fleet.settle()
+
+    assert (fleet.steps("w1")["place"], undone(fleet)) == ("compensated", ["pack", "cook"])
+    assert violations(fleet) == []
