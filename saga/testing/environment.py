@@ -46,6 +46,8 @@ class Environment(Harness):
 
         Raises AssertionError if it comes to rest without having been there.
         """
+        if place not in [*Failpoint]:
+            raise DefinitionError(f"found the place {place!r}; expected one of {', '.join(Failpoint)}")
         try:
             with armed(f"{Failpoint(place)}:raise:{nth}"):
                 while self.turn(participant):
@@ -81,7 +83,10 @@ class Outcome:
 
     def parked(self, *, step: str) -> Outcome:
         """Its handlers wait at this step, for another try or for a person."""
-        owner = self.fleet.saga_of(self.workflow_id)[step].by
+        saga = self.fleet.saga_of(self.workflow_id)
+        if step not in saga:
+            raise self._wrong(f"saga {saga.name!r} has no step {step!r}", f"one of {', '.join(s.name for s in saga.steps)}")
+        owner = saga[step].by
         known = self.fleet.workflow(owner, self.workflow_id)
         fence = known.fences.get(step) if known else None
         if fence is None or fence.error is None:

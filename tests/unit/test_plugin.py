@@ -67,6 +67,16 @@ def test_a_place_that_is_never_reached_is_no_death(travel: Make) -> None:
         travel(Script()).crash_at(Failpoint.UNIT_COMMITTED, participant="hotels")
 
 
+def test_a_place_or_a_step_that_is_none_is_told_with_those_that_are(travel: Make) -> None:
+    env = travel(Script())
+    trip = env.start(TripBooked(trip="rome"))
+
+    with pytest.raises(DefinitionError, match=r"found the place 'unit.commited'; expected one of unit.inside, unit.committed"):
+        env.crash_at("unit.commited", participant="hotels")
+    with pytest.raises(AssertionError, match=r"saga 'travel' has no step 'hotl'; expected one of book, hotel, flight, pay"):
+        env.assert_saga(trip).parked(step="hotl")
+
+
 def test_what_is_parked_is_told_with_its_reason_and_goes_on_in_time(travel: Make) -> None:
     env = travel(Script(raising={("hotel", "rome"): 3}))
     trip = env.start(TripBooked(trip="rome"))
