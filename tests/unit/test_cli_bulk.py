@@ -394,3 +394,13 @@ def test_what_operators_did_is_shown(saga: Saga, tmp_path: Path) -> None:
     assert [(one["by"], one["verb"], one["step"], one["reason"]) for one in data] == [
         ("alice", "retry", "reserve", "shelf is back"), ("bob", "skip", "reserve", "it is not"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", [("skip",), ("resolve", "--event", "StockReserved")], ids=["skip", "resolve"])
+def test_which_step_is_asked_for_in_the_words_of_the_verb(saga: Saga, verb: tuple[str, ...]) -> None:
+    name, *more = verb
+
+    said = saga(name, STOCK, "w1", "--reason", "no room", *more)
+
+    assert said.code == 2
+    assert f"say which step, once: {name} MODULE:PARTICIPANT ID STEP, or --step NAME" in said.err

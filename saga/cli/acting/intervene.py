@@ -55,7 +55,7 @@ def skip(
     step_name: StepName = None,
 ) -> None:
     """Give up a parked step before the pivot: it will not happen, and the workflow unwinds."""
-    name = _named(step_name, asked.step)
+    name = _named("skip", step_name, asked.step)
     selection = asked.selection(_some(workflow_id), step=name)
     report = asked.report("skip", selection, reason)
 
@@ -85,7 +85,7 @@ def resolve(
 
     Runs the step's recording handler, if it has one, and no other.
     """
-    name, given = _named(step_name, asked.step), template(event, fields)
+    name, given = _named("resolve", step_name, asked.step), template(event, fields)
     selection = asked.selection(_some(workflow_id), step=name)
     report = asked.report("resolve", selection, reason)
 
@@ -104,9 +104,9 @@ def _some(workflow_id: str | None) -> tuple[str, ...]:
     return (workflow_id,) if workflow_id else ()
 
 
-def _named(positional: str | None, option: str | None) -> str:
+def _named(verb: str, positional: str | None, option: str | None) -> str:
     if (positional is None) == (option is None):
-        raise DefinitionError("say which step, once: skip MODULE:PARTICIPANT ID STEP, or --step NAME for many workflows")
+        raise DefinitionError(f"say which step, once: {verb} MODULE:PARTICIPANT ID STEP, or --step NAME for many workflows")
     return positional or option or ""
 
 
