@@ -24,6 +24,7 @@ from saga.store.workflow import Fence, Intervention, Received, Workflow
 
 _BEGUN = frozenset({StepStatus.IDLE, StepStatus.RUNNING})
 _UNWINDING = REPORTS | {FactStatus.ABORT}
+_STANDING = frozenset({StepStatus.DONE, StepStatus.COMPENSATING})
 _UNDECIDED = frozenset({StepStatus.IDLE, StepStatus.RUNNING, StepStatus.STUCK})
 
 
@@ -212,10 +213,18 @@ class Ledger:
                 self.move(workflow, step, StepStatus.DONE, refused=True)
                 self._control(workflow, step, FactStatus.REFUSED, "saga.Refused", {"pivot": step})
             case Close(outcome):
-                workflow.status, workflow.closed = outcome, self.now
-                self.touch(workflow)
+                self._close(workflow, outcome)
             case _:
                 assert_never(act)
+
+    def _close(self, workflow: Workflow, outcome: WorkflowStatus) -> None:
+        """What was passed over and is being tried once more is left as it was told: stuck."""
+        workflow.status, workflow.closed = outcome, self.now
+        self.touch(workflow)
+        if outcome is WorkflowStatus.COMPENSATED:
+            for fence in workflow.fences.values():
+                if fence.status in _STANDING and fence.step in self.saga(workflow).passed_over:
+                    fence.status = StepStatus.STUCK
 
     def state(
         self,

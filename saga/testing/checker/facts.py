@@ -108,10 +108,11 @@ def _undoing(case: Case, saga: Saga, step: str) -> Iterator[Problem]:
         if (step, status) in case.facts:
             yield Problem(f"step {step} undone, which is {status}", "nothing to undo")
     for later in sorted(saga.awaited_reports[step]):
-        reports = [case.facts[later, status] for status in REPORTS if (later, status) in case.facts]
-        if not reports and later not in _passed_over(case, saga):
+        telling = REPORTS | {FactStatus.STUCK} if later in saga.passed_over else REPORTS
+        reports = [case.facts[later, status] for status in telling if (later, status) in case.facts]
+        if not reports:
             yield Problem(f"step {step} undone before anything is known of {later}, which follows it", f"{later} first")
-        elif reports and all(_follows(report, own) for report in reports):
+        elif all(_follows(report, own) for report in reports):
             yield Problem(f"step {step} undone before {later}, which follows it", f"{later} first")
 
 
