@@ -124,7 +124,8 @@ class Agenda:
             log.warning("whether timeouts have passed cannot be seen (%s); trying again", error)
             return {}
         late = {mark.lane.number: self._marks.pop(mark.lane.number).moment for mark in marks if mark.is_reached}
-        self._behind = self._behind | numbers - late.keys() if numbers - late.keys() else set()
+        behind = numbers - late.keys()
+        self._behind = self._behind | behind if behind else set()
         return late
 
     def _mark(self, consumer: Consumer, number: int, now: datetime) -> Mark:

@@ -19,7 +19,6 @@ from saga.delivery.recreated import Ids
 from saga.engine.health import Part, State
 from saga.engine.retention import Retention
 from saga.errors import BrokerError, LifecycleError, RegistryUnavailable, SagaError
-from saga.evolution.plan import disagreement
 from saga.participant.participant import Participant
 from saga.store.outbox import Waiting
 from saga.store.port import Store
@@ -226,6 +225,8 @@ def _compare(saga: Saga, registry: Registry) -> None:
     try:
         if saga.registry is not None or registry.registered(*saga.state):
             return
+        from saga.evolution.plan import disagreement  # most workers need not load it
+
         if differing := disagreement(saga, registry):
             log.error(
                 "the registry %s has other steps of saga %s v%d than this service was built with, so participants may disagree "

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,29 +104,18 @@ def test_an_attribute_that_is_none_is_told_with_what_there_is(
     assert told in said.out
 
 
-@pytest.mark.parametrize("version", [-1, 0, 2**31])
-def test_a_version_that_no_record_could_carry_is_refused(saga: Commands, tmp_path: Path, version: int) -> None:
-    contracts = schemas({"name": "begin", "by": "orders", "emits": ["Begun"], "pivot": True})
-    attributes = next(schema["saga"] for schema in contracts if "saga" in schema)
-    attributes["version"] = version
-
-    said = saga("check", written(tmp_path / "contracts", contracts))
-
-    assert said.code == 1
-    assert f"found version: {version}; expected an integer from 1 to 2147483647" in said.out
-
-
 @pytest.mark.parametrize(
     ("attribute", "told"),
     [
         ({"deadline": "PT0S"}, "found deadline: 'PT0S'; expected a duration longer than none and of no more than 100 years"),
         ({"deadline": "P9999999D"}, "found deadline: 'P9999999D'; expected a duration longer than none"),
         ({"unwind": "-PT1H"}, "found unwind: '-PT1H'; expected a duration longer than none"),
+        *(({"version": n}, f"found version: {n}; expected an integer from 1 to 2147483647") for n in (-1, 0, 2**31)),
         ({"name": "my orders"}, "found name: 'my orders'; expected letters, digits, '.', '_' and '-', up to 200,"),
     ],
 )
-def test_a_time_that_no_clock_can_keep_and_a_name_that_no_topic_can_bear_are_refused(
-    saga: Commands, tmp_path: Path, attribute: dict[str, str], told: str
+def test_a_time_that_no_clock_can_keep_a_version_that_no_record_and_a_name_that_no_topic_can_bear_are_refused(
+    saga: Commands, tmp_path: Path, attribute: dict[str, Any], told: str
 ) -> None:
     contracts = schemas({"name": "begin", "by": "orders", "emits": ["Begun"], "pivot": True})
     contracts[-1]["saga"] |= attribute
