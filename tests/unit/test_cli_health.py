@@ -8,7 +8,7 @@ import pytest
 from saga import Worker, assembly
 from saga.contracts.topics import saga_topics
 from saga.engine.health import Part, State
-from saga.errors import BrokerError
+from saga.errors import BrokerError, StoreError
 from saga.observe.health import served
 from saga.store.memory import MemoryStore
 from saga.store.sqlite import SqliteStore
@@ -78,6 +78,33 @@ def test_from_outside_the_database_and_the_broker_are_asked(
     assert (ready.code, ready.json["state"]) == (0, "ready")
     assert {part["name"] for part in ready.json["parts"]} == {"broker", "store", "outbox", "parked"}
     assert (degraded.code, degraded.json["state"]) == (1, "degraded")
+
+
+def test_from_outside_the_database_of_another_participant_is_refused(saga: Commands, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "orders.db", migrate=True)
+    store.release(store.claim("checkout", 0, 2, "orders"))
+    store.close()
+
+    said = saga("health", STOCK, "--database", "sqlite:///orders.db", "--broker", "127.0.0.1:9", "--json")
+
+    assert (said.code, said.json["error"]["type"]) == (2, "DefinitionError")
+    assert "found the database of participant 'orders'; expected that of 'stock'" in said.err
+
+
+def test_from_outside_a_database_that_says_nothing_is_degraded(
+    saga: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise StoreError("stock.db: database is locked")
+
+    SqliteStore(tmp_path / "stock.db", migrate=True).close()
+    monkeypatch.setattr(SqliteStore, "unit", busy)
+    monkeypatch.setattr(assembly, "broker", lambda settings, timeout=0.0: MemoryBroker(saga_topics("checkout"), partitions=2))
+
+    said = saga("health", STOCK, "--database", "sqlite:///stock.db", "--json")
+
+    assert (said.code, said.json["state"]) == (1, "degraded")
+    assert said.json["reasons"] == ["store: away: stock.db: database is locked"]
 
 
 def test_nobody_to_ask_is_wrong_use(saga: Commands) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http.client import HTTPException
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -15,9 +15,15 @@ from saga import assembly
 from saga.cli import arguments, output
 from saga.engine.health import Health, Part, State
 from saga.engine.watch import Watch
-from saga.errors import DefinitionError, StoreError
+from saga.errors import DefinitionError, SagaError, StoreError
 from saga.observe.health import told
+from saga.participant.participant import Participant
 from saga.settings import Settings
+from saga.store.lane import require_author
+
+if TYPE_CHECKING:
+    from saga.store.postgres import PostgresStore
+    from saga.store.sqlite import SqliteStore
 
 PATIENCE = 5.0
 CODES = {State.READY: 0, State.DEGRADED: 1, State.DEAD: 2}
@@ -98,7 +104,7 @@ def _looked(target: str, settings: Settings) -> Health:
     participant = arguments.participant(target)
     broker, registry = assembly.broker(settings, timeout=PATIENCE), assembly.registry(settings)
     try:
-        store = assembly.store(settings)
+        store = _own(participant, settings)
     except StoreError as error:
         watch = Watch(participant, None, broker, registry)
         watch.look()
@@ -110,3 +116,15 @@ def _looked(target: str, settings: Settings) -> Health:
         return Health(participant.name, participant.saga.name, tuple(watch.parts()))
     finally:
         store.close()
+
+
+def _own(participant: Participant, settings: Settings) -> SqliteStore | PostgresStore:
+    """The opened store, refused where it is another participant's: how that one is would be told in this one's name."""
+    store = assembly.store(settings)
+    try:
+        with store.unit() as unit:
+            require_author(unit.author(participant.saga.name), participant.name)
+    except SagaError:
+        store.close()
+        raise
+    return store
