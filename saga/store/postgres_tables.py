@@ -41,7 +41,7 @@ _MIGRATING = 0x5A6A  # the advisory lock that whoever migrates holds
 class Address:
     """Where the database is: a connection string or URL of libpq, and how it may be shown to anybody.
 
-    Raises DefinitionError for what libpq cannot read.
+    Raises DefinitionError for what libpq cannot read, and for a port that is none, with which no server would ever answer.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -52,6 +52,11 @@ class Address:
                 "the address of the database is no connection string of PostgreSQL; "
                 "expected postgresql://user:password@host:5432/database, or host=... dbname=..."
             ) from None
+        if not all(map(_is_port, str(self.parameters.get("port", "")).split(","))):
+            raise DefinitionError(  # what stands there may be the rest of a password
+                "the address of the database has a port that is no number from 1 to 65535; expected "
+                "postgresql://user:password@host:5432/database, in a password / as %2F, @ as %40. Correct SAGA_DATABASE"
+            )
 
     def __str__(self) -> str:
         host, port = (self.parameters.get(name) for name in ("host", "port"))
@@ -66,6 +71,11 @@ class Address:
             raise StoreError(
                 f"{self} cannot be reached: {_sentence(error)}. Check that PostgreSQL runs there and lets this user in"
             ) from error
+
+
+def _is_port(text: str) -> bool:
+    """Or nothing, which means the usual one."""
+    return not text or (text.isascii() and text.isdecimal() and 0 < int(text) < 2**16)
 
 
 @contextmanager

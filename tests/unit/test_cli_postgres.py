@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from saga.store.postgres_tables import Address
 from tests.commands import Commands
 
 NOWHERE = "postgresql://u:pa55@127.0.0.1:9/orders"
@@ -35,6 +36,20 @@ def test_an_address_that_libpq_cannot_read_is_wrong_use_and_not_repeated(saga: C
     assert said.code == 2
     assert "expected postgresql://user:password@host:5432/database" in said.err
     assert "pa55" not in said.err
+
+
+@pytest.mark.parametrize("address", ["h:none", "h:0", "h:65536", "h:5432,i:none", "u:pa55/word@h"])
+def test_a_port_that_is_none_is_wrong_use_and_not_a_server_that_is_away(address: str, saga: Commands) -> None:
+    said = saga("run", "services.stock.app:stock", SAGA_DATABASE=f"postgresql://{address}/orders", SAGA_BROKER="h:1")
+
+    assert said.code == 2
+    assert "has a port that is no number from 1 to 65535" in said.err
+    assert "pa55" not in said.err
+
+
+@pytest.mark.parametrize("address", ["h/orders", "h:/orders", "h:5432/orders", "h:5432,i:5433/orders", "/orders?host=/tmp"])
+def test_a_port_may_be_left_out_or_be_one_for_each_host(address: str) -> None:
+    assert Address(f"postgresql://u@{address}").parameters["dbname"] == "orders"
 
 
 def test_without_the_driver_the_extra_is_named(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
