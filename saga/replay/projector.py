@@ -51,6 +51,8 @@ SWAPS = 30
 """Each waits for whoever reads the live tables as long as the database lets it: what was built is worth it."""
 _ANEW = "Make the tables anew of what is there, with --partial if that is not whole: saga project MODULE:PROJECTION --rebuild"
 _VERSION, _PARTIAL, _EXACT, _SEEN = "version", "partial", "exact", "@seen"
+_MADE = "made"
+"""Beside the ids of topics, the names of the tables that the projection made."""
 
 
 class Projector:
@@ -87,10 +89,10 @@ class Projector:
     def start(self) -> None:
         """Become the owner; makes the tables where there are none.
 
-        Raises DefinitionError for tables of another version, whose owner may go on.
+        Raises DefinitionError for tables of another version, whose owner may go on, and for those that it did not make.
         """
-        name = self._owned("")
-        self._are_there([lane for lane in self.store.lanes() if lane.saga == name])
+        self._refuse_others()
+        self._are_there(self._known())
         self.lanes = self._claimed("")
         if not self._are_there(self.lanes.values()):
             self._refuse_holes()
@@ -111,6 +113,25 @@ class Projector:
             )
         return bool(found - {0})
 
+    def _known(self) -> list[Lane]:
+        """Its lanes as the database has them, which takes nothing from their owner."""
+        name = self._owned("")
+        return [lane for lane in self.store.lanes() if lane.saga == name]
+
+    def _refuse_others(self) -> None:
+        """Raises DefinitionError where a table that this projection did not make has one of the names that it would take."""
+        known, live = self._known(), set(self._names(rebuild=False).values())
+        made = {name for lane in known for name in lane.acks.get(_MADE, ())}
+        if not made and any(lane.offsets.get(_VERSION) for lane in known):
+            return  # an earlier release made them and kept no list
+        with self.store.unit() as unit:
+            others = sorted(name for name in live - made if _is_there(unit, name))
+        if others:
+            raise DefinitionError(
+                f"projection {self.projection.name!r} would take the place of {', '.join(others)}, which it did not make: the "
+                f"service's own, or another projection's. Give its table another name, or drop what nobody needs any more"
+            )
+
     def catch_up(self) -> int:
         """Fold everything that is on the topics now; answers how many records were read.
 
@@ -124,11 +145,14 @@ class Projector:
 
         Whoever fills the live ones meanwhile goes on until that moment, and is fenced by it. Answers how many were read.
         """
+        self._refuse_others()
         self._refuse_holes()
         beside = self._claimed(":rebuild")
         self._begin(beside, rebuild=True)
         count = self._fold(beside, rebuild=True)
         self._swap(beside)
+        for lane in beside.values():
+            self.store.release(lane)
         return count
 
     def close(self) -> None:
@@ -166,7 +190,7 @@ class Projector:
         """Empty tables and the very beginning, in one transaction."""
         names, begins = self._names(rebuild=rebuild), self.source.begins()
         for lane in lanes.values():
-            lane.acks = {}
+            lane.acks = {_MADE: [*self._names(rebuild=False).values()]}
         self._refuse_changed(lanes)
         with self.store.unit() as unit:
             _drop(unit, names.values())
@@ -343,6 +367,14 @@ def _drop(unit: Unit, tables: Iterable[str]) -> None:
         names = [", ".join(names)]
     for name in names:
         unit.execute(f"DROP TABLE IF EXISTS {name}")
+
+
+def _is_there(unit: Unit, table: str) -> bool:
+    if is_sqlite(unit.connection):
+        found = unit.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (table,))
+    else:
+        found = unit.execute("SELECT count(to_regclass(%s))", (table,))
+    return bool(found.fetchall()[0][0])
 
 
 def _after(batch: Sequence[Entry]) -> dict[str, int]:

@@ -391,6 +391,31 @@ def test_a_release_of_another_version_that_is_refused_takes_nothing_from_whoever
     assert rows(store) == WHOLE
 
 
+@pytest.mark.parametrize("rebuilt", [False, True], ids=["begun", "rebuilt"])
+def test_a_table_that_it_did_not_make_is_refused_and_keeps_its_rows(fleet: Harness, store: Database, rebuilt: bool) -> None:
+    with store.transaction() as tx:
+        tx.execute("CREATE TABLE trips (trip TEXT)")
+        tx.execute("INSERT INTO trips VALUES ('of the service')")
+    projector = Projector(trips(), store, fleet.broker)
+
+    with pytest.raises(DefinitionError, match=r"'trips' would take the place of trips, which it did not make: .*another name"):
+        projector.rebuild() if rebuilt else projector.start()
+
+    assert rows(store) == [("of the service",)]
+
+
+def test_a_further_table_of_a_later_version_takes_no_other_one_s_place(fleet: Harness, store: Database) -> None:
+    Projector(trips(), store, fleet.broker).start()
+    with store.transaction() as tx:
+        tx.execute("CREATE TABLE stays (trip TEXT)")
+        tx.execute("INSERT INTO stays VALUES ('of the service')")
+
+    with pytest.raises(DefinitionError, match="would take the place of stays"):
+        Projector(with_stays(), store, fleet.broker).rebuild()
+
+    assert rows(store, "stays") == [("of the service",)]
+
+
 def with_stays() -> Projection:
     """Stays refer to trips, whose table comes first."""
     projection = Projection("trips", travel(), tables=["trips", "stays"])
@@ -426,10 +451,11 @@ class Read(MemoryStore):
 
     @contextmanager
     def unit(self, *, eager: bool = False) -> Iterator[MemoryUnit]:
+        built = "SELECT 1 FROM sqlite_master WHERE name = 'trips_rebuild'"
         with super().unit(eager=eager) as unit:
+            before = unit.execute(built).fetchone()
             yield unit
-            named = unit.execute("SELECT 1 FROM sqlite_master WHERE name = 'trips'").fetchone()
-            if self.busy and named and not unit.execute("SELECT 1 FROM sqlite_master WHERE name = 'trips_rebuild'").fetchone():
+            if self.busy and before and not unit.execute(built).fetchone():
                 self.busy -= 1
                 raise StoreConflict("somebody reads the table")
 
