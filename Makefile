@@ -43,11 +43,11 @@ test: install ## everything: style, types, all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 -m 'not slow'
+	$(BIN)/pytest -n 3 -m 'not slow'
 	$(BIN)/pytest -n 3 --timeout 240 --dist loadfile -m slow
 
 test-fast: install ## the tests that start no process and no server, under a minute
-	$(BIN)/pytest -n 2 -m 'not slow'
+	$(BIN)/pytest -n 3 -m 'not slow'
 
 demo: install ## run the fleet on the embedded broker: make demo [ORDERS=file.csv] [KEEP=1]
 	$(BIN)/python -m demo $(if $(ORDERS),--orders $(ORDERS)) $(if $(KEEP),--keep)

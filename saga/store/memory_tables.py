@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import ItemsView, Mapping, MutableMapping, ValuesView
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 
 from saga.errors import LaneFenced
 from saga.store.dead_letter import DeadLetter, Place
 from saga.store.lane import Lane
 from saga.store.outbox import OutboxRow
 from saga.store.workflow import Workflow
+
+_Key = TypeVar("_Key")
+_Row = TypeVar("_Row")
+
+
+class _Overlay(ChainMap[_Key, _Row]):
+    """Gone through as one mapping: by its own way a ChainMap looks in each of its maps for each key."""
+
+    def items(self) -> ItemsView[_Key, _Row]:
+        return {**self.maps[1], **self.maps[0]}.items()
+
+    def values(self) -> ValuesView[_Row]:
+        return {**self.maps[1], **self.maps[0]}.values()
 
 
 @dataclass(slots=True)
@@ -29,11 +43,11 @@ class MemoryTables:
 
     def overlay(self) -> MemoryTables:
         """The same rows, with a place of its own for what is written."""
-        return MemoryTables(*(ChainMap({}, getattr(self, table.name)) for table in fields(self)))
+        return MemoryTables(*(_Overlay({}, getattr(self, table)) for table in self.__slots__))
 
     def absorb(self, overlay: MemoryTables) -> None:
-        for table in fields(self):
-            getattr(self, table.name).update(getattr(overlay, table.name).maps[0])
+        for table in self.__slots__:
+            getattr(self, table).update(getattr(overlay, table).maps[0])
         for key in self.gone:  # an overlay can hide no row
             del self.workflows[key]
         self.gone.clear()

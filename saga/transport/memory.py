@@ -7,7 +7,7 @@ group hear of a rebalance inside their own `poll`, and a partition is handed on 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from threading import Condition
 
@@ -71,6 +71,8 @@ class MemoryBroker:
             for topic in topics:
                 self.logs |= {Partition(topic, n): [] for n in range(self._counts[topic], partitions)}
                 self._counts[topic] = partitions
+            for group in self._groups.values():
+                group.share_anew()
 
     def create(self, topics: Sequence[str], partitions: int, config: Mapping[str, str]) -> None:
         if partitions < 1:
@@ -199,7 +201,8 @@ class MemoryConsumer:
 
     def _rebalance(self) -> None:
         self._tell_lost()
-        if going := [p for p in self._positions if p not in self._group.share(self)]:
+        share = self._group.share(self)
+        if going := [p for p in self._positions if p not in share]:
             self._assignments.revoked(going)
             with self._broker.changed:
                 self._release(going)
@@ -301,16 +304,25 @@ class _Group:
         self.name, self._counts = name, counts
         self.owners: dict[Partition, MemoryConsumer] = {}
         self._members: dict[MemoryConsumer, Sequence[str]] = {}
+        self._shares: dict[MemoryConsumer, dict[Partition, None]] = {}
 
     def join(self, member: MemoryConsumer, topics: Sequence[str]) -> None:
         self._members[member] = topics
+        self.share_anew()
 
     def leave(self, member: MemoryConsumer) -> None:
         self._members.pop(member, None)
+        self.share_anew()
         self.owners = {partition: owner for partition, owner in self.owners.items() if owner is not member}
 
-    def share(self, member: MemoryConsumer) -> list[Partition]:
-        return [Partition(topic, number) for topic in self._members.get(member, ()) for number in self._range(member, topic)]
+    def share_anew(self) -> None:
+        self._shares.clear()
+
+    def share(self, member: MemoryConsumer) -> Collection[Partition]:
+        if (known := self._shares.get(member)) is None:
+            topics = self._members.get(member, ())
+            known = self._shares[member] = {Partition(topic, n): None for topic in topics for n in self._range(member, topic)}
+        return known
 
     def claim(self, member: MemoryConsumer) -> list[Partition]:
         free = [p for p in self.share(member) if p not in self.owners]

@@ -31,7 +31,7 @@ def embedded_writer(embedded: EmbeddedBroker) -> Iterator[Producer]:
     producer.purge()
 
 
-@pytest.fixture(params=["memory", "embedded group", "embedded all"])
+@pytest.fixture(params=["memory", "embedded group", pytest.param("embedded all", marks=pytest.mark.slow)])
 def case(request: pytest.FixtureRequest, embedded: EmbeddedBroker, embedded_writer: Producer) -> Iterator[Case]:
     events, compensations = fresh_topics()
     if request.param == "memory":
