@@ -88,9 +88,9 @@ class Settings(BaseSettings):
     max_backlog: int | None = Field(default=None, ge=1)
     max_parked: int | None = Field(default=None, ge=1)
     max_event_bytes: int | None = Field(default=None, ge=1)
-    overdue: Span = Field(default=timedelta(seconds=30), gt=timedelta(0))
-    keep_letters: Span = Field(default=timedelta(days=30), gt=timedelta(0))
-    keep_workflows: Span | None = Field(default=None, gt=timedelta(0))
+    overdue: Span = timedelta(seconds=30)
+    keep_letters: Span = timedelta(days=30)
+    keep_workflows: Span | None = None
     kafka: Mapping[str, Annotated[SecretStr, BeforeValidator(_client_value)]] = {}
     registry: str | None = None
     registry_user: SecretStr | None = None

@@ -30,12 +30,27 @@ def span_of(text: str) -> timedelta:
     return found
 
 
+def spelt(span: timedelta) -> str:
+    """A span as it is read: `7d`, or `P1DT10M` where one unit would be a number that nobody can read."""
+    minutes, seconds = divmod(span, timedelta(minutes=1))
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = {"D": days, "H": hours, "M": minutes, "S": f"{seconds.total_seconds():.6f}".rstrip("0").rstrip(".")}
+    said = [f"{number}{unit}" for unit, number in parts.items() if str(number) != "0"]
+    if len(said) < 2:
+        return "".join(said).lower() or "0s"
+    return f"P{f'{days}D' if days else ''}T{''.join(said[bool(days) :])}"
+
+
 def _read(value: Any) -> Any:
     try:
-        return span_of(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise PydanticCustomError("span", f"Input should be {_EXPECTED}") from error
+        span = span_of(value) if isinstance(value, str) else value
+    except ValueError:
+        span = None
+    if not isinstance(span, timedelta) or span <= timedelta(0):
+        raise PydanticCustomError("span", f"Input should be {_EXPECTED}, of more than 0s and no more than {_LONGEST.days}d")
+    return span
 
 
 Span = Annotated[timedelta, BeforeValidator(_read)]
-"""A field of settings."""
+"""A field of settings, longer than nothing."""

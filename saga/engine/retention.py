@@ -11,6 +11,7 @@ from saga.contracts.topics import fact_topics
 from saga.errors import BrokerError, DefinitionError
 from saga.participant.participant import Participant
 from saga.protocol.definition import Definition
+from saga.span import spelt
 from saga.transport.port import Broker
 
 log = logging.getLogger("saga.worker")
@@ -62,7 +63,7 @@ class Retention:
             if error.retriable:
                 raise
             raise DefinitionError(
-                f"SAGA_KEEP_WORKFLOWS: found {keep}, but how long topics keep records cannot be asked: {error}. "
+                f"SAGA_KEEP_WORKFLOWS: found {spelt(keep)}, but how long topics keep records cannot be asked: {error}. "
                 f"Allow this client to describe their configuration, or unset it."
             ) from error
 
@@ -72,20 +73,23 @@ def refuse_to_forget(keep: timedelta, sagas: Iterable[Definition], kept: Mapping
 
     Records say when their workflow began by its deadline, so there must be one.
     """
+    found = f"SAGA_KEEP_WORKFLOWS: found {spelt(keep)}, while"
     for saga in sagas:
-        if saga.deadline is None or keep < saga.deadline + MARGIN:
+        if saga.deadline is None:
+            raise DefinitionError(f"{found} saga {saga.name} v{saga.version} has no deadline. Give it one, or unset it.")
+        if keep < (least := saga.deadline + MARGIN):
             raise DefinitionError(
-                f"SAGA_KEEP_WORKFLOWS: found {keep}, while the deadline of saga {saga.name} v{saga.version} is "
-                f"{saga.deadline or 'not there'}; expected one, and to keep workflows a day longer. Raise it, or unset it."
+                f"{found} the deadline of saga {saga.name} v{saga.version} is {spelt(saga.deadline)}; "
+                f"expected at least {spelt(least)}, a day more. Raise it, or unset it."
             )
     for topic, span in kept.items():
         if span is None:
             raise DefinitionError(
-                f"SAGA_KEEP_WORKFLOWS: found {keep}, while topic {topic} keeps records for ever; a workflow whose records may "
-                f"come again must be remembered. Unset it, or give the topic a retention.ms."
+                f"{found} topic {topic} keeps records for ever; a workflow whose records may come again must be remembered. "
+                f"Unset it, or give the topic a retention.ms."
             )
-        if keep < span + MARGIN:
+        if keep < (least := span + MARGIN):
             raise DefinitionError(
-                f"SAGA_KEEP_WORKFLOWS: found {keep}, while topic {topic} keeps records for up to {span} (retention.ms and "
-                f"segment.ms); expected at least {span + MARGIN}, a day more. Raise it, or shorten the topic's retention."
+                f"{found} topic {topic} keeps records for up to {spelt(span)} (retention.ms and segment.ms); "
+                f"expected at least {spelt(least)}, a day more. Raise it, or shorten the topic's retention."
             )

@@ -67,8 +67,8 @@ def test_a_healthy_participant_has_nothing_but_good_findings(saga: Commands, clu
     ("keep", "kept", "level", "text"),
     [
         ("30d", 7, "ok", "workflows that ended more than 30 d ago are deleted"),
-        ("7d", 7, "fail", "topic checkout.events keeps records for up to 7 days"),
-        ("1h", 7, "fail", "expected one, and to keep workflows a day longer"),
+        ("7d", 7, "fail", "found 7d, while topic checkout.events keeps records for up to 7d"),
+        ("1h", 7, "fail", "found 1h, while the deadline of saga checkout v1 is 10m; expected at least P1DT10M"),
     ],
 )
 def test_a_span_after_which_no_worker_would_delete_workflows_is_found_before_one_is_started(

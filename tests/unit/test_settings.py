@@ -85,6 +85,12 @@ def test_secrets_do_not_show_in_a_print(monkeypatch: pytest.MonkeyPatch) -> None
         ("SAGA_LANES", "some", "SAGA_LANES: found 'some'; it should be 'group' or 'all'"),
         ("SAGA_EMBEDDED", "perhaps", "SAGA_EMBEDDED: found 'perhaps'; it should be a valid boolean"),
         ("SAGA_KEEP_LETTERS", "30", "SAGA_KEEP_LETTERS: found '30'; it should be a span such as 90s, 10m, 2h, 7d or PT2H"),
+        (
+            "SAGA_OVERDUE",
+            "0s",
+            "SAGA_OVERDUE: found '0s'; it should be a span such as 90s, 10m, 2h, 7d or PT2H, of more than 0s",
+        ),
+        ("SAGA_KEEP_WORKFLOWS", "P0D", "SAGA_KEEP_WORKFLOWS: found 'P0D'; it should be a span such as 90s, 10m"),
         ("SAGA_TREADS", "2", "found SAGA_TREADS in the environment, which is no setting; did you mean SAGA_THREADS?"),
         ("SAGA_XYZZY", "2", "which is no setting; known are SAGA_BROKER, SAGA_DATABASE"),
         ("SAGA_XYZZY", "2", "SAGA_FAILPOINTS. Remove or correct it."),

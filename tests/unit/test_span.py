@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from saga.span import span_of
+from saga.span import span_of, spelt
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,14 @@ def test_a_span_is_a_number_with_its_unit_or_iso_8601(text: str, span: timedelta
 def test_all_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=f"found '{text}'; expected a span such as 90s, 10m, 2h, 7d or PT2H"):
         span_of(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["0s", "0.5s", "59s", "2m", "23h", "7d", "365000d", "1.000001s", "PT1M30S", "P1DT10M", "P30DT1S", "PT1H0.5S"]
+)
+def test_a_span_is_spelt_as_it_is_read(text: str) -> None:
+    assert spelt(span_of(text)) == text
+
+
+def test_it_is_spelt_in_one_unit_if_that_is_all_there_is() -> None:
+    assert [spelt(span_of(text)) for text in ("120m", "PT24H", "36h")] == ["2h", "1d", "P1DT12H"]
