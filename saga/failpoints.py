@@ -42,7 +42,8 @@ class _Arm:
     act: Callable[[], None] | None = None
 
 
-def _parse(text: str) -> dict[str, _Arm]:
+def arms(text: str) -> dict[str, _Arm]:
+    """What the words of the environment variable arm; raises DefinitionError. Arms nothing."""
     armed = {}
     for part in filter(None, text.split(",")):
         name, _, rest = part.partition(":")
@@ -54,20 +55,33 @@ def _parse(text: str) -> dict[str, _Arm]:
             arm = _Arm("", 0)
         if name not in list(Failpoint) or arm.action not in {"kill", "raise", "delay"} or arm.nth < 1:
             raise DefinitionError(
-                f"SAGA_FAILPOINTS has {part!r}; expected NAME:kill|raise|delay=SECONDS[:NTH], "
-                f"NAME one of {', '.join(Failpoint)}"
+                f"SAGA_FAILPOINTS has {part!r}; expected NAME:kill|raise|delay=SECONDS[:NTH], such as "
+                f"{Failpoint.UNIT_COMMITTED}:kill:3, NAME one of {', '.join(Failpoint)}. Correct or unset it."
             )
         armed[name] = arm
     return armed
 
 
-_armed = _parse(os.environ.get("SAGA_FAILPOINTS", ""))
+def _from_environment() -> dict[str, _Arm]:
+    """What makes no sense is told by the first place that is reached: an import that fails looks like a bug."""
+    try:
+        return arms(os.environ.get("SAGA_FAILPOINTS", ""))
+    except DefinitionError as error:
+        refusal = error
+
+    def refuse() -> None:
+        raise refusal
+
+    return {name: _Arm("act", 1, act=refuse) for name in Failpoint}
+
+
+_armed = _from_environment()
 
 
 @contextmanager
 def armed(text: str) -> Iterator[None]:
     """Arm failpoints of this process for the length of a block, in the words of the environment variable."""
-    _armed.update(_parse(text))
+    _armed.update(arms(text))
     try:
         yield
     finally:

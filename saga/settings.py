@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from saga.errors import DefinitionError
+from saga.failpoints import arms
 from saga.span import Span
 
 PREFIX = "SAGA_"
@@ -123,6 +124,7 @@ class Settings(BaseSettings):
         except (OSError, UnicodeDecodeError) as error:
             raise DefinitionError(f".env cannot be read: {error}. Make it a readable UTF-8 text, or remove it.") from error
         settings._refuse_contradictions()
+        arms(settings.failpoints or "")
         return settings
 
     @classmethod

@@ -11,7 +11,8 @@ from tests.sources import MODULES, ROOT, imports
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "clock", "span", "text", "forking", "signals"),
-    ("settings", "failpoints"),
+    ("failpoints",),
+    ("settings",),
     ("protocol",),
     ("contracts",),
     ("evolution",),

@@ -69,6 +69,21 @@ def test_what_arms_nothing_is_refused_with_the_names_that_there_are(wrong: str) 
     assert all(name in str(refused.value) for name in Failpoint)
 
 
+def test_what_makes_no_sense_in_the_environment_is_told_by_commands_and_by_the_first_place_that_is_reached() -> None:
+    code = "import saga.failpoints as f\nprint('alive', flush=True)\nf.failpoint(f.Failpoint.UNIT_COMMITTED)\nprint('survived')"
+    environment = {**os.environ, "SAGA_FAILPOINTS": "unit.outside:kill"}
+
+    reached, commanded = (
+        subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=60, check=False)
+        for command in (("-c", code), ("-m", "saga", "parked"))
+    )
+
+    assert reached.stdout == "alive\n"
+    assert "DefinitionError: SAGA_FAILPOINTS has 'unit.outside:kill'; expected NAME:kill" in reached.stderr
+    assert commanded.returncode == 2
+    assert commanded.stderr.startswith("error: SAGA_FAILPOINTS has 'unit.outside:kill'; expected NAME:kill")
+
+
 def test_a_process_armed_from_its_environment_is_killed_without_a_last_word() -> None:
     code = "import saga.failpoints as f\nprint('alive', flush=True)\nf.failpoint(f.Failpoint.UNIT_COMMITTED)\nprint('survived')"
     environment = {**os.environ, "SAGA_FAILPOINTS": "unit.committed:kill"}
