@@ -104,22 +104,28 @@ def asgi(worker: Worker) -> Application:
     return health
 
 
+def place(address: str) -> tuple[str, int]:
+    """The host and port of `host:port`; raises DefinitionError for what is none. Asks nobody whether one may listen there."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdecimal() and int(port) < 2**16):
+        raise DefinitionError(f"found {address!r} to answer health on; expected host:port, such as 0.0.0.0:8080")
+    return host, int(port)
+
+
 @contextmanager
 def served(worker: Worker | Opening, address: str) -> Iterator[str]:
     """Answer at `host:port` (port 0: any) in a thread beside the caller's work; gives the URL.
 
     Raises DefinitionError for an address that is none, or on which nobody may listen.
     """
-    host, colon, port = address.rpartition(":")
-    if not (colon and port.isdecimal()):
-        raise DefinitionError(f"found {address!r} to answer health on; expected host:port, such as 0.0.0.0:8080")
+    host, port = place(address)
 
     class Handler(_Handler):
         asked = worker
 
     try:
-        server = _Server((host.strip("[]"), int(port)), Handler)
-    except (OSError, OverflowError) as error:
+        server = _Server((host.strip("[]"), port), Handler)
+    except OSError as error:
         raise DefinitionError(f"health cannot be answered on {address}: {error}; name another address") from error
     thread = Thread(target=server.serve_forever, args=[0.1], name="saga-health", daemon=True)
     thread.start()

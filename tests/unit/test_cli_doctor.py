@@ -263,6 +263,8 @@ def test_a_broker_that_does_not_answer_fails_and_is_named(saga: Commands, monkey
     ("subject", "settings", "told"),
     [
         ("webhook", {"SAGA_WEBHOOK": "pager.s3cret"}, "the webhook is no address; expected https://host/path"),
+        ("health", {"SAGA_HEALTH": "8080"}, "found '8080' to answer health on; expected host:port, such as 0.0.0.0:8080"),
+        ("health", {"SAGA_HEALTH": "0.0.0.0:80800"}, "expected host:port, such as 0.0.0.0:8080"),
         ("client", {"SAGA_KAFKA__linger.ms": "soon", "SAGA_BROKER": "127.0.0.1:1"}, "Invalid value for configuration property"),
     ],
 )
@@ -285,10 +287,10 @@ def test_a_webhook_and_client_settings_that_a_worker_can_begin_with_are_well(
 
     said = saga(
         "doctor", "--json",
-        SAGA_WEBHOOK="https://pager/s3cret", SAGA_KAFKA='{"linger.ms": 5}', SAGA_BROKER="127.0.0.1:1",
+        SAGA_WEBHOOK="https://pager/s3cret", SAGA_KAFKA='{"linger.ms": 5}', SAGA_BROKER="127.0.0.1:1", SAGA_HEALTH="[::]:8080",
     )  # fmt: skip
 
-    assert (found(said, "webhook")["level"], found(said, "client")["level"]) == ("ok", "ok")
+    assert {found(said, subject)["level"] for subject in ("webhook", "health", "client")} == {"ok"}
     assert "s3cret" not in said.out
 
 

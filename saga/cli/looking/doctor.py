@@ -17,6 +17,7 @@ from saga.contracts.topics import fact_topics, saga_topics
 from saga.engine.retention import refuse_to_forget
 from saga.errors import SagaError
 from saga.evolution.plan import subjects
+from saga.observe.health import place
 from saga.observe.webhook import Webhook
 from saga.participant.gates import unknown_gates
 from saga.settings import Settings
@@ -95,6 +96,7 @@ class _Examination:
                 self._gates,
                 self._registry,
                 self._webhook,
+                self._health,
                 self._database,
                 self._broker,
             )
@@ -173,6 +175,11 @@ class _Examination:
         if (url := settings.webhook) is not None:
             text, fix = "workflows that wait for an operator are posted", "give the whole address, https://host/path"
             yield _tried("webhook", text, lambda: Webhook(url.get_secret_value()), fix=fix)[1]
+
+    def _health(self, settings: Settings) -> Iterator[Finding]:
+        if (address := settings.health) is not None:
+            fix = "correct SAGA_HEALTH"
+            yield _tried("health", f"answered on {address} by saga run", lambda: place(address), fix=fix)[1]
 
     def _database(self, settings: Settings) -> Iterator[Finding]:
         if settings.database is None:
