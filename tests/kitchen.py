@@ -40,18 +40,22 @@ class Declined(Placed):
     pass
 
 
-def participants(broken: set[str], retry: Retry, on_stuck: str, *, batch: bool) -> list[Participant]:
-    """A shop, a kitchen that cooks and then packs, and a bank that declines; undoing a `broken` step fails."""
+def participants(broken: set[str], retry: Retry, on_stuck: str, *, batch: bool, payer: str = "bank") -> list[Participant]:
+    """A shop, a kitchen that cooks and then packs, and a bank that declines, or the kitchen itself does as the `payer`.
+
+    Undoing a `broken` step fails.
+    """
     cook = {"name": "cook", "by": "kitchen", "on": ["Placed"], "emits": ["Cooked"], "compensated": "Binned"}
     contracts = Saga.of(
         *schemas(
             {"name": "place", "by": "shop", "emits": ["Placed"], "compensated": "Cancelled"},
             cook | {"on_stuck": on_stuck},
             {"name": "pack", "by": "kitchen", "on": ["Cooked"], "emits": ["Packed"], "compensated": "Unpacked"},
-            {"name": "pay", "by": "bank", "on": ["Packed"], "emits": ["Paid"], "fails": "Declined", "pivot": True},
+            {"name": "pay", "by": payer, "on": ["Packed"], "emits": ["Paid"], "fails": "Declined", "pivot": True},
         )
     )
-    shop, kitchen, bank = (Participant(name, contracts) for name in ("shop", "kitchen", "bank"))
+    crew = {name: Participant(name, contracts) for name in ("shop", "kitchen", payer)}
+    shop, kitchen, bank = crew["shop"], crew["kitchen"], crew[payer]
 
     def undo(step: str, tx: Transaction) -> None:
         tx.execute("INSERT INTO undone VALUES (?)", (step,))
@@ -97,4 +101,4 @@ def participants(broken: set[str], retry: Retry, on_stuck: str, *, batch: bool) 
     def pay(pack: Packed, tx: Transaction) -> Paid | Declined:
         return Declined(order_id=pack.order_id)
 
-    return [shop, kitchen, bank]
+    return [*crew.values()]

@@ -5,7 +5,7 @@ Nothing here begins or ends a transaction. A handler that fails raises HandlerFa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -167,7 +167,7 @@ class Handling:
             workflow = self._settle(ledger, item.answer) if item.answer else ledger.workflows[item.workflow_id]
         intents: list[Intent] = []
         for setback in (item, *item.others):
-            intents += self._undo_before(ledger, workflow, setback, item.undoing)
+            intents += self._do_before(ledger, workflow, setback, item)
             if not is_wanted(setback, self.decisions(ledger.saga(workflow), workflow)[0], workflow):
                 continue
             if (away := setback.failure.dependency) is None:
@@ -176,8 +176,11 @@ class Handling:
                 postpone(ledger, workflow, setback, self.breakers.wait(away, self.chance()))
         return intents + self._decide(ledger, workflow)
 
-    def _undo_before(self, ledger: Ledger, workflow: Workflow, setback: Setback, failed: Collection[Action]) -> list[Intent]:
-        """Undo again what was undone before a compensation failed: it was lost with the transaction in which that did."""
+    def _do_before(self, ledger: Ledger, workflow: Workflow, setback: Setback, item: Setback) -> list[Intent]:
+        """Do again what was done before a compensation failed: it was lost with the transaction in which that did.
+
+        Be it another one that was undone, or the very step whose failure has this one undone.
+        """
         if not setback.is_undoing:
             return []
         intents: list[Intent] = []
@@ -185,14 +188,11 @@ class Handling:
         unpark(ledger, workflow, calls=False)
         saga = ledger.saga(workflow)
         while act := next_act(self.decisions(saga, workflow)[0], workflow):
-            if workflow.closed or isinstance(act, Run) or act in failed:
+            if workflow.closed or item.failed(act):
                 break
-            if isinstance(act, Compensate):
-                intents += self._compensate(ledger, workflow, saga[act.step])
-                intents += self._call_together(ledger, waiting=workflow)
-                self.reached, ledger.cause = place, cause
-            else:
-                ledger.carry_out(workflow, act)
+            intents += self._carry_out(ledger, workflow, act)
+            intents += self._call_together(ledger, waiting=workflow)
+            self.reached, ledger.cause = place, cause
         return intents
 
     def _resume(self, ledger: Ledger, item: Resume) -> list[Intent]:
@@ -246,14 +246,19 @@ class Handling:
             ledger.stand(workflow, status)
             if (act := next_act(acts, workflow)) is None:
                 break
-            match act:
-                case Run(step, trigger):
-                    intents += self._begin(ledger, workflow, saga[step], Act.ACTION, self._triggers(workflow, trigger))
-                case Compensate(step):
-                    intents += self._compensate(ledger, workflow, saga[step])
-                case _:
-                    ledger.carry_out(workflow, act)
+            intents += self._carry_out(ledger, workflow, act)
         return intents
+
+    def _carry_out(self, ledger: Ledger, workflow: Workflow, act: Action) -> list[Intent]:
+        saga = ledger.saga(workflow)
+        match act:
+            case Run(step, trigger):
+                return self._begin(ledger, workflow, saga[step], Act.ACTION, self._triggers(workflow, trigger))
+            case Compensate(step):
+                return self._compensate(ledger, workflow, saga[step])
+            case _:
+                ledger.carry_out(workflow, act)
+                return []
 
     def _compensate(self, ledger: Ledger, workflow: Workflow, step: Step) -> list[Intent]:
         if step.compensated is Undo.NOTHING:

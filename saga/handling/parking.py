@@ -64,10 +64,10 @@ class Setback:
         """Whether it is a compensation that failed."""
         return self.failure.handler.act is Act.COMPENSATION
 
-    @property
-    def undoing(self) -> frozenset[Compensate]:
-        """The compensations that failed, as `decide` asks for them."""
-        return frozenset(Compensate(each.failure.handler.step) for each in (self, *self.others) if each.is_undoing)
+    def failed(self, act: Action) -> bool:
+        """Whether the handler that this would run is one of those that failed."""
+        calls = {(each.failure.handler.step, each.is_undoing) for each in (self, *self.others)}
+        return isinstance(act, Run | Compensate) and (act.step, isinstance(act, Compensate)) in calls
 
 
 def next_act(acts: tuple[Action, ...], workflow: Workflow) -> Action | None:

@@ -18,8 +18,9 @@ def prepare(_: str, tx: Transaction) -> None:
 @pytest.mark.parametrize("seed", some_slow([2, 6, 27, *range(30, 40)], 3))
 @pytest.mark.parametrize("batch", [False, True], ids=["one by one", "vectorised"])
 @pytest.mark.parametrize("on_stuck", ["wait", "continue"])
-def test_each_of_two_steps_is_undone_or_passed_over_in_turn(on_stuck: str, batch: bool, seed: int) -> None:
-    crew = participants(set(), Retry(attempts=2, quick=0, first=5), on_stuck, batch=batch)
+@pytest.mark.parametrize("payer", ["bank", "kitchen"])
+def test_each_of_two_steps_is_undone_or_passed_over_in_turn(payer: str, on_stuck: str, batch: bool, seed: int) -> None:
+    crew = participants(set(), Retry(attempts=2, quick=0, first=5), on_stuck, batch=batch, payer=payer)
 
     run = Simulation(crew, begin=lambda number: Placed(order_id=f"order {number}"), prepare=prepare).run(seed)
 

@@ -29,8 +29,8 @@ def declined(request: pytest.FixtureRequest) -> Iterator[Fleet]:
     """Makes fleets in which the bank has declined an order `w1`."""
     with ExitStack() as stack:
 
-        def make(broken: set[str], retry: Retry = HOPELESS, on_stuck: str = "wait") -> Harness:
-            crew = participants(broken, retry, on_stuck, batch=request.param)
+        def make(broken: set[str], retry: Retry = HOPELESS, on_stuck: str = "wait", payer: str = "bank") -> Harness:
+            crew = participants(broken, retry, on_stuck, batch=request.param, payer=payer)
             fleet = stack.enter_context(Harness(*crew))
             with fleet.transaction("kitchen") as tx:
                 tx.execute(CREATE_UNDONE)
@@ -85,6 +85,23 @@ def test_both_may_fail_and_are_undone_in_turn_all_the_same(declined: Fleet) -> N
     assert (fleet.steps("w1")["cook"], undone(fleet)) == ("stuck", ["pack"])
 
     broken.remove("cook")
+    with fleet.transaction("kitchen") as tx:
+        fleet.participants["kitchen"].retry("w1", tx)
+    fleet.settle()
+
+    assert (fleet.steps("w1")["place"], undone(fleet)) == ("compensated", ["pack", "cook"])
+    assert violations(fleet) == []
+
+
+@pytest.mark.parametrize("which", [("cook",), ("pack",), ("cook", "pack")], ids=" ".join)
+def test_a_step_that_fails_and_has_others_of_its_own_undone_holds_up_nobody(declined: Fleet, which: tuple[str, ...]) -> None:
+    broken = {*which}
+    fleet = declined(broken, PATIENT, payer="kitchen")
+    for _ in range(10):
+        fleet.advance(600)
+
+    assert (fleet.steps("w1")[which[-1]], fleet.steps("w1")["pay"]) == ("stuck", "failed")
+    broken.clear()
     with fleet.transaction("kitchen") as tx:
         fleet.participants["kitchen"].retry("w1", tx)
     fleet.settle()
