@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,15 @@ class History:
         if not folder.is_dir():
             raise DefinitionError(f"there is no folder {str(folder)!r}; name the saga's contract folder")
         self.folder = folder
-        self._prefix = self._git("rev-parse", "--show-prefix").decode().strip()
+        self._own = self._git("rev-parse", "--show-prefix").decode().strip()
+        self._beside: tuple[str, ...] = ()
+
+    def with_folders_beside(self, saga: str) -> History:
+        """This past and that of the folders beside and above it in which a saga of this name is, or was last."""
+        both = History(self.folder)
+        if self._own and not self._is_empty():
+            both._beside = tuple(other for other in self._neighbours() if self._held(other, saga))
+        return both
 
     def revisions(self, since: str | None = None) -> list[Revision]:
         """The commits that changed the folder, the newest first, back to `since` and that one with them.
@@ -48,18 +57,22 @@ class History:
                 f"{self.folder} is in a shallow clone, which does not know what was committed before; "
                 f"run: git fetch --unshallow (in CI, check out with full depth)"
             )
-        if not self._git("rev-list", "--max-count=1", "--all"):
+        if self._is_empty():
             return []
+        paths = ("--", ".", *(_files(other) for other in self._beside))
         if since is None:
-            return self._log("--full-history", "HEAD", "--", ".")
+            return self._log("--full-history", "HEAD", *paths)
         first = self._commit(since)
-        return [*self._log("--full-history", f"{first}..HEAD", "--", "."), *self._log("--max-count=1", first)]
+        return [*self._log("--full-history", f"{first}..HEAD", *paths), *self._log("--max-count=1", first)]
 
     def schemas(self, revision: str) -> list[Schema]:
         """The schemas of the folder at a revision (anything git understands); files that are no JSON are left out."""
+        return self._schemas(self._commit(revision), self._own)
+
+    def states(self, revision: str) -> Iterator[list[Schema]]:
+        """The same of the folder, then of each beside it; a folder that was not there had none."""
         commit = self._commit(revision)
-        names = self._git("ls-tree", "-z", "--name-only", "--full-tree", f"{commit}:{self._prefix}").decode().split("\0")
-        return [*self._parsed(commit, sorted(name for name in names if name.endswith(".avsc")))]
+        return (self._schemas(commit, prefix) for prefix in (self._own, *self._beside))
 
     def saga(self, revision: str) -> Saga:
         """The saga as it was; raises DefinitionError if there was none."""
@@ -75,10 +88,33 @@ class History:
     def _commit(self, revision: str) -> str:
         return self._git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
 
+    def _is_empty(self) -> bool:
+        return not self._git("rev-list", "--max-count=1", "--all")
+
+    def _neighbours(self) -> list[str]:
+        """Where contracts were ever committed in the folder above and in those that are in it, ours apart."""
+        above = self._own.rstrip("/").rpartition("/")[0]
+        above = above and f"{above}/"
+        depths = (_files(above), _files(above, "*/"))
+        named = self._git("log", "-z", "--full-history", "--format=", "--name-only", "HEAD", "--", *depths).decode()
+        folders = {name.rpartition("/")[0] for name in named.split("\0") if name.endswith(".avsc")}
+        return sorted({folder and f"{folder}/" for folder in folders} - {self._own})
+
+    def _held(self, prefix: str, saga: str) -> bool:
+        """Whether the folder holds a saga of this name, or did before it was emptied."""
+        last = self._log("--max-count=1", "--diff-filter=AM", "--no-renames", "HEAD", "--", _files(prefix))
+        schemas = self._schemas(last[0].commit, prefix) if last else []
+        own = (schema.get("saga") for schema in schemas)
+        return any(isinstance(attributes, dict) and attributes.get("name") == saga for attributes in own)
+
+    def _schemas(self, commit: str, prefix: str) -> list[Schema]:
+        names = self._git("ls-tree", "-z", "--name-only", "--full-tree", commit, *filter(None, [prefix])).decode().split("\0")
+        return [*self._parsed(commit, sorted(name for name in names if name.endswith(".avsc")))]
+
     def _parsed(self, commit: str, names: list[str]) -> Iterator[Schema]:
         for name in names:
             try:
-                schema = orjson.loads(self._git("cat-file", "blob", f"{commit}:{self._prefix}{name}"))
+                schema = orjson.loads(self._git("cat-file", "blob", f"{commit}:{name}"))
                 full_name(schema, "")
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 continue  # a version that nobody could read was never a contract
@@ -108,3 +144,9 @@ class History:
         raise DefinitionError(
             f"git {' '.join(arguments[:2])} in {self.folder} failed: {said}. Correct the revision or the folder."
         )
+
+
+def _files(prefix: str, below: str = "") -> str:
+    """What git calls the contract files of a folder of the repository, none of those in folders of it."""
+    escaped = re.sub(r"([*?[\\])", r"\\\1", prefix)
+    return f":(top,glob){escaped}{below}*.avsc"

@@ -39,17 +39,17 @@ class Findings:
 def against_history(saga: Saga, history: History, since: str | None = None) -> Findings:
     """Compare each event with all of its committed versions, and the saga with those of the same saga version.
 
-    With `since`, a git revision, only what was committed then and later counts.
+    Versions in folders beside it count as those of its own, where the history has them. With `since`, a git revision, only
+    what was committed then and later counts.
     """
     conflicts: dict[Change, Conflict] = {}
     seen: set[tuple[str, int]] = set()
     revisions = history.revisions(since)
     for revision in revisions:
-        types = {full_name(schema, ""): schema for schema in history.schemas(revision.commit)}
-        changes = [*_events(saga, types, seen), *_same_version(saga, types, seen)]
-        for change in changes:
-            if change.verdict is not Verdict.COMPATIBLE:
-                conflicts.setdefault(change, Conflict(revision, change))
+        for schemas in history.states(revision.commit):
+            for change in _changes(saga, {full_name(schema, ""): schema for schema in schemas}, seen):
+                if change.verdict is not Verdict.COMPATIBLE:
+                    conflicts.setdefault(change, Conflict(revision, change))
     return Findings(len(revisions), len(seen), tuple(conflicts.values()))
 
 
@@ -60,6 +60,11 @@ def baseline(saga: Saga, history: History, conflicts: Collection[Conflict], sinc
     # on branches side by side, what is newer than a conflict may still lead back to it
     sound = newer and against_history(saga, history, newer[-1].commit).verdict is Verdict.COMPATIBLE
     return newer[-1] if sound else None
+
+
+def _changes(saga: Saga, types: dict[str, Schema], seen: set[tuple[str, int]]) -> Iterator[Change]:
+    yield from _events(saga, types, seen)
+    yield from _same_version(saga, types, seen)
 
 
 def _events(saga: Saga, types: dict[str, Schema], seen: set[tuple[str, int]]) -> Iterator[Change]:

@@ -228,3 +228,33 @@ def test_what_will_hurt_later_is_told_and_what_is_wrong_fails(saga: Commands, co
     assert (advice.code, wrong.code) == (0, 1)
     assert "advice: Placed.note: no library knows the logical type colour; all read a plain string" in advice.out
     assert "wrong: Placed.note: the default 7 does not fit its type" in wrong.out
+
+
+def test_a_version_in_a_folder_of_its_own_is_held_to_those_in_the_folders_beside_it(
+    saga: Commands, contracts: Path, tmp_path: Path
+) -> None:
+    """Also to what was committed before the first version moved into a folder of its own, and after that folder went."""
+    (tmp_path / "contracts" / "v1").mkdir()
+    git(tmp_path, "mv", *(str(file) for file in contracts.glob("*.avsc")), "contracts/v1")
+    commit(tmp_path, "A folder for each version")
+    written(contracts / "v2", schemas(PLACE, PAY | {"timeout": "PT1M"}, version=2))
+    new = saga("schemas", "check", "contracts/v2")
+    fields(contracts / "v2" / "Placed.avsc", {"name": "note", "type": "string"})
+    beside = saga("schemas", "check", "contracts/v2")
+    git(tmp_path, "rm", "-rq", "contracts/v1")
+    commit(tmp_path, "Version 1 is drained")
+    afterwards = saga("schemas", "check", "contracts/v2")
+
+    assert (new.code, beside.code, afterwards.code) == (0, 1, 1)
+    assert "Placed.note: it was added with no default" in beside.out
+    assert "commits: 2" in beside.out
+
+
+def test_another_saga_in_a_folder_beside_it_is_none_of_its_past(saga: Commands, contracts: Path, tmp_path: Path) -> None:
+    other = written(tmp_path / "other", schemas(PLACE, PAY))
+    own = orjson.loads((other / "Checkout.avsc").read_bytes())
+    edit(other / "Checkout.avsc", saga=own["saga"] | {"name": "other"})
+    fields(other / "Placed.avsc", {"name": "note", "type": "string"})
+    commit(tmp_path, "Another saga")
+
+    assert saga("schemas", "check", "contracts").code == 0

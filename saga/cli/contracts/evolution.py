@@ -37,12 +37,13 @@ def check(
 ) -> None:
     """Hold the contracts to every version that was ever committed to git; asks no registry.
 
+    Those of the same saga in the folders beside this one, and in the one above, count too.
     Also says what in them will hurt later. Exits 1 if an event does not go together with one of its versions, or is no valid
     Avro to others, 3 if the saga needs a new version.
     """
     saga = Saga.load(folder)
     output.progress(f"reading the history of {folder}")
-    history = History(folder)
+    history = History(folder).with_folders_beside(saga.name)
     findings = against_history(saga, history, since)
     first = baseline(saga, history, findings.conflicts, since) if findings.conflicts else None
     verdict, remarks = findings.verdict, lint(saga)
@@ -128,7 +129,9 @@ def _conclusion(saga: Saga, verdict: Verdict, needed: Verdict) -> str:
 def _summary(saga: Saga, findings: Findings) -> str:
     seen = f"versions: {findings.versions}, commits: {findings.revisions}"
     if not findings.revisions:
-        return "compatible: the folder was never committed, so there is nothing to be compatible with"
+        return (
+            "compatible: the folder was never committed, nor was this saga beside it, so there is nothing to be compatible with"
+        )
     if findings.verdict is Verdict.COMPATIBLE:
         return f"compatible: every contract goes together with all of its committed versions ({seen})"
     return f"{_conclusion(saga, findings.verdict, findings.verdict)} ({seen})"
