@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from math import log10
 from typing import Any
@@ -27,6 +29,20 @@ def malformed(schema: Any, place: str = "") -> Iterator[str]:
             yield from _decimal(schema, place)
         case _:
             yield _wrong(place, schema, "a type: a name, a union of at least one, or an object with a type")
+
+
+def repeated(text: bytes) -> list[str]:
+    """Keys that stand more than once in an object of a JSON text, with its name: whoever reads it takes the last in silence."""
+    found: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        whose = f" of {made['name']!r}" if isinstance(made.get("name"), str) else ""
+        found.extend(f"{key!r}{whose}" for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        return made
+
+    json.loads(text, object_pairs_hook=look)
+    return found
 
 
 def unknown(schema: Schema, known: Collection[str] = ()) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from pydantic_core import PydanticCustomError
 
 from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
-from saga.contracts.form import malformed, unknown
+from saga.contracts.form import malformed, repeated, unknown
 from saga.contracts.registry import Registry
 from saga.contracts.schema import NAMED, Schema, full_name, hazards, inline, outline
 from saga.contracts.topics import acks_topic, compensations_topic, events_topic, subject
@@ -359,6 +359,10 @@ def _parse(content: bytes, source: str) -> Schema:
         schema = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise DefinitionError(f"{source}: not JSON: {error}. An .avsc file holds one Avro schema as JSON.") from error
+    if twice := repeated(content):
+        raise DefinitionError(
+            f"{source}: found the key {twice[0]} more than once; expected it once, as the last would count alone"
+        )
     if not isinstance(schema, dict) or "name" not in schema:
         raise DefinitionError(f"{source}: found {type(schema).__name__} without a name; expected a named Avro type")
     return schema

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -125,3 +126,21 @@ def test_the_command_says_so_in_a_line(tmp_path: Path) -> None:
 
     assert said.code == 1
     assert "Placed.a: found no type; expected the type of the field" in said.out
+
+
+@pytest.mark.parametrize(
+    ("text", "twice", "told"),
+    [
+        ('"by": "orders"', '"by": "orders", "by": "stock"', "the key 'by' more than once"),
+        ('"name": "pay"', '"name": "settle", "name": "pay"', "the key 'name' of 'pay' more than once"),
+        ('"default": null', '"default": null, "default": null', "the key 'default' of 'place' more than once"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_its_file(tmp_path: Path, text: str, twice: str, told: str) -> None:
+    file = written(tmp_path / "contracts", schemas(PLACE, PAY)) / "Checkout.avsc"
+    file.write_text(json.dumps(json.loads(file.read_text())).replace(text, twice, 1))
+
+    with pytest.raises(DefinitionError) as refused:
+        Saga.load(file.parent)
+
+    assert str(refused.value).startswith(f"{file}: found {told}; expected it once")
