@@ -224,7 +224,7 @@ class _Reader:
         step = Step(
             name=name,
             by=given.by,
-            on=tuple(frozenset(self._event(name, event) for event in join) for join in joins),
+            on=tuple(self._join(name, join) for join in joins),
             emits=tuple(self._event(name, event) for event in given.emits),
             fails=self._event(name, given.fails) if given.fails else None,
             compensated=self._compensated(name, given),
@@ -237,7 +237,16 @@ class _Reader:
             acknowledged=given.acknowledged,
         )
         self._check_union(name, field_.get("type"), step)
+        if field_.get("default", "none") is not None:
+            found = f"default {field_['default']!r}" if "default" in field_ else "no default"
+            raise self._wrong(name, found, '"default": null, which the field is until the step is done')
         return step
+
+    def _join(self, step: str, names: Any) -> frozenset[str]:
+        events = {self._event(step, name): name for name in names}
+        if len(events) < len(names):
+            raise self._wrong(step, f"on: {names!r}, an event twice", f"each event once: {[*events.values()]!r}")
+        return frozenset(events)
 
     def _compensated(self, step: str, given: _StepAttributes) -> Compensated:
         if given.compensated is not None:
@@ -249,7 +258,7 @@ class _Reader:
         events = [*declared.outcomes, *([declared.compensated] if isinstance(declared.compensated, str) else [])]
         named = isinstance(union, list) and all(isinstance(branch, str) for branch in union)
         found = [self._event(step, n) for n in union if n != "null"] if named else []
-        if set(found) != set(events) or not named or union[0] != "null":
+        if set(found) != set(events) or len(set(found)) < len(found) or not named or union[0] != "null":
             raise self._wrong(step, f"type {union!r}", f"a union of null and the step's events: {['null', *events]!r}")
 
     def _event(self, step: str, name: str) -> str:

@@ -144,3 +144,29 @@ def test_a_key_that_stands_twice_is_refused_with_its_file(tmp_path: Path, text: 
         Saga.load(file.parent)
 
     assert str(refused.value).startswith(f"{file}: found {told}; expected it once")
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ({"default": ...}, 'found no default; expected "default": null'),
+        ({"default": "Paid"}, "found default 'Paid'; expected \"default\": null"),
+        ({"type": ["null", "Paid", "checkout.Paid"]}, "found type ['null', 'Paid', 'checkout.Paid']; expected a union of null"),
+        ({"on": ["Placed", "checkout.Placed"]}, "an event twice; expected each event once: ['checkout.Placed']"),
+        (
+            {"on": [["Placed", "Placed"]]},
+            "found on: ['Placed', 'Placed'], an event twice; expected each event once: ['Placed']",
+        ),
+    ],
+)
+def test_a_step_that_says_less_or_more_than_it_means_is_refused(field: dict[str, Any], told: str) -> None:
+    *events, saga = schemas(PLACE, PAY)
+    pay = saga["fields"][1]
+    pay["step"] |= {"on": field.pop("on", pay["step"]["on"])}
+    saga["fields"][1] = {key: value for key, value in (pay | field).items() if value is not ...}
+
+    with pytest.raises(DefinitionError) as refused:
+        Saga.of(*events, saga)
+
+    assert "checkout.Checkout: pay: " in str(refused.value)
+    assert told in str(refused.value)
