@@ -227,7 +227,8 @@ class AvroCodec:
             raise DecodeError(
                 f"event {name} begins with {prefix.hex() or 'nothing'}; expected 00 and the schema id "
                 f"{self._type(name).prefix[1:].hex()}: producer and consumer read different contracts; "
-                f"share the folder, or ask the registry that gave the id (SAGA_REGISTRY)"
+                f"share the folder, load the one that it was written by as another version of the saga too, "
+                f"or ask the registry that gave the id (SAGA_REGISTRY)"
             )
         id = int.from_bytes(prefix[1:], "big")
         if id >= 2**31:

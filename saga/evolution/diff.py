@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from saga.contracts.saga import Saga
+from saga.contracts.schema import fingerprint
 from saga.evolution.change import Change, Verdict, heaviest
 from saga.evolution.choreography import saga_changes
 from saga.evolution.events import event_changes
@@ -13,10 +14,14 @@ from saga.evolution.events import event_changes
 
 @dataclass(frozen=True)
 class Diff:
-    """What changed from one state of the contracts to the other; `raised` if the saga's version was."""
+    """What changed from one state of the contracts to the other; `raised` if the saga's version was.
+
+    `rewritten` are events that have another id where no registry gives ids, be it for another text.
+    """
 
     changes: tuple[Change, ...]
     raised: bool
+    rewritten: tuple[str, ...] = ()
 
     @cached_property
     def needed(self) -> Verdict:
@@ -32,11 +37,17 @@ class Diff:
 def diff(old: Saga, new: Saga) -> Diff:
     """Compare two sagas with all their types; those of the library are left out."""
     changes = [*saga_changes(old, new)]
-    for name in dict.fromkeys((*old.types, *new.types)):
-        if name.startswith("saga."):
-            continue
+    names = [name for name in dict.fromkeys((*old.types, *new.types)) if not name.startswith("saga.")]
+    for name in names:
         changes += _type_changes(old, new, name)
-    return Diff(tuple(dict.fromkeys(changes)), new.version > old.version)
+    rewritten = tuple(
+        name for name in names if name in old.published and name in new.published and _is_rewritten(old, new, name)
+    )
+    return Diff(tuple(dict.fromkeys(changes)), new.version > old.version, rewritten)
+
+
+def _is_rewritten(old: Saga, new: Saga, name: str) -> bool:
+    return fingerprint(old.contract(name)) != fingerprint(new.contract(name))
 
 
 def _type_changes(old: Saga, new: Saga, name: str) -> list[Change]:

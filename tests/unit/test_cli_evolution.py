@@ -61,7 +61,23 @@ def test_a_compatible_change_passes_both_checks(saga: Commands, contracts: Path)
         "compatible: every contract goes together with all of its committed versions (versions: 5, commits: 1)" in checked.out
     )
     assert 'Placed.note: it was added with the default ""; old and new read each other' in differing.out
-    assert differing.out.endswith("compatible: old and new services understand each other, deploy them in any order\n")
+    assert "compatible: old and new services understand each other, deploy them in any order\n" in differing.out
+
+
+def test_what_services_without_a_registry_could_not_read_is_told(saga: Commands, contracts: Path) -> None:
+    """Be it a text that changed: there the id in front of an event is that of its very contract."""
+    edit(contracts / "Placed.avsc", doc="An order")
+    documented = saga("schemas", "diff", "HEAD", "contracts")
+    written(contracts, schemas(PLACE, PAY, version=2))
+    fields(contracts / "Placed.avsc", NOTE)
+    raised = saga("schemas", "diff", "HEAD", "contracts")
+
+    assert (documented.code, raised.code) == (0, 0)
+    assert documented.out.endswith(
+        "without a registry (SAGA_REGISTRY) neither reads what the other wrote of Placed: "
+        "leave that as it was, or give the saga a new version in a folder of its own\n"
+    )
+    assert "SAGA_REGISTRY" not in raised.out
 
 
 def test_a_change_that_would_misread_the_past_is_refused(saga: Commands, contracts: Path) -> None:

@@ -53,7 +53,7 @@ SPOILT: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
     "nothing": (lambda value: b"", "begins with nothing"),
     "no Avro": (lambda value: b"{}", "begins with 7b7d"),
     "another magic byte": (lambda value: b"\1" + value[1:], "expected 00 and the schema id"),
-    "an unknown schema": (lambda value: b"\0\0\0\0\1" + value[5:], "share the folder, or ask the registry"),
+    "an unknown schema": (lambda value: b"\0\0\0\0\1" + value[5:], "or ask the registry that gave the id"),
     "cut off": (lambda value: value[:-1], "cannot be read"),
     "more than the event": (lambda value: value + b"x", "1 bytes are left over"),
     "a length of many": (lambda value: value[:5] + COUNT_OF_MANY, "cannot be read"),

@@ -76,11 +76,13 @@ def diff(
     before, after = _states(old, new, settings)
     found = compared(before, after)
     if as_json:
-        output.json({"verdict": found.verdict, "needed": found.needed, "changes": found.changes})
+        output.json({"verdict": found.verdict, "needed": found.needed, "changes": found.changes, "rewritten": found.rewritten})
     else:
         if found.changes:
             output.table(["verdict", "change"], [[str(change.verdict), str(change)] for change in found.changes])
         output.line(_conclusion(after, found.verdict, found.needed), style=_STYLES[found.verdict])
+        if found.rewritten and not found.raised and found.verdict is Verdict.COMPATIBLE:
+            output.line(_without_registry(found.rewritten), style="yellow")
     raise typer.Exit(_CODES[found.verdict])
 
 
@@ -124,6 +126,14 @@ def _conclusion(saga: Saga, verdict: Verdict, needed: Verdict) -> str:
         case _, Verdict.NEW_VERSION:
             return f"compatible: the changes need a new version, and v{saga.version} is one"
     return "compatible: old and new services understand each other, deploy them in any order"
+
+
+def _without_registry(rewritten: tuple[str, ...]) -> str:
+    names = ", ".join(name.rpartition(".")[2] for name in rewritten)
+    return (
+        f"without a registry (SAGA_REGISTRY) neither reads what the other wrote of {names}: "
+        f"leave that as it was, or give the saga a new version in a folder of its own"
+    )
 
 
 def _summary(saga: Saga, findings: Findings) -> str:
