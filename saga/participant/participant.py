@@ -141,7 +141,7 @@ class Participant(Declarations):
 
     def _first(self, saga: Saga, event: Event) -> str:
         """The full name of an event with which this participant may begin a workflow."""
-        root, name = saga.root, saga.event(event.event_name)
+        root, name = saga.root, _name(saga, event)
         if root.by != self.name or name not in root.emits:
             raise DefinitionError(
                 f"{self.name!r} cannot start saga {saga.name!r} with {name}; "
@@ -227,7 +227,7 @@ class Participant(Declarations):
         ledger = self._ledger(tx)
         workflow = self._open_workflow(ledger, workflow_id, f"resolve step {step!r} of")
         saga = self.versions.of(workflow)
-        owned, name = self.owned(step, saga), saga.event(event.event_name)
+        owned, name = self.owned(step, saga), _name(saga, event)
         if name not in (possible := (*owned.outcomes, *([owned.compensated] if isinstance(owned.compensated, str) else []))):
             raise DefinitionError(f"step {step!r} cannot end with {name}; expected {' or '.join(possible)}")
         codec = self.versions.codec(saga.version)
@@ -341,3 +341,13 @@ def _refuse_unusable(workflow_id: str) -> None:
             f"expected 1 to {MAX_ID_BYTES} without NUL, that are UTF-8, since every participant's database indexes it. Give "
             f"another one"
         )
+
+
+def _name(saga: Saga, event: object) -> str:
+    """The full name of an event that the service's own code has made."""
+    if not isinstance(event, Event):
+        found = f"the class {event.__name__}" if isinstance(event, type) else type(event).__name__
+        raise DefinitionError(
+            f"found {found} in place of an event; expected an object of a class that inherits from saga.Event"
+        )
+    return saga.event(event.event_name)

@@ -58,6 +58,9 @@ class Harness:
         tracer: Tracer | None = None,
         keep_workflows: timedelta | None = None,
     ) -> None:
+        if not participants or not all(isinstance(one, Participant) for one in participants):
+            found = ", ".join(type(one).__name__ for one in participants) or "nobody"
+            raise DefinitionError(f"found {found}; expected the participants of one saga one by one, as in (orders, stock)")
         self.participants = {participant.name: participant for participant in participants}
         self.saga = participants[0].saga
         self.clock, self.partitions, self.chance, self.hold = clock or ManualClock(), partitions, chance, hold

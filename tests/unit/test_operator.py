@@ -276,6 +276,18 @@ def test_an_event_of_another_step_is_wrong_use(travel: Travel) -> None:
         resolve(fleet, "hotels", "hotel", FlightFreed(trip="rome"))
 
 
+@pytest.mark.parametrize(
+    ("event", "told"), [(None, "NoneType"), ({"trip": "rome"}, "dict"), (HotelBooked, "the class HotelBooked")]
+)
+def test_what_is_no_event_is_wrong_use(travel: Travel, event: Any, told: str) -> None:
+    fleet = travel(Script(raising={("hotel", "rome"): 99}), retry=HOPELESS)
+    begun(fleet)
+
+    for use in (lambda: resolve(fleet, "hotels", "hotel", event), lambda: fleet.start(event)):
+        with pytest.raises(DefinitionError, match=f"found {told} in place of an event; expected an object of a class"):
+            use()
+
+
 def test_what_is_done_and_not_parked_waits_for_nothing(travel: Travel) -> None:
     fleet = travel(Script(raising={("pay", "rome"): 99}), retry=HOPELESS)
     begun(fleet)

@@ -62,6 +62,12 @@ def test_a_participant_that_does_not_run_here_is_told_with_those_that_do(travel:
         pass
 
 
+@pytest.mark.parametrize(("given", "told"), [([], "nobody"), ([[]], "list"), (["agency"], "str")])
+def test_a_fleet_of_nobody_is_refused(saga_env: Callable[..., Environment], given: list[Any], told: str) -> None:
+    with pytest.raises(DefinitionError, match=f"found {told}; expected the participants of one saga one by one"):
+        saga_env(*given)
+
+
 def test_a_place_that_is_never_reached_is_no_death(travel: Make) -> None:
     with pytest.raises(AssertionError, match=r"hotels came to rest and was never at unit\.committed 1 times"):
         travel(Script()).crash_at(Failpoint.UNIT_COMMITTED, participant="hotels")
