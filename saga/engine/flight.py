@@ -52,6 +52,11 @@ class Flight:
         parked = [(r.topic, r.offset) for r in self.ledger.suspended] + [(place.topic, place.offset) for place in waiting]
         return [*self.remarks, *(Remark(topic, offset, Reason.PARKED) for topic, offset in parked)]
 
+    def leave(self, count: int) -> None:
+        """Do without the last of the items: the lane does not go beyond those before them."""
+        self.items = self.items[:-count]
+        self.ahead.offsets, self.ahead.gaps = after(self.lane, self.items)
+
     def land(self, store: Store) -> None:
         """Wait until it is committed; raises why it is not, or CommitUnknown where the store does not know either."""
         try:

@@ -65,7 +65,7 @@ class Processor:
         self.invocation = Invocation(participant)
         self.externals = Externals(self.versions.name, self.invocation, breakers, tracer, clock, chance)
         self.intake = Intake(self.versions, participant.name, partitions)
-        self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, tracer, chance)
+        self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, tracer, clock, chance)
         self.units = Units(participant, store, self.handling, relay, acks, clock, tracer, chance)
         self.passing: dict[int, Sequence[Incoming]] = {}
         self._cautions: dict[int, Caution] = {}
@@ -254,7 +254,8 @@ class Processor:
         intents: list[Intent] = []
         while items:
             try:
-                return intents + self.units.persist(lane, items, departing=departing)
+                intents += self.units.persist(lane, items, departing=departing)
+                items = items[self.handling.handled :]
             except HandlerFailure as failure:
                 if failure.dependency is None and len(items) == 1:
                     return intents + self._retry(lane, items[0], failure)

@@ -56,7 +56,8 @@ class Units:
     def persist(self, lane: Lane, items: Sequence[Item], *, departing: bool = False) -> list[Intent]:
         """One unit, done again whole if it got into another transaction's way; answers the calls to the world that follow.
 
-        A unit that is `departing` may leave its COMMIT under way. Raises what `Handling.apply` does, LaneFenced, StoreError.
+        Where handlers take long, `Handling.handled` of the items are in it, and the others are left. A unit that is `departing`
+        may leave its COMMIT under way. Raises what `Handling.apply` does, LaneFenced, StoreError.
         """
         for attempt in range(1, CONFLICT_ATTEMPTS):
             try:
@@ -98,14 +99,16 @@ class Units:
             ledger.load({id for item in items if (id := workflow_of(item)) is not None})
             flight.unpublished = {id: set(w.unpublished) for id, w in ledger.workflows.items() if w.unpublished}
             flight.intents = self.handling.apply(ledger, lane, items)
+            if left := len(items) - self.handling.handled:
+                flight.leave(left)
             ledger.write()
-            self._sort_letters(unit, lane, items)
+            self._sort_letters(unit, lane, flight.items)
             self._land()  # what it noted of deliveries is not to be noted again
             flight.due = self.relay.settle()
             flight.due.write(unit)
             unit.advance(flight.ahead)
             failpoint(Failpoint.UNIT_INSIDE)
-            if departing and not flight.intents:
+            if departing and not flight.intents and not left:
                 unit.depart()
 
     def _land(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
+from saga.clock import Clock
 from saga.contracts.acknowledged import Reason
 from saga.contracts.event import Event
 from saga.contracts.message import Message
@@ -37,12 +38,16 @@ from saga.store.workflow import Fence, Workflow
 
 Item = Incoming | Answer | Resume | Setback | Late | Suspect
 
+PATIENCE = 1.0
+"""Seconds of handlers in one transaction, after which it takes nothing more in."""
+
 
 class Handling:
     """Handles items of one participant, one after the other; belongs to one thread.
 
-    `reached` is the place of the item at hand in its unit, `latest` the handler that ran last there, `remarks` what its
-    acknowledgment is to say, `letters` what of it cannot be taken in. `chance` draws from [0, 1) for the jitter of retries.
+    `reached` is the place of the item at hand in its unit, `handled` how many of its items are in it, `latest` the handler that
+    ran last there, `remarks` what its acknowledgment is to say, `letters` what of it cannot be taken in. `chance` draws from
+    [0, 1) for the jitter of retries.
     """
 
     def __init__(
@@ -52,12 +57,13 @@ class Handling:
         breakers: Breakers,
         counts: Counts,
         tracer: Tracer,
+        clock: Clock,
         chance: Callable[[], float],
     ) -> None:
-        self.participant, self.versions, self.invocation = participant, participant.versions, invocation
+        self.participant, self.versions, self.invocation, self.clock = participant, participant.versions, invocation, clock
         self.breakers, self.counts, self.tracer, self.chance = breakers, counts, tracer, chance
         self.decisions = Decisions(participant.name)
-        self.reached = 0
+        self.reached = self.handled = 0
         self.latest: Latest | None = None
         self.remarks: list[Remark] = []
         self.letters: list[DeadLetter] = []
@@ -69,17 +75,20 @@ class Handling:
         return None if self.latest is None else self.invocation.blame_latest(self.latest, error)
 
     def apply(self, ledger: Ledger, lane: Lane, items: Sequence[Item]) -> list[Intent]:
-        """Handle the items of a unit; answers the calls to the world that are to be made once this is committed.
+        """Handle the items of a unit, all of them unless handlers take long; answers the calls to make once it is committed.
 
         Raises HandlerFailure for what the item is to blame that is `reached`, VectorFailure where one of several is.
         """
         intents: list[Intent] = []
         self._vector.clear()
+        self.handled, until = 0, self.clock.monotonic() + PATIENCE
         for place, item in enumerate(items):
             if workflow_of(item) in self._vector:
                 intents += self._call_together(ledger)
-            self.reached = place
+            self.reached, self.handled = place, place + 1
             intents += self._apply(ledger, lane, item)
+            if self.latest is not None and self.clock.monotonic() > until:
+                break
         return intents + self._call_together(ledger)
 
     def _apply(self, ledger: Ledger, lane: Lane, item: Item) -> list[Intent]:
@@ -127,11 +136,10 @@ class Handling:
         workflow = ledger.workflows.get(message.workflow_id)
         saga = self.versions.saga_of(message.kind.version)
         letter = contradiction(lane, item, workflow, ledger.now) if workflow else forgotten(lane, item, saga, ledger.now)
-        if letter is None:
-            return False
-        self.letters.append(letter)
-        self.counts.dead += 1
-        return True
+        if letter is not None:
+            self.letters.append(letter)
+            self.counts.dead += 1
+        return letter is not None
 
     def _take(self, ledger: Ledger, lane: Lane, message: Message) -> list[Intent]:
         """Take one fact in, and do what follows from it."""
@@ -177,19 +185,14 @@ class Handling:
         return intents + self._decide(ledger, workflow)
 
     def _do_before(self, ledger: Ledger, workflow: Workflow, setback: Setback, item: Setback) -> list[Intent]:
-        """Do again what was done before a compensation failed: it was lost with the transaction in which that did.
-
-        Be it another one that was undone, or the very step whose failure has this one undone.
-        """
+        """Do again what was done before a compensation failed, the step that led to it too: that transaction was lost."""
         if not setback.is_undoing:
             return []
         intents: list[Intent] = []
         place, cause = self.reached, ledger.cause
         unpark(ledger, workflow, calls=False)
         saga = ledger.saga(workflow)
-        while act := next_act(self.decisions(saga, workflow)[0], workflow):
-            if workflow.closed or item.failed(act):
-                break
+        while (act := next_act(self.decisions(saga, workflow)[0], workflow)) and not (workflow.closed or item.failed(act)):
             intents += self._carry_out(ledger, workflow, act)
             intents += self._call_together(ledger, waiting=workflow)
             self.reached, ledger.cause = place, cause

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from urllib.parse import urlsplit
@@ -37,7 +38,8 @@ def keys(published: Sequence[Outbound]) -> list[bytes]:
 class Hotels:
     """The agency on a memory store and the hotels on PostgreSQL, turned by hand; `published` is what the latter published.
 
-    The hotels need a front desk, which does not answer while it is `away`; `asked` tells the trips it was asked about.
+    The hotels need a front desk, which does not answer while it is `away`; `asked` tells the trips it was asked about, each of
+    which takes it `seconds`.
     """
 
     def __init__(self, store: PostgresStore) -> None:
@@ -45,13 +47,15 @@ class Hotels:
         self.broker = MemoryBroker(saga_topics("travel"), partitions=LANES, fault=self.published.append)
         self.agency, self.participant, self.agency_store = agency(), Participant("hotels", saga()), MemoryStore()
 
-        self.away, self.asked = False, list[str]()
+        self.away, self.asked, self.seconds = False, list[str](), 0.0
         desk = self.participant.dependency("front-desk", errors=[Away], minimum_calls=5, pause=5)
 
         @self.participant.step(retry=Retry(quick=1), needs=desk)
         def hotel(booked: TripBooked, tx: Transaction) -> HotelBooked | HotelFull:
             tx.execute("INSERT INTO rooms VALUES (%s)", [booked.trip])
             self.asked.append(booked.trip)
+            time.sleep(self.seconds)
+            self.clock.sleep(self.seconds)
             if self.away:
                 raise Away(booked.trip)
             return HotelBooked(trip=booked.trip)
@@ -227,9 +231,9 @@ def _received(side: socket.socket) -> bytes:
 
 
 @contextmanager
-def hotels(url: str) -> Iterator[Hotels]:
+def hotels(url: str, *, idle_timeout: float = 4.0) -> Iterator[Hotels]:
     with ExitStack() as stack:
-        store = stack.enter_context(closing(PostgresStore(url, migrate=True)))
+        store = stack.enter_context(closing(PostgresStore(url, migrate=True, lock_timeout=1.0, idle_timeout=idle_timeout)))
         with store.transaction() as tx:
             tx.execute("CREATE TABLE rooms (trip TEXT PRIMARY KEY CONSTRAINT trips_are_good CHECK (trip <> 'bad'))")
         yield stack.enter_context(closing(Hotels(store)))
@@ -344,6 +348,16 @@ def test_a_server_that_goes_away_in_the_middle_costs_a_pause_and_nothing_else(da
 
         assert running.rooms == ["1", "2"]
         assert sorted(keys(running.published)) == [b"trip-1", b"trip-2"]
+
+
+def test_slow_handlers_are_committed_before_the_server_loses_patience_with_their_transaction(database: str) -> None:
+    with hotels(database, idle_timeout=1.8) as running:
+        running.seconds = 0.2
+        running.book(*map(str, range(15)))
+
+        settle(running.loop)
+
+        assert len(running.asked) == len(running.rooms) == 15
 
 
 def test_events_of_a_web_request_and_of_the_lane_are_published_in_order_of_their_numbers(database: str) -> None:

@@ -1,0 +1,88 @@
+"""Handlers that take long: their transaction is ended after a second of them, and what is left is another one's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from saga.testing.clock import ManualClock
+from saga.testing.harness import Harness
+from tests.travel import CREATE_EFFECTS, Script, TripBooked, effects, fleet
+
+TRIPS = [f"t{number}" for number in range(10)]
+
+
+@dataclass
+class Slow(Script):
+    """Each call for the hotels takes `seconds`; the process dies in the one for the trip that is `deadly`."""
+
+    clock: ManualClock | None = None
+    seconds: float = 0.4
+    deadly: str | None = None
+
+    def reach(self, step: str, trip: str) -> bool:
+        if step == "hotel":
+            assert self.clock is not None
+            self.clock.sleep(self.seconds)
+        if (step, trip) == ("hotel", self.deadly):
+            raise KeyboardInterrupt
+        return super().reach(step, trip)
+
+
+@pytest.fixture
+def script() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def running(script: Slow) -> Iterator[Harness]:
+    """Ten trips wait for the hotels."""
+    with Harness(*fleet(script), partitions=1) as running:
+        script.clock = running.clock
+        for name in running.stores:
+            with running.transaction(name) as tx:
+                tx.execute(CREATE_EFFECTS)
+        for trip in TRIPS:
+            running.start(TripBooked(trip=trip), workflow_id=trip)
+        for _ in range(5):
+            running.turn("agency")
+        yield running
+
+
+def batches(running: Harness) -> int:
+    [lane] = running.stores["hotels"].lanes()
+    return lane.batch
+
+
+def test_transactions_end_after_a_second_of_handlers_none_of_which_runs_twice(running: Harness, script: Slow) -> None:
+    before = batches(running)
+    running.turn("hotels")
+
+    assert batches(running) - before == 4
+    assert script.reached["hotel"] == TRIPS
+    running.settle()
+    assert effects(running).count(("t9", "agency", "action")) <= 1
+    assert [workflow for workflow, step, act in effects(running) if (step, act) == ("hotel", "action")] == TRIPS
+
+
+def test_quick_ones_share_one(running: Harness, script: Slow) -> None:
+    script.seconds = 0.05
+    before = batches(running)
+    running.turn("hotels")
+
+    assert batches(running) - before == 1
+
+
+def test_what_was_done_before_the_process_dies_is_done(running: Harness, script: Slow) -> None:
+    script.deadly = "t7"
+    with pytest.raises(KeyboardInterrupt):
+        running.turn("hotels")
+
+    assert [workflow for workflow, step, _ in effects(running) if step == "hotel"] == TRIPS[:6]
+
+    script.deadly = None
+    running.crash("hotels")
+    running.settle()
+    assert [workflow for workflow, step, act in effects(running) if (step, act) == ("hotel", "action")] == TRIPS
