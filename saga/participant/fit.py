@@ -29,7 +29,8 @@ class Misfit:
 def misfits(participant: Declarations, saga: Saga) -> list[Misfit]:
     """Everything in which the participant's handlers and views do not fit this saga; nothing is changed.
 
-    Handlers of the saga's version are looked at; where the participant does not know that version, those of its latest.
+    Handlers of the saga's version are looked at; where the participant does not know that version, those of its latest. Who has
+    handlers for other versions alone fits one in which it has no step.
     """
     found = []
     version = saga.version
@@ -39,10 +40,10 @@ def misfits(participant: Declarations, saga: Saga) -> list[Misfit]:
         found.append(Misfit(f"participant {participant.name}", text))
         version = participant.saga.version
     steps = {step.name: step for step in saga.owned(participant.name)}
-    if not steps:
+    handlers = [one for one in participant.handlers.values() if one.version == version]
+    if not steps and (handlers or not participant.handlers):
         known = ", ".join(sorted(saga.participants))
         return [*found, Misfit(f"participant {participant.name}", f"saga {saga.name!r} has no such participant, but {known}")]
-    handlers = [one for one in participant.handlers.values() if one.version == version]
     for one in handlers:
         found += [Misfit(_place(one.function), text) for text in _problems(one, saga, steps, participant.upcasters)]
     declared = {(one.step, one.act) for one in handlers}

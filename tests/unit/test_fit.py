@@ -10,11 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
-from saga import Saga
+from saga import Event, Participant, Saga, Transaction
 from saga.participant.fit import Misfit, misfits
+from saga.store.dead_letter import LetterSearch
+from saga.testing.harness import Harness
 from services.payments.app import payments
 from services.stock.app import stock
-from tests.commands import Commands
+from tests.commands import Commands, schemas
 from tests.sources import ROOT
 
 Edit = Callable[[Any], None]
@@ -115,6 +117,46 @@ def test_a_version_that_the_service_does_not_know_is_told_and_looked_at_all_the_
         "it knows version 1, the contract is of 2; load that one too: Participant(name, [old, new])",
     )
     assert views
+
+
+class Placed(Event):
+    order_id: str
+
+
+class Shipped(Event):
+    order_id: str
+
+
+def shipped_by(courier: str, version: int) -> Saga:
+    place = {"name": "place", "by": "shop", "emits": ["Placed"], "compensated": None}
+    ship = {"name": "ship", "by": courier, "on": ["Placed"], "emits": ["Shipped"]}
+    return Saga.of(*schemas(place, ship, version=version))
+
+
+def courier(name: str, version: int) -> Participant:
+    participant = Participant(name, [shipped_by("depot", 1), shipped_by("bikes", 2)])
+
+    @participant.step(versions=[version])
+    def ship(order: Placed, tx: Transaction) -> Shipped:
+        return Shipped(order_id=order.order_id)
+
+    return participant
+
+
+def test_who_has_no_step_in_one_of_its_versions_fits_it_and_passes_by_what_is_of_it() -> None:
+    depot, bikes, shop = courier("depot", 1), courier("bikes", 2), Participant("shop", [*courier("depot", 1).versions])
+
+    assert [misfits(one, saga) for one in (depot, bikes) for saga in one.versions] == [[], [], [], []]
+    with Harness(shop, depot, bikes) as running:
+        with running.transaction("shop") as tx:
+            for version in (1, 2):
+                shop.start(Placed(order_id="o"), tx, workflow_id=f"of-{version}", version=version)
+        running.settle()
+        steps = [running.steps(workflow) for workflow in ("of-1", "of-2")]
+        letters = [letter for store in running.stores.values() for letter in store.letters(LetterSearch(), 10)]
+
+    assert steps == [{"place": "done", "ship": "done"}] * 2
+    assert letters == []
 
 
 def test_the_command_holds_several_services_and_says_where_each_does_not_fit(contracts: Path) -> None:
