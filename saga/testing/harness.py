@@ -18,6 +18,7 @@ from saga.contracts.topics import fact_topics, saga_topics
 from saga.engine.loop import Loop
 from saga.errors import DefinitionError, LaneStopped, LifecycleError
 from saga.handling.tracing import Tracer
+from saga.participant.gates import EnvironmentGates
 from saga.participant.participant import Participant
 from saga.protocol.facts import StepStatus
 from saga.store.memory import MemoryStore
@@ -42,7 +43,7 @@ class Harness:
     a delivered event waits for its acknowledgments before its row is marked. So is `mark_after`: the pace of what can wait.
     Workflows are deleted `keep_workflows` after they were closed; without it never.
 
-    The participants get the harness's clock, which stands still until told.
+    The participants get the harness's clock, which stands still until told, and ask anew which gates `SAGA_GATES` opens.
 
     `broker`, `stores` (by participant) and `clock` may be looked into and tampered with.
     """
@@ -69,8 +70,7 @@ class Harness:
         self.stores = _OfParticipants({name: self.new_store() for name in self.participants})
         self.loops = _OfParticipants[Loop]()
         for name, participant in self.participants.items():
-            participant.check()
-            participant.clock = self.clock
+            self._prepare(participant)
             self.loops[name] = self._joined(name)
         self.settle()
 
@@ -116,8 +116,7 @@ class Harness:
 
     def deploy(self, participant: Participant) -> None:
         """Replace the participant of this name by another release: the old process ends in an orderly way, the store stays."""
-        participant.check()
-        participant.clock = self.clock
+        self._prepare(participant)
         self.loops[participant.name].leave()
         self.participants[participant.name] = participant
         self.loops[participant.name] = self._joined(participant.name)
@@ -173,6 +172,12 @@ class Harness:
     def store(self, participant: str) -> Store:
         """The store as this participant's processes see it."""
         return self.stores[participant]
+
+    def _prepare(self, participant: Participant) -> None:
+        participant.check()
+        participant.clock = self.clock
+        if isinstance(participant.gates, EnvironmentGates):  # an earlier fleet may have read what SAGA_GATES was then
+            participant.gates = EnvironmentGates(participant.versions)
 
     def _joined(self, name: str) -> Loop:
         loop = Loop(

@@ -53,6 +53,21 @@ def test_a_process_dies_where_it_is_told_to_and_nothing_happens_twice(travel: Ma
     assert effects(env).count((trip, "hotel", "action")) == 1
 
 
+def test_each_fleet_of_the_same_participants_asks_anew_which_gates_are_open(
+    saga_env: Callable[..., Environment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew, ends = fleet(Script(), versions=(2,), gate="insurance"), []
+
+    for opened in ("", "insurance", ""):
+        monkeypatch.setenv("SAGA_GATES", opened)
+        env = saga_env(*crew, prepare=lambda _, tx: tx.execute(CREATE_EFFECTS))
+        trip = env.start(TripBooked(trip="rome"))
+        env.assert_saga(trip).completed()
+        ends.append("insure" in env.steps(trip))
+
+    assert ends == [False, True, False]
+
+
 def test_a_participant_that_does_not_run_here_is_told_with_those_that_do(travel: Make) -> None:
     env = travel(Script())
 
