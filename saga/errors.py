@@ -15,6 +15,7 @@ SagaError
 │   ├── StoreBusy                 another worker process holds the database file
 │   ├── StoreConflict             serialization failure, deadlock or lock timeout: the same work may be done again at once
 │   ├── StatementFailed           a pipelined statement of some handler failed; which one's is not known
+│   ├── Overstayed                the server ended a transaction that asked nothing of it for too long
 │   ├── CommitUnknown             the answer to COMMIT was lost: committed or not, only the store can tell
 │   └── LaneFenced                another owner took the lane over, or what was confirmed is lost; nothing must be committed
 │       └── StoreReplaced            another server has taken the database's place since the lane was claimed
@@ -106,6 +107,10 @@ class StoreConflict(StoreError):
 
 class StatementFailed(StoreError):
     """A pipelined statement failed after its handler had returned, and with it the transaction of the whole batch."""
+
+
+class Overstayed(StoreError):
+    """The server ended a transaction that asked nothing of it for too long: a handler dawdled, or the process was stopped."""
 
 
 class CommitUnknown(StoreError):

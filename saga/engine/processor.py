@@ -14,7 +14,7 @@ from saga.delivery.acks import Acks
 from saga.delivery.relay import Relay
 from saga.engine.flight import parts
 from saga.engine.units import Units
-from saga.errors import StatementFailed
+from saga.errors import Overstayed, StatementFailed
 from saga.handling.breakers import Breakers
 from saga.handling.external import QUICK_PAUSE, Externals, Intent
 from saga.handling.handling import Handling, Item
@@ -272,7 +272,7 @@ class Processor:
                 log.info("%s", failure)
                 waiting = {at: Setback.of(each, each.tried, items[at]) for at, each in failure.failures.items()}
                 items = [waiting.get(at, item) for at, item in enumerate(items)]
-            except StatementFailed:
+            except (StatementFailed, Overstayed):
                 if len(items) == 1:
                     raise  # and no handler has run
                 return intents + self._halve(lane, items)

@@ -14,7 +14,7 @@ from saga.clock import Clock
 from saga.delivery.acks import Acks
 from saga.delivery.relay import Relay
 from saga.engine.flight import Flight, after, incoming_of
-from saga.errors import CommitUnknown, StatementFailed, StoreConflict, StoreError
+from saga.errors import CommitUnknown, Overstayed, StatementFailed, StoreConflict, StoreError
 from saga.failpoints import Failpoint, failpoint
 from saga.handling.external import Intent
 from saga.handling.handling import Handling, Item, workflow_of
@@ -80,7 +80,7 @@ class Units:
         except CommitUnknown:
             if not flight.is_known(self.store):
                 raise
-        except StatementFailed as failed:
+        except (StatementFailed, Overstayed) as failed:
             if len(items) > 1 or (blamed := self.handling.blame(failed)) is None:
                 raise
             raise blamed from failed

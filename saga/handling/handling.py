@@ -15,7 +15,7 @@ from saga.contracts.event import Event
 from saga.contracts.message import Message
 from saga.contracts.trace import TraceContext, Traced, is_sampled
 from saga.delivery.acks import Remark
-from saga.errors import StatementFailed
+from saga.errors import Overstayed, StatementFailed
 from saga.handling.breakers import Breakers, Unasked
 from saga.handling.external import Answer, Intent
 from saga.handling.intake import Counts, Incoming, contradiction, forgotten
@@ -70,8 +70,8 @@ class Handling:
         self._suspect: Suspect | None = None
         self._vector = Vector()
 
-    def blame(self, error: StatementFailed) -> HandlerFailure | None:
-        """What a statement that failed late stands for: it is the latest handler's, if one has run."""
+    def blame(self, error: StatementFailed | Overstayed) -> HandlerFailure | None:
+        """What the store said too late stands for: it is the latest handler's, if one has run."""
         return None if self.latest is None else self.invocation.blame_latest(self.latest, error)
 
     def apply(self, ledger: Ledger, lane: Lane, items: Sequence[Item]) -> list[Intent]:

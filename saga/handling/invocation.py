@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from saga.contracts.event import Event
 from saga.contracts.sensitive import scrub, sensitive_values
-from saga.errors import ContractError, RegistryUnavailable, SagaError, StatementFailed, UnknownSchema
+from saga.errors import ContractError, Overstayed, RegistryUnavailable, SagaError, StatementFailed, UnknownSchema
 from saga.participant.dependency import Dependency
 from saga.participant.failure import Failure, FailureKind, failure_of, infrastructure
 from saga.participant.handler import Act, ExternalCall, Handler, Input, Pending
@@ -130,8 +130,8 @@ class Invocation:
         """What an exception of the handler's stands for: HandlerFailure, or what store or registry say of themselves."""
         return infrastructure(error, last) or self.failure(handler, workflow_id, error, arguments)
 
-    def blame_latest(self, latest: Latest, error: StatementFailed) -> HandlerFailure:
-        """What a statement that failed late stands for, of the handler that ran last."""
+    def blame_latest(self, latest: Latest, error: StatementFailed | Overstayed) -> HandlerFailure:
+        """What a statement that failed late, or a transaction that lasted too long, says of the handler that ran last."""
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         kind = self.failure(latest.handler, latest.workflow_id, cause).failure
         why = self.hushed(latest.handler, str(error), self.given)

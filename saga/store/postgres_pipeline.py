@@ -18,9 +18,9 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from saga.errors import CommitUnknown, LifecycleError, StatementFailed, StoreError
+from saga.errors import CommitUnknown, LifecycleError, Overstayed, StatementFailed, StoreError
 from saga.store.postgres_collecting import depart, entered, repeat
-from saga.store.postgres_tables import SQL, store_error, technical
+from saga.store.postgres_tables import OVERSTAYED, SQL, store_error, technical
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 Excuse = Callable[[Exception], StoreError | None]
@@ -285,11 +285,11 @@ class Pipeline:
 
     def _parted(self) -> StoreError | None:
         """Whether the server has said that the session is over, however late it closes the line: nothing more is executed."""
-        heard: list[str] = []
+        heard: dict[str, str | None] = {}
 
         def hear(notice: psycopg.errors.Diagnostic) -> None:
             if notice.severity_nonlocalized == "FATAL":
-                heard.append(notice.message_primary or "")
+                heard[notice.message_primary or ""] = notice.sqlstate
 
         self._connection.add_notice_handler(hear)
         try:
@@ -297,13 +297,14 @@ class Pipeline:
                 self._connection.pgconn.consume_input()
                 self._connection.pgconn.is_busy()  # reads what has arrived
         except psycopg.OperationalError as error:
-            heard = heard or [str(error)]
+            heard = heard or {str(error): None}
         finally:
             self._connection.remove_notice_handler(hear)
         if not heard:
             return None
         self._connection.close()
-        return StoreError(f"{self._address}: the server has ended the session, nothing was committed: {'; '.join(heard)}")
+        kind = Overstayed if OVERSTAYED in heard.values() else StoreError
+        return kind(f"{self._address}: the server has ended the session, nothing was committed: {'; '.join(heard)}")
 
     def _execute(self, alike: list[_Statement]) -> None:
         one = alike[0]

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
-from saga.errors import DefinitionError, StoreConflict, StoreError
+from saga.errors import DefinitionError, Overstayed, StoreConflict, StoreError
 from saga.store.statements import Migration, statements
 from saga.store.tables import Tables
 
@@ -32,8 +32,10 @@ _DEFAULTS: Mapping[str, Any] = {
 # 26000: what the driver takes for prepared is not; it begins anew after the ROLLBACK
 _CONFLICTS = {"40001", "40P01", "55P03", "26000"}
 # classes of SQLSTATE that tell of the server or of the way to it, and single codes of other classes that do
+OVERSTAYED = "25P03"
+"""What the server says as it ends a transaction that has idled for longer than it may."""
 _CLASSES_OF_THE_SERVER = {"08", "53", "58", "F0", "XX"}
-_CODES_OF_THE_SERVER = {"25006", "25P03", "25P04", "57P01", "57P02", "57P03", "57P05"}
+_CODES_OF_THE_SERVER = {"25006", "25P04", "57P01", "57P02", "57P03", "57P05"}
 
 _MIGRATING = 0x5A6A  # the advisory lock that whoever migrates holds
 
@@ -94,6 +96,8 @@ def technical(address: str, error: Exception) -> StoreError | None:
     code = error.sqlstate
     if code in _CONFLICTS:
         return StoreConflict(f"{address}: another transaction was in the way ({_sentence(error)}); try again")
+    if code == OVERSTAYED:
+        return Overstayed(f"{address}: {_sentence(error)} ({code})")
     lost = code is None and isinstance(error, psycopg.OperationalError)
     if lost or (code is not None and (code[:2] in _CLASSES_OF_THE_SERVER or code in _CODES_OF_THE_SERVER)):
         return StoreError(f"{address}: {_sentence(error)}{f' ({code})' if code else ''}")

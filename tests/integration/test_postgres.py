@@ -417,7 +417,7 @@ def test_a_stopped_owner_blocks_nobody_and_commits_nothing(store: PostgresStore,
         os.kill(process.pid, signal.SIGCONT)
         output, _ = process.communicate("go on\n", timeout=60)
 
-    assert output == "StoreError\n"
+    assert output == "Overstayed\n"
     assert pending(store) == ["w1/1", "w1/2"]
     assert pieces(store) == {"rice": 5, "tea": 5}
 

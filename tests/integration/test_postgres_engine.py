@@ -14,8 +14,9 @@ import pytest
 
 from saga import Participant, Retry, Transaction
 from saga.contracts.topics import events_topic, saga_topics
+from saga.engine.health import State
 from saga.engine.loop import TROUBLE_PAUSE, Loop
-from saga.errors import StoreError
+from saga.errors import Overstayed, StoreError
 from saga.store.memory import MemoryStore
 from saga.store.port import Store
 from saga.store.postgres import PostgresStore
@@ -39,7 +40,7 @@ class Hotels:
     """The agency on a memory store and the hotels on PostgreSQL, turned by hand; `published` is what the latter published.
 
     The hotels need a front desk, which does not answer while it is `away`; `asked` tells the trips it was asked about, each of
-    which takes it `seconds`.
+    which takes it `seconds`, and the `dawdler` two.
     """
 
     def __init__(self, store: PostgresStore) -> None:
@@ -48,14 +49,16 @@ class Hotels:
         self.agency, self.participant, self.agency_store = agency(), Participant("hotels", saga()), MemoryStore()
 
         self.away, self.asked, self.seconds = False, list[str](), 0.0
+        self.dawdler: str | None = None
         desk = self.participant.dependency("front-desk", errors=[Away], minimum_calls=5, pause=5)
 
         @self.participant.step(retry=Retry(quick=1), needs=desk)
         def hotel(booked: TripBooked, tx: Transaction) -> HotelBooked | HotelFull:
             tx.execute("INSERT INTO rooms VALUES (%s)", [booked.trip])
             self.asked.append(booked.trip)
-            time.sleep(self.seconds)
-            self.clock.sleep(self.seconds)
+            seconds = 2.0 if booked.trip == self.dawdler else self.seconds
+            time.sleep(seconds)
+            self.clock.sleep(seconds)
             if self.away:
                 raise Away(booked.trip)
             return HotelBooked(trip=booked.trip)
@@ -329,7 +332,7 @@ def test_the_last_words_of_a_server_are_believed_before_it_closes_the_line(proxi
             dawdle()
         proxy.closing.set()
 
-    assert type(raised.value) is StoreError
+    assert type(raised.value) is Overstayed
 
 
 def test_a_server_that_goes_away_in_the_middle_costs_a_pause_and_nothing_else(database: str) -> None:
@@ -358,6 +361,19 @@ def test_slow_handlers_are_committed_before_the_server_loses_patience_with_their
         settle(running.loop)
 
         assert len(running.asked) == len(running.rooms) == 15
+
+
+def test_a_handler_that_dawdles_for_longer_than_the_server_waits_is_to_blame_and_holds_up_nobody(database: str) -> None:
+    with hotels(database, idle_timeout=1.0) as running:
+        running.dawdler = "2"
+        running.book(*map(str, range(5)))
+
+        settle(running.loop)
+
+        assert running.rooms == ["0", "1", "3", "4"]
+        assert list(running.parked()) == ["trip-2"]
+        assert "idle-in-transaction timeout" in running.parked()["trip-2"]
+        assert [part.state for part in running.loop.lanes.parts({})] == [State.READY] * LANES
 
 
 def test_events_of_a_web_request_and_of_the_lane_are_published_in_order_of_their_numbers(database: str) -> None:
