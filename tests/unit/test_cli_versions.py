@@ -68,6 +68,11 @@ def fetch(handed_over: OrderHandedOver, tx: Transaction) -> OrderRecalled:
     return OrderRecalled(order_id=handed_over.order_id)
 
 
+later = Participant("depot", ordering(2, "OrderHandedOver"))
+later.step(step="ship")(hand_over)
+later.compensation(of="ship")(fetch)
+
+
 def parked(folder: Path, version: int, **fields: object) -> SqliteStore:
     """A database with a parked workflow of this version."""
     store = SqliteStore(folder / "depot.db", migrate=True)
@@ -113,3 +118,16 @@ def test_the_doctor_asks_for_the_schemas_of_all_versions(tmp_path: Path, monkeyp
     texts = [finding["text"] for finding in said.json["findings"] if finding["subject"] in {"contracts", "schemas"}]
     assert [text.partition(":")[0] for text in texts] == ["saga checkout v1", "saga checkout v2", "not registered"]
     assert texts[-1].endswith(": checkout.events-checkout.OrderShipped")
+
+
+@pytest.mark.parametrize(("version", "target", "told"), [(1, "later", True), (1, "depot", False), (3, "depot", True)])
+def test_the_doctor_finds_open_workflows_of_a_version_that_a_release_does_not_know(
+    tmp_path: Path, version: int, target: str, told: bool
+) -> None:
+    with closing(parked(tmp_path, version)):
+        said = Commands(tmp_path)("doctor", f"{__name__}:{target}", "--json", SAGA_DATABASE="sqlite:///depot.db")
+
+    found = [finding for finding in said.json["findings"] if finding["subject"] == "versions"]
+    texts = [f"{version}: 1 workflow is open, which waits for a release that knows it"] if told else []
+    assert [finding["text"].partition(" v")[2] for finding in found] == texts
+    assert all(f"saga drain checkout --version {version}" in finding["fix"] for finding in found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -21,6 +22,7 @@ from saga.observe.health import place
 from saga.observe.webhook import Webhook
 from saga.participant.gates import unknown_gates
 from saga.settings import Settings
+from saga.store.archive import Search
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState
 from saga.store.lane import require_author
 
@@ -28,6 +30,7 @@ Made = TypeVar("Made")
 
 PATIENCE = 5.0
 MOST_LETTERS = 1000
+MOST_OPEN = 1000
 _OLDEST = (3, 11)
 
 
@@ -199,6 +202,8 @@ class _Examination:
         yield Finding("tables", "ok", text)
         if (saga := self.saga) is not None:
             yield from self._recorded(settings, saga.name)
+        if saga is not None and self.name is not None:
+            yield from self._unknown(settings, saga.name)
         yield from self._dead_letters(settings)
 
     def _recorded(self, settings: Settings, saga: str) -> Iterator[Finding]:
@@ -214,6 +219,30 @@ class _Examination:
             _, finding = _tried("record", "", lambda: require_author(author, name), fix=fix)
             if finding.level == "fail":
                 yield finding
+
+    def _unknown(self, settings: Settings, saga: str) -> Iterator[Finding]:
+        """Versions that have gone from the participant too early, or came with a release that was taken back."""
+        fix = "stop whoever keeps a transaction open"
+        left, finding = _tried("versions", "", lambda: self._left(settings, saga), fix=fix)
+        if left is None:
+            yield finding
+        for version, count in (left or {}).items():
+            workflows = "workflow is open, which waits" if count == 1 else "workflows are open, which wait"
+            text = f"{saga} v{version}: {count} {workflows} for a release that knows it"
+            fix = f"deploy one that knows it until this is empty: saga drain {saga} --version {version}"
+            yield Finding("versions", "warn", text, fix)
+
+    def _left(self, settings: Settings, saga: str) -> dict[int, int]:
+        """How many workflows are open of each version that is not to run: the longest open tell of older ones."""
+        store = assembly.store(settings)
+        try:
+            listed = store.search(Search(saga=saga, idle_since=datetime.now(UTC)), MOST_OPEN) + store.search(
+                Search(saga=saga), 1
+            )
+            unknown = {one.workflow.version for one in listed} - {each.version for each in self.sagas}
+            return {version: count for version in sorted(unknown) if (count := store.left(saga, version).open)}
+        finally:
+            store.close()
 
     def _names(self, settings: Settings) -> Iterator[Finding]:
         if names := assembly.second_names(settings):
