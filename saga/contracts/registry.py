@@ -179,7 +179,7 @@ class Registry:
             raise RegistryUnavailable(f"the registry {self.url} failed at {what}: {error}") from error
         except Exception as error:
             if isinstance(error, OSError | RuntimeError | ValueError) or _is_of_the_client(error):
-                said = explained(error) or f"does not answer: {error}"
+                said = explained(error) or f"does not answer (see that it runs there, or correct SAGA_REGISTRY): {error}"
                 raise RegistryUnavailable(f"the registry {self.url} {said}") from error
             raise
 

@@ -49,7 +49,11 @@ def test_some_are_chosen_by_id_or_as_a_sample_and_the_state_reads_from_the_file(
     ("options", "settings", "said"),
     [
         ([], {}, "which saga? a registry knows many; add --saga NAME"),
-        (["--from", "one.avro"], {}, "the registry http://127.0.0.1:1 does not answer"),
+        (
+            ["--from", "one.avro"],
+            {},
+            "the registry http://127.0.0.1:1 does not answer (see that it runs there, or correct SAGA_REGISTRY)",
+        ),
         ([], {"SAGA_SCHEMAS": "contracts"}, "the topics of saga 'travel' hold nothing about workflow 'nobody'"),
     ],
     ids=["neither", "a recording", "a folder"],
