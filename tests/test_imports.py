@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from tests.sources import MODULES, ROOT, imports
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "span", "text", "forking", "signals"),
+    ("errors", "clock", "count", "span", "text", "forking", "signals"),
     ("failpoints",),
     ("settings",),
     ("protocol",),

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from saga.clock import Clock
+from saga.count import many
 from saga.delivery.acks import Acks
 from saga.delivery.deliveries import Deliveries, Settlement
 from saga.delivery.single_file import SingleFile
@@ -228,7 +229,7 @@ class Relay:
             self._moved_at = now
         elif self.failing is None and (quiet := now - self._moved_at) > STALLED:
             why = (
-                f"the broker has neither taken nor refused {len(self._in_flight)} events that it was sent; "
+                f"the broker has neither taken nor refused {many(len(self._in_flight), 'event')} that it was sent; "
                 f"is it there, and has it enough copies in sync?"
             )
             self._fail(why, quiet)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from saga.clock import Clock
 from saga.contracts.topics import fact_topics, group, saga_topics
+from saga.count import many
 from saga.delivery.recreated import Ids, changed, learn, refusal
 from saga.engine.health import Part, State
 from saga.engine.hindsight import Hindsight
@@ -58,7 +59,7 @@ class Owned:
 
     def part(self, full: str | None, behind: int | None) -> Part:
         """How the lane is; `full` says why no facts are taken in, if so, `behind` how many wait meanwhile, if that is known."""
-        name, wait = f"lane {self.lane.number}", "" if behind is None else f" ({behind} records wait)"
+        name, wait = f"lane {self.lane.number}", "" if behind is None else f" ({many(behind, 'record waits', 'records wait')})"
         if self.stopped is not None:
             return Part(name, State.STOPPED, f"{self.stopped.reason}{wait}")
         if self.resume_at is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from saga.clock import Clock
+from saga.count import many
 from saga.delivery.acks import Acks
 from saga.delivery.relay import Relay
 from saga.engine.flight import parts
@@ -214,7 +215,7 @@ class Processor:
         if (calling := self.invocation.calling) is not None:
             return f"{calling[0].title} for workflow {calling[1]}"
         if intents := self.externals.calling:
-            return f"{intents[0].handler.title}, which calls the world for {len(intents)} workflows"
+            return f"{intents[0].handler.title}, which calls the world for {many(len(intents), 'workflow')}"
         return None
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from saga.contracts.topics import saga_topics
+from saga.count import many
 from saga.delivery.recreated import Ids
 from saga.engine.health import Part, State
 from saga.engine.retention import Retention
@@ -196,7 +197,7 @@ class Watch:
         if self.store is None:
             return []
         found, bound, now = self.stock, self.participant.max_backlog, self.clock.now()
-        state, text = State.READY, f"{found.unpublished} events wait to be published"
+        state, text = State.READY, f"{many(found.unpublished, 'event waits', 'events wait')} to be published"
         if found.unpublished > bound:
             state, text = State.DEGRADED, f"{text}, more than {bound}: start refuses, and nothing is taken in"
         late = [lane for lane, rows in sorted(found.waiting.items()) if now - rows.since > UNPUBLISHED_PATIENCE]

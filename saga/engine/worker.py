@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from saga.contracts.topics import saga_topics
+from saga.count import many
 from saga.delivery.unhandled import OVERDUE
 from saga.engine.health import Health, Part, State
 from saga.engine.loop import Loop
@@ -188,7 +189,7 @@ class Worker:
             return Part("worker", State.STOPPED, "it does not run")
         if self._stopping.is_set():
             return Part("worker", State.STOPPED, "it drains")
-        return Part("worker", State.READY, f"it runs with {self.threads} threads")
+        return Part("worker", State.READY, f"it runs with {many(self.threads, 'thread')}")
 
     def _begin(self, failed: Callable[[BaseException], None] | None) -> list[threading.Thread]:
         if self._running:

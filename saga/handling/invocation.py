@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from saga.contracts.event import Event
 from saga.contracts.sensitive import scrub, sensitive_values
+from saga.count import many
 from saga.errors import ContractError, Overstayed, RegistryUnavailable, SagaError, StatementFailed, UnknownSchema
 from saga.participant.dependency import Dependency
 from saga.participant.failure import Failure, FailureKind, failure_of, infrastructure
@@ -110,8 +111,8 @@ class Invocation:
         self.given = [argument for row in rows for argument in row]
         returned = self._call(handler, first, [list(column) for column in zip(*rows, strict=True)], last)
         if not isinstance(returned, list) or len(returned) != count:
-            found = f"{len(returned)} results" if isinstance(returned, list) else f"a {type(returned).__name__}"
-            why = f"it returned {found} for {count} workflows; expected a list with one result for each"
+            found = many(len(returned), "result") if isinstance(returned, list) else f"a {type(returned).__name__}"
+            why = f"it returned {found} for {many(count, 'workflow')}; expected a list with one result for each"
             raise HandlerFailure(handler, first, why, Failure.PERMANENT)
         return returned
 

@@ -173,7 +173,7 @@ def test_a_version_of_which_records_wait_for_newer_code_is_not_drained(folder: P
     )
 
     assert said.code == 1
-    assert "1 records of v3 wait for code that knows it: saga dead-letters list" in said.err
+    assert "1 record of v3 waits for code that knows it: saga dead-letters list" in said.err
     assert (other.code, other.json["queued"]) == (0, 0)
 
 

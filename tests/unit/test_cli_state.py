@@ -103,7 +103,7 @@ def test_each_version_goes_to_a_file_of_its_own(fleet: Harness, contracts: Comma
     assert said.code == 0, said.err
     assert [line.split(" (")[0] for line in said.out.splitlines()] == [
         "travel.v1.avro: 4 workflows of travel v1",
-        "travel.v2.avro: 1 workflows of travel v2",
+        "travel.v2.avro: 1 workflow of travel v2",
     ]
     assert {*found[1]} == {"smooth", "full", "poor", "open"}
     assert found[2] == {"insured": "completed"}

@@ -260,7 +260,7 @@ def test_lanes_begin_anew_on_a_topic_that_was_made_again(
     assert "checkout.events was made again: saga lanes reset" in listed.out
     assert trial.json["lanes"] == [{"lane": 0, "topics": [PLACE.topic], "sent_again": 1}]
     assert before.offsets[PLACE.topic] == 2
-    assert said.out == "checkout/0 begins anew on checkout.events, and sends 1 events again\n"
+    assert said.out == "checkout/0 begins anew on checkout.events, and sends 1 event again\n"
     assert (lane.offsets, lane.gaps, lane.clean) == ({"checkout.compensations": 1}, {}, True)
     assert lane.acks["told"] == {"stock": {"checkout.compensations": {"spans": [[0, 1]]}}}
     assert lane.acks["topics"] == broker.ids([PLACE.topic])

@@ -231,7 +231,7 @@ def test_the_handler_that_keeps_a_thread_is_named(broker: FlakyBroker, store: Fl
 
     assert doing is not None
     assert "call_hotel" in doing
-    assert "calls the world for 1 workflows" in doing
+    assert "calls the world for 1 workflow" in doing
 
 
 def test_rows_that_nobody_publishes_degrade_after_a_while(store: FlakyStore) -> None:
@@ -250,7 +250,7 @@ def test_rows_that_nobody_publishes_degrade_after_a_while(store: FlakyStore) -> 
     assert all(part.state is State.READY for part in young)
     [outbox] = [part for part in old if part.name == "outbox"]
     assert outbox.state is State.DEGRADED
-    assert outbox.text.startswith("1 events wait to be published, the oldest for 31 s (of lane ")
+    assert outbox.text.startswith("1 event waits to be published, the oldest for 31 s (of lane ")
 
 
 def test_what_was_away_is_told_with_the_time_since_when_and_until_it_answers(store: FlakyStore) -> None:

@@ -106,7 +106,7 @@ def test_a_broker_that_neither_takes_nor_refuses_anything_is_noticed_before_the_
 
     assert (patient.state, stalled.state, afterwards.state) == (State.READY, State.DEGRADED, State.READY)
     assert stalled.text.startswith(
-        f"nothing is published since {since:%F %T %Z}: the broker has neither taken nor refused 1 events "
+        f"nothing is published since {since:%F %T %Z}: the broker has neither taken nor refused 1 event "
     )
 
 

@@ -234,14 +234,14 @@ def test_a_result_that_is_missing_is_blamed_on_the_workflow_that_has_none() -> N
     with travelling(Hotels(book)) as running:
         assert ends(running) == completed("trip 2")
         assert hotel_of(running, "trip 2").error == (
-            "it returned 0 results for 1 workflows; expected a list with one result for each"
+            "it returned 0 results for 1 workflow; expected a list with one result for each"
         )
 
 
 def test_what_is_no_list_is_refused() -> None:
     with travelling(Hotels(lambda booked: HotelBooked(trip=booked[0].trip))) as running:
         assert set(ends(running).values()) == {None}
-        assert (hotel_of(running, "trip 0").error or "").startswith("it returned a HotelBooked for 1 workflows")
+        assert (hotel_of(running, "trip 0").error or "").startswith("it returned a HotelBooked for 1 workflow")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import typer
 from saga.cli import output
 from saga.cli.acting.interrupt import interruptible
 from saga.cli.acting.selection import Chosen
+from saga.count import many
 from saga.errors import ContractError, DefinitionError, Refused, StoreConflict
 from saga.store.port import Unit
 
@@ -68,7 +69,8 @@ def carry_out(
 
     A person at a terminal is asked before `many` are touched, unless `yes`. Whatever ends it early, what was done is told.
     """
-    if report.many and not (yes or report.dry_run) and chosen and not output.agreed(f"{report.verb} {_count(chosen)}?"):
+    question = f"{report.verb} {many(len(chosen), 'workflow')}?"
+    if report.many and not (yes or report.dry_run) and chosen and not output.agreed(question):
         raise typer.Exit(1)
     try:
         with _silenced() if report.dry_run else nullcontext(), interruptible() as require_uninterrupted:
@@ -123,7 +125,3 @@ def _tell(report: Report, said: Callable[[Chosen], str], as_json: bool) -> None:
             output.error(f"nothing in {report.database} is so; see: saga parked, saga list")
         left = f", {report.left} left: repeat the command for them" if report.left else ""
         output.progress(f"{report.verb}: {len(report.done)} {done}, {len(report.refused)} refused, in {report.database}{left}")
-
-
-def _count(chosen: Sequence[Chosen]) -> str:
-    return "1 workflow" if len(chosen) == 1 else f"{len(chosen)} workflows"

@@ -10,6 +10,7 @@ import typer
 
 from saga.cli import output
 from saga.contracts.saga import Saga
+from saga.count import many
 from saga.documents.folder import write
 from saga.documents.library import library
 from saga.documents.lint import Finding, lint
@@ -50,7 +51,7 @@ def docs(
         return
     told = [(saga, _past(folder, saga)) for folder, saga in zip(folders, sagas, strict=True)]
     done = write(into, library(told, partitions=partitions), force=force)
-    said = f"wrote {len(done.written)} files to {into}" + (f", removed {len(done.removed)}" if done.removed else "")
+    said = f"wrote {many(len(done.written), 'file')} to {into}" + (f", removed {len(done.removed)}" if done.removed else "")
     _tell({"missing": [], "into": into, "written": done.written, "removed": done.removed}, said, as_json)
 
 

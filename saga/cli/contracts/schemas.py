@@ -18,6 +18,7 @@ from saga.cli.listing import Listing
 from saga.contracts.registry import Registry
 from saga.contracts.saga import Saga
 from saga.contracts.schema import full_name
+from saga.count import many
 from saga.errors import DefinitionError
 from saga.evolution.plan import Entry, plan, registered_version, subjects
 from saga.protocol.check import check as proved
@@ -46,7 +47,7 @@ def register(folder: Folder, registry: RegistryUrl = None, as_json: output.AsJso
     _refuse_unsafe(saga)
     entries = plan(saga, known)
     if not any(entry.state == "refuse" for entry in entries):
-        output.progress(f"registering {len(entries)} schemas")
+        output.progress(f"registering {many(len(entries), 'schema')}")
         entries = [Entry(subject, "registered", known.register(subject, schema)) for subject, schema in subjects(saga)]
     _tell(entries, as_json)
 
@@ -78,7 +79,7 @@ def pull(
     if as_json:
         output.json({"saga": saga.name, "version": saga.version, "files": sorted(files)})
     else:
-        output.line(f"{len(files)} contracts of saga {saga.name} v{saga.version} in {to}")
+        output.line(f"{many(len(files), 'contract')} of saga {saga.name} v{saga.version} in {to}")
 
 
 def _registry(url: str | None) -> Registry:

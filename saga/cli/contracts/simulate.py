@@ -12,6 +12,7 @@ import typer
 
 from saga.cli import arguments, output
 from saga.cli.options import spelt_out
+from saga.count import many
 from saga.errors import DefinitionError
 from saga.testing.simulation.drawing import Kind
 
@@ -187,6 +188,6 @@ def _tell(told: _Told, broken: int) -> None:
             output.line(f"  {text}")
         output.line(f"  again: {one.again}")
     if broken:
-        output.line(f"{broken} of {told.seeds} seeds broke a promise", style="bold red")
+        output.line(f"{broken} of {many(told.seeds, 'seed')} broke a promise", style="bold red")
     else:
-        output.line(f"{told.seeds} seeds of saga {told.saga}: no promise is broken", style="green")
+        output.line(f"{many(told.seeds, 'seed')} of saga {told.saga}: no promise is broken", style="green")

@@ -15,6 +15,7 @@ from saga import assembly
 from saga.cli import arguments, output
 from saga.contracts.saga import Saga
 from saga.contracts.topics import fact_topics, saga_topics
+from saga.count import many
 from saga.engine.retention import refuse_to_forget
 from saga.errors import SagaError
 from saga.evolution.plan import subjects
@@ -131,7 +132,8 @@ class _Examination:
             yield Finding("contracts", "warn", "no saga was named", "name MODULE:PARTICIPANT, or --schemas DIR")
         for each in self.sagas:
             events = sum(not name.startswith("saga.") for name in each.types)
-            yield Finding("contracts", "ok", f"saga {each.name} v{each.version}: {len(each.steps)} steps, {events} types")
+            size = f"{many(len(each.steps), 'step')}, {many(events, 'type')}"
+            yield Finding("contracts", "ok", f"saga {each.name} v{each.version}: {size}")
 
     def _gates(self, settings: Settings) -> Iterator[Finding]:
         if settings.gates and self.sagas:
@@ -261,8 +263,8 @@ class _Examination:
         if not found:
             yield finding
             return
-        count = f"{len(found)}{' or more' if len(found) == MOST_LETTERS else ''}"
-        yield Finding("dead letters", "warn", f"{count} records could not be taken in", "see: saga dead-letters list")
+        count = many(len(found), "or more record" if len(found) == MOST_LETTERS else "record")
+        yield Finding("dead letters", "warn", f"{count} could not be taken in", "see: saga dead-letters list")
 
     def _waiting(self, settings: Settings) -> list[DeadLetter]:
         store = assembly.store(settings)

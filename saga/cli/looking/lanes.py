@@ -13,6 +13,7 @@ from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.listing import Listing
 from saga.contracts.topics import acks_topic, events_topic, fact_topics
+from saga.count import many
 from saga.delivery.recreated import Ids, begin_anew, changed, recorded, unhandled
 from saga.errors import BrokerError, Refused
 from saga.settings import Settings
@@ -158,7 +159,7 @@ def reset(
         return
     for number, (_, topics) in found.items():
         would = "would begin" if dry_run else "begins"
-        output.line(f"{saga}/{number} {would} anew on {' and '.join(topics)}, and sends {again[number]} events again")
+        output.line(f"{saga}/{number} {would} anew on {' and '.join(topics)}, and sends {many(again[number], 'event')} again")
 
 
 def _troubles(broker: Broker | None, lanes: Sequence[Lane]) -> tuple[list[Trouble | None], BrokerError | None]:

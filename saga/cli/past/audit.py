@@ -11,6 +11,7 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.past import replaying
+from saga.count import many
 from saga.errors import DefinitionError
 from saga.settings import Settings
 from saga.store.archive import Archive
@@ -83,6 +84,6 @@ def _tell(found: Judgement) -> None:
         output.line(f"  {violation}")
     if (more := sum(verdict.violations for verdict in found.verdicts) - SHOWN) > 0:
         output.line(f"  and {more} more; --json has up to a thousand")
-    again = f", {found.repeated} records came again" if found.repeated else ""
+    again = f", {many(found.repeated, 'record')} came again" if found.repeated else ""
     against = "nothing is against it" if found.holds else "it does not hold"
-    output.line(f"{found.workflows} workflows, {found.facts} facts{again}: {against}")
+    output.line(f"{many(found.workflows, 'workflow')}, {many(found.facts, 'fact')}{again}: {against}")

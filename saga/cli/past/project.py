@@ -13,6 +13,7 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.past import replaying
+from saga.count import many
 from saga.errors import DefinitionError, SagaError
 from saga.replay.projection import Projection
 from saga.replay.projector import Projector, is_outage
@@ -58,7 +59,7 @@ def project(
             output.json({**data, "records": count})
         else:
             partly = ", of a history that was not asked to be whole" * projector.is_partial
-            output.line(f"{projection.name} v{projection.version}: {count} records, up to date{partly}")
+            output.line(f"{projection.name} v{projection.version}: {many(count, 'record')}, up to date{partly}")
         if not once:
             _follow(projector, patience)
         projector.close()

@@ -17,6 +17,7 @@ from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.past.rebuilding import Total, carry_out, make_ready
 from saga.cli.past.share import Job
+from saga.count import many
 from saga.errors import DefinitionError, StoreError
 from saga.replay.comparison import Comparison, compare
 from saga.replay.courtesy import REST, Neighbour
@@ -207,7 +208,7 @@ def _told(target: str, shadow: Settings, total: Total, seconds: float, as_json: 
     rate = round(total.records / seconds) if seconds else 0
     if not as_json:
         state = "up to date" if total.is_complete else "cut short; run the same command to go on"
-        read = f"{total.records} records, {rate}/s" if total.records else "nothing new"
+        read = f"{many(total.records, 'record')}, {rate}/s" if total.records else "nothing new"
         output.line(f"{assembly.database_name(shadow)}: {target}, {read}, {state}")
         _tell_marked(total.marked)
     return {
@@ -242,11 +243,11 @@ def _compare(target: str, live: Settings, shadow: Settings, as_json: bool, data:
 
 def _tell_comparison(found: Comparison) -> None:
     for table, count in sorted(found.compared.items()):
-        output.line(f"  {table}: {count} rows, {found.differing[table] or 'none'} differ")
+        output.line(f"  {table}: {many(count, 'row')}, {found.differing[table] or 'none'} differ")
     for one in found.differences:
         output.line(f"    {one.table} {one.workflow}: {one.text}")
     if found.ahead:
-        output.line(f"  {found.ahead} workflows had something committed that was not published: it is done again")
+        output.line(f"  {many(found.ahead, 'workflow')} had something committed that was not published: it is done again")
     if found.behind:
-        output.line(f"  {found.behind} workflows have gone on, of which the live database has not read yet")
-    output.line("they are equal" if found.is_equal else f"{sum(found.differing.values())} differences")
+        output.line(f"  {many(found.behind, 'workflow')} went on, of which the live database has not read yet")
+    output.line("they are equal" if found.is_equal else many(sum(found.differing.values()), "difference"))

@@ -19,6 +19,7 @@ from typing import Any
 from saga.cli import output
 from saga.cli.past.share import EVERY, End, Flag, Job, Progress, Share
 from saga.cli.running.run import tame_allocator, tame_collector
+from saga.count import many
 from saga.errors import SagaError
 from saga.replay.courtesy import Courtesy, Neighbour, Throttle
 from saga.replay.gathering import Pace
@@ -178,7 +179,7 @@ class _Pace:
         text = f"{read} of {read + left} records, {rate:.0f}/s"
         text += f", {output.duration(timedelta(seconds=left / rate))} left" if rate else ""
         if self.follow and not left:
-            text = f"{read} records, up to date; stop the participant's workers, then Ctrl-C"
+            text = f"{many(read, 'record')}, up to date; stop the participant's workers, then Ctrl-C"
         if text != self._said:
             self._said = text
             output.progress(text)

@@ -11,6 +11,7 @@ import typer
 
 from saga.cli import arguments, output
 from saga.cli.past import replaying
+from saga.count import many
 from saga.replay import recording
 from saga.replay.contracts import Contracts
 from saga.replay.gathering import histories
@@ -44,7 +45,7 @@ def record(
     if as_json:
         output.json({"written": str(to), "workflows": sum(writing.counts.values()), "not_whole": writing.findings.count})
     else:
-        output.line(f"{to}: {sum(writing.counts.values())} histories of saga {name}")
+        output.line(f"{to}: {many(sum(writing.counts.values()), 'history', 'histories')} of saga {name}")
 
 
 class _Recording:

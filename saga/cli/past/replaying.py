@@ -13,6 +13,7 @@ import typer
 from saga import assembly
 from saga.cli import output
 from saga.contracts.saga import Saga
+from saga.count import many
 from saga.errors import DefinitionError, SagaError
 from saga.replay.contracts import Contracts
 from saga.replay.recording import RecordingSource
@@ -95,7 +96,7 @@ class Pace:
         if now - self.told < EVERY:
             return
         self.told, rate = now, read / max(now - self.began, 0.001)
-        text = f"{read} records, {rate:.0f}/s"
+        text = f"{many(read, 'record')}, {rate:.0f}/s"
         if self.size:
             left = output.duration(timedelta(seconds=max(0, self.size - read) / rate))
             text = f"{read} of {self.size} records, {rate:.0f}/s, {left} left"
@@ -127,7 +128,7 @@ class Findings:
             for text in texts:
                 output.progress(f"  {workflow}: {text}")
         if self.count > len(self.first):
-            output.progress(f"  and {self.count - len(self.first)} more workflows")
+            output.progress(f"  and {many(self.count - len(self.first), 'more workflow')}")
         word = "workflow is" if self.count == 1 else "workflows are"
         if partial:
             output.progress(f"{self.count} {word} not whole, and marked so")

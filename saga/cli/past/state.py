@@ -15,6 +15,7 @@ from saga.cli import arguments, output
 from saga.cli.past import replaying
 from saga.contracts.saga import Saga
 from saga.contracts.sensitive import redact
+from saga.count import many
 from saga.errors import DefinitionError
 from saga.protocol.facts import StepStatus
 from saga.replay.contracts import Contracts
@@ -61,7 +62,8 @@ def tell_state(
         )
         if not as_json:
             counts = ", ".join(f"{count} {status}" for status, count in sorted(telling.statuses.items())) or "none"
-            output.line(f"{written}: {sum(telling.statuses.values())} workflows of {name} v{saga.version} ({counts})")
+            total = many(sum(telling.statuses.values()), "workflow")
+            output.line(f"{written}: {total} of {name} v{saga.version} ({counts})")
     if as_json:
         output.json(told[0] if len(told) == 1 else told)
 
@@ -82,7 +84,8 @@ class _Telling:
         found = histories(self.source, self.contracts, wanted=self.wanted, pace=replaying.Pace(self.source.size))
         for history in found:
             if history.late:
-                output.progress(f"  {history.workflow}: {len(history.entries)} records came long after its end: left out")
+                late = many(len(history.entries), "record")
+                output.progress(f"  {history.workflow}: {late} came long after its end: left out")
                 continue
             one = state(self.contracts, history, at=self.at)
             missing = [hole.text for hole in (one.holes if one else holes(history, self.contracts))]
@@ -99,7 +102,7 @@ class _Telling:
         self.findings.tell(partial=self.partial)
         replaying.refuse_unknown(self.saga.name, self.wanted, self.seen, self.at)
         if self.others:
-            output.progress(f"{self.others} workflows of other versions are not among them; each version is a type of its own")
+            output.progress(f"left out: {many(self.others, 'workflow')} of other versions; each version is a type of its own")
 
     def show(self, limit: int, *, as_json: bool) -> None:
         shown: list[State] = []

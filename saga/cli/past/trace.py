@@ -10,6 +10,7 @@ import typer
 from saga.cli import arguments, output
 from saga.cli.past import replaying
 from saga.clock import SystemClock
+from saga.count import many
 from saga.errors import BrokerError, DefinitionError
 from saga.protocol.facts import WorkflowStatus
 from saga.replay import drawing
@@ -130,12 +131,13 @@ def _tell(told: Timeline, now: datetime) -> None:
 def _headline(told: Timeline, now: datetime) -> str:
     name, count = f"{told.saga} {told.workflow}", len(told.moments)
     if (stands := told.state) is None:
-        return f"{name}: UNKNOWN, {count} records"
+        return f"{name}: UNKNOWN, {many(count, 'record')}"
     status = "FAILED, unwinding" if stands.status is WorkflowStatus.FAILED else stands.status.value.upper()
     status += " WITH EXCEPTIONS" * stands.exceptions
     span = f"after {_span(stands.opened, stands.closed)}" if stands.closed else f"open for {_span(stands.opened, now)}"
     services = len({moment.source for moment in told.moments})
-    return f"{told.saga} v{stands.version} {told.workflow}: {status} {span}, {count} facts of {services} services"
+    said = f"{many(count, 'fact')} of {many(services, 'service')}"
+    return f"{told.saga} v{stands.version} {told.workflow}: {status} {span}, {said}"
 
 
 def _span(begin: datetime, end: datetime) -> str:

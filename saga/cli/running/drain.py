@@ -8,6 +8,7 @@ import typer
 
 from saga import assembly
 from saga.cli import arguments, output
+from saga.count import many
 from saga.settings import Settings
 from saga.store.archive import Search
 from saga.store.dead_letter import LetterSearch, LetterState, Reason
@@ -55,7 +56,8 @@ def drain(
             title=f"{saga} v{version} in {place}",
         )
         if queued:
-            output.progress(f"{queued} records of v{version} wait for code that knows it: saga dead-letters list")
+            waiting = many(queued, f"record of v{version} waits", f"records of v{version} wait")
+            output.progress(f"{waiting} for code that knows it: saga dead-letters list")
         output.progress(f"see: saga list --saga {saga} --version {version}")
     if not empty:
         raise typer.Exit(1)
