@@ -43,8 +43,8 @@ def plan(saga: Saga, registry: Registry) -> list[Entry]:
     return entries
 
 
-def registered_version(registry: Registry, name: str) -> int:
-    """The highest version of a saga that is registered; raises DefinitionError if there is none."""
+def registered_version(registry: Registry, name: str, up_to: int | None = None) -> int:
+    """The highest registered version of a saga, of those up to a number where one is; raises DefinitionError for none."""
     versions = [
         int(number)
         for subject in registry.subjects("")
@@ -53,7 +53,7 @@ def registered_version(registry: Registry, name: str) -> int:
     ]
     if not versions:
         raise DefinitionError(f"{registry.url} has no saga {name!r}; register it: saga schemas register DIR")
-    return max(versions)
+    return max([version for version in versions if up_to is None or version <= up_to] or versions)
 
 
 def disagreement(saga: Saga, registry: Registry) -> tuple[str, ...]:

@@ -127,6 +127,18 @@ def test_a_folder_is_compared_with_the_registry(shop: Shop) -> None:
     assert "step pay: bank owns it now, and not cashier" in back.out
 
 
+def test_a_folder_is_compared_with_its_own_version_or_the_one_before_it(shop: Shop) -> None:
+    shop.write(PLACE, PAY | {"timeout": "PT1M"}, to="second", version=2)
+    assert shop("register", "second").code == 0
+    shop.write(PLACE, PAY, to="third", version=3)
+
+    own, before = shop("diff", "registry", "contracts"), shop("diff", "registry", "third")
+
+    assert (own.code, before.code) == (0, 0)
+    assert "timeout" not in own.out
+    assert "timeout" in before.out
+
+
 def test_a_refusal_says_which_field_and_why(shop: Shop) -> None:
     file = shop.folder / "contracts" / "Placed.avsc"
     schema = orjson.loads(file.read_bytes())

@@ -93,7 +93,7 @@ def _states(old: str, new: str, settings: Settings) -> tuple[Saga, Saga]:
     folder = next((Path(side) for side in (new, old) if Path(side).is_dir()), settings.schemas)
     if old == REGISTRY:
         after = _here(new, folder)
-        return _registered(after, settings), after
+        return _registered(after, settings, up_to=after.version), after
     before = _here(old, folder)
     return before, (_registered(before, settings) if new == REGISTRY else _here(new, folder))
 
@@ -112,9 +112,9 @@ def _here(state: str, folder: Path | None) -> Saga:
     return History(folder).saga(revision)
 
 
-def _registered(other: Saga, settings: Settings) -> Saga:
+def _registered(other: Saga, settings: Settings, up_to: int | None = None) -> Saga:
     registry = assembly.registry_needed(settings)
-    return Saga.from_registry(registry, other.name, version=registered_version(registry, other.name))
+    return Saga.from_registry(registry, other.name, version=registered_version(registry, other.name, up_to))
 
 
 def _conclusion(saga: Saga, verdict: Verdict, needed: Verdict) -> str:
