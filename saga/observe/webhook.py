@@ -11,9 +11,10 @@ import logging
 from collections.abc import Callable
 from queue import Empty, Full, Queue
 from threading import Event, Lock, Thread
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import orjson
 
@@ -29,6 +30,13 @@ ATTEMPTS = 3
 TIMEOUT = 5.0
 PAUSE = 1.0
 FAREWELL = 5.0
+
+
+class _Unmoved(HTTPRedirectHandler):
+    """Follows nobody: what is posted would be asked for there, without its body."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 class Webhook:
@@ -90,12 +98,13 @@ class Webhook:
                 self._post(body)
                 return
             except HTTPError as error:
-                why = f"it answered {error.code}"
+                moved = ", which leads elsewhere; correct SAGA_WEBHOOK" if 300 <= error.code < 400 else ""
+                why = f"it answered {error.code}{moved}"
             except Exception as error:  # whatever it is, the next one is to be posted
                 why = str(error.reason if isinstance(error, URLError) else error) or type(error).__name__
             if attempt < ATTEMPTS:
                 self._ending.wait(self._pause * attempt)
-        log.error("%s was not told of a parked workflow, after %d attempts: %s", self.host, ATTEMPTS, why)
+        log.error("%s was not told of a parked workflow, after %d attempts: %s; see: saga parked", self.host, ATTEMPTS, why)
 
     def _tell_dropped(self) -> None:
         with self._lock:
@@ -106,5 +115,5 @@ class Webhook:
 
     def _send(self, body: bytes) -> None:
         request = Request(self._url, body, {"content-type": "application/json"})  # noqa: S310 - the scheme was looked at
-        with urlopen(request, timeout=TIMEOUT):  # noqa: S310
+        with build_opener(_Unmoved).open(request, timeout=TIMEOUT):
             pass

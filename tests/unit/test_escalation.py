@@ -99,18 +99,25 @@ def test_what_is_told_cannot_be_changed() -> None:
 
 
 class Ear(BaseHTTPRequestHandler):
-    """Answers 503 as often as it is told to, then 200, and keeps what it heard."""
+    """Answers 503 as often as it is told to, then 200, or that it has `moved`, and keeps what it heard."""
 
     url: str
     heard: list[bytes]
     refusals: list[int]
+    moved: int | None
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         refused = bool(self.refusals) and self.refusals.pop() > 0
-        if not refused:
+        if not refused and self.moved is None:
             self.heard.append(body)
-        self.send_response(503 if refused else 200)
+        self.send_response(503 if refused else self.moved or 200)
+        if self.moved is not None:
+            self.send_header("location", "/elsewhere")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:
@@ -119,7 +126,7 @@ class Ear(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def ear() -> Iterator[type[Ear]]:
-    Ear.heard, Ear.refusals = [], []
+    Ear.heard, Ear.refusals, Ear.moved = [], [], None
     server = ThreadingHTTPServer(("127.0.0.1", 0), Ear)
     Ear.url = f"http://127.0.0.1:{server.server_port}/hook?token={SECRET}"
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
@@ -154,6 +161,20 @@ def test_what_cannot_be_posted_is_logged_without_the_secret(ear: type[Ear], capl
     assert ear.heard == []
     assert "127.0.0.1 was not told of a parked workflow, after 3 attempts: it answered 503" in caplog.text
     assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_an_address_that_has_moved_is_told_and_not_taken_for_one_that_has_heard(
+    ear: type[Ear], caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    ear.moved = code
+    webhook = Webhook(ear.url, pause=0.01)
+
+    webhook(PARKED)
+    webhook.close()
+
+    assert ear.heard == []
+    assert f"it answered {code}, which leads elsewhere; correct SAGA_WEBHOOK; see: saga parked" in caplog.text
 
 
 def test_a_webhook_that_does_not_keep_up_drops_and_counts_and_never_blocks(caplog: pytest.LogCaptureFixture) -> None:
