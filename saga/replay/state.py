@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from saga.contracts.message import Message, open_gates
 from saga.contracts.saga import Saga
+from saga.contracts.sensitive import redact
 from saga.errors import ContractError
 from saga.protocol.decide import Close, decide, status
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
@@ -62,6 +63,11 @@ class State:
             "steps": {name: stands.value for name, stands in self.steps.items()},
         }
         return {"workflow": workflow, **self.events}
+
+    def shown(self, saga: Saga) -> State:
+        """What of it may be shown: what the saga's contracts call sensitive is hidden."""
+        events = {step: event and (event[0], redact(saga.contract(event[0]), event[1])) for step, event in self.events.items()}
+        return replace(self, events=events)
 
 
 def state(contracts: Contracts, history: History, *, at: datetime | None = None) -> State | None:

@@ -55,7 +55,7 @@ class Awaited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """All of it; `state` is None where the workflow cannot be folded, and `holes` then says why."""
+    """All of it that may be shown; `state` is None where the workflow cannot be folded, and `holes` then says why."""
 
     saga: str
     workflow: str
@@ -73,7 +73,7 @@ def timeline(contracts: Contracts, history: History) -> Timeline:
     return Timeline(
         saga=contracts.name,
         workflow=history.workflow,
-        state=stands,
+        state=stands.shown(contracts.sagas[stands.version]) if stands else None,
         moments=tuple(_moments(contracts, saga, history)),
         awaited=tuple(_awaited(saga, history.messages(saga))) if saga and stands and stands.closed is None else (),
         holes=tuple(hole.text for hole in missing),

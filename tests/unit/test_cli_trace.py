@@ -246,14 +246,18 @@ def test_what_contracts_call_sensitive_is_hidden_on_every_screen(fleet: Harness,
     booked = contracts.folder / "contracts" / "TripBooked.avsc"
     booked.write_text(booked.read_text().replace('"type":"string"', '"type":"string","sensitive":true'))
     tagged = Contracts([Saga.load(contracts.folder / "contracts")])
-    found = history(records(fleet.broker), "poor")
+    found = history(records(fleet.broker), "smooth")
     for id_, entry in found.entries.items():
         if entry.type == "travel.TripBooked":
-            payload = tagged.codec(1).encode(entry.type, {"trip": "poor"})
-            found.entries[id_] = replace(entry, record=entry.record._replace(value=payload))
+            payload = tagged.codec(1).encode(entry.type, {"trip": "smooth"})
+            assert entry.message is not None
+            written = entry.record._replace(value=payload)
+            found.entries[id_] = replace(entry, record=written, message=entry.message._replace(value=payload))
 
     told = timeline(tagged, found)
 
     assert told.moments[0].type == "travel.TripBooked"
     assert told.moments[0].fields is not None
-    assert "poor" not in told.moments[0].fields.values()
+    assert "smooth" not in told.moments[0].fields.values()
+    assert told.state is not None
+    assert told.state.events["book"] == ("travel.TripBooked", {"trip": "***"})

@@ -14,7 +14,6 @@ import typer
 from saga.cli import arguments, output
 from saga.cli.past import replaying
 from saga.contracts.saga import Saga
-from saga.contracts.sensitive import redact
 from saga.count import many
 from saga.errors import DefinitionError
 from saga.protocol.facts import StepStatus
@@ -133,11 +132,8 @@ def _cell(one: State, step: str) -> str:
 
 def _data(saga: Saga, one: State) -> dict[str, Any]:
     """For a screen: what contracts call sensitive is hidden, unlike in an export."""
-    record = one.record()
-    events = {
-        step: event and {"type": event[0], **redact(saga.contract(event[0]), event[1])} for step, event in one.events.items()
-    }
-    return {**record, **events, "holes": [hole.text for hole in one.holes]}
+    events = {step: event and {"type": event[0], **event[1]} for step, event in one.shown(saga).events.items()}
+    return {**one.record(), **events, "holes": [hole.text for hole in one.holes]}
 
 
 def _place(to: str, saga: Saga, *, among: int) -> str:
