@@ -39,7 +39,7 @@ from saga.replay.raised import refuse_raised, require_count
 from saga.replay.seen import Seen
 from saga.replay.source import TopicSource
 from saga.store.joining import is_sqlite
-from saga.store.lane import Lane
+from saga.store.lane import PROJECTION, Lane
 from saga.store.port import Unit
 from saga.transport.port import Broker, Partition
 
@@ -167,7 +167,7 @@ class Projector:
 
     def _owned(self, suffix: str) -> str:
         """What its lanes are called."""
-        return f"projection:{self.projection.name}{suffix}"
+        return f"{PROJECTION}{self.projection.name}{suffix}"
 
     def _claimed(self, suffix: str) -> dict[int, Lane]:
         name = self._owned(suffix)

@@ -10,6 +10,9 @@ import orjson
 
 from saga.errors import DefinitionError, StoreReplaced
 
+PROJECTION = "projection:"
+"""What the name begins with that stands for a saga's in lanes of a projection."""
+
 
 @dataclass(slots=True)
 class Lane:

@@ -18,7 +18,7 @@ from saga.settings import Settings
 from saga.store.sqlite_tables import SqliteTables
 from saga.testing.harness import Harness
 from tests.commands import Commands, Said
-from tests.histories import lived
+from tests.histories import lived, made_again
 
 REPORTS = """
 from saga import Event, Projection, Saga
@@ -181,3 +181,31 @@ def test_one_that_was_fenced_ends(fleet: Harness, contracts: Commands, monkeypat
 
     assert said.code == 1
     assert "was taken over by another owner" in said.err
+
+
+def lanes(contracts: Commands, *arguments: str) -> Said:
+    return contracts("lanes", *arguments, "--database", "sqlite:///reports.db", "--broker", "nowhere:1")
+
+
+def test_its_lanes_are_listed_with_offsets_of_topics_alone(fleet: Harness, contracts: Commands) -> None:
+    project(contracts)
+
+    listed, data = lanes(contracts, "list"), lanes(contracts, "list", "--json")
+
+    assert (listed.code, data.code) == (0, 0), listed.err
+    assert "not known" not in listed.out
+    assert {topic for lane in data.json["lanes"] for topic in lane["offsets"]} == {"travel.events", "travel.compensations"}
+
+
+def test_records_that_are_gone_are_not_skipped_in_silence(fleet: Harness, contracts: Commands) -> None:
+    project(contracts)
+    made_again(fleet.broker, "travel.events")
+
+    listed = lanes(contracts, "list")
+    skipped = lanes(contracts, "skip", "projection:trips", "0", "--reason", "r")
+    reset = lanes(contracts, "reset", "projection:trips", "--reason", "r")
+
+    assert "travel.events was made again: saga project --rebuild" in listed.out
+    for said in (skipped, reset):
+        assert said.code == 1
+        assert "make them anew: saga project MODULE:PROJECTION --rebuild" in said.err

@@ -12,12 +12,12 @@ import typer
 from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.listing import Listing
-from saga.contracts.topics import acks_topic, events_topic, fact_topics
+from saga.contracts.topics import acks_topic, events_topic, fact_topics, saga_topics
 from saga.count import many
 from saga.delivery.recreated import Ids, begin_anew, changed, recorded, unhandled
 from saga.errors import BrokerError, Refused
 from saga.settings import Settings
-from saga.store.lane import Lane
+from saga.store.lane import PROJECTION, Lane
 from saga.transport.port import Broker, Partition
 
 if TYPE_CHECKING:
@@ -28,8 +28,11 @@ log = logging.getLogger("saga.operator")
 
 lanes = typer.Typer(cls=Listing, help="The lanes of a database.", no_args_is_help=True, rich_markup_mode=None)
 
+_ANEW = "make them anew: saga project MODULE:PROJECTION --rebuild"
 _ACKS = acks_topic("")
 """Of acknowledgments that are gone nobody takes notice; a lane of a projection has none."""
+_TOPICS = saga_topics("")
+"""How topics' names end; what else a projection keeps beside its offsets is none."""
 
 Spans = Mapping[Partition, range]
 
@@ -86,6 +89,7 @@ def skip(
 
     What is skipped is never acknowledged, so whoever sent it notices, and sends it again from its outbox.
     """
+    _refuse_projection(saga)
     settings = Settings.load(database=database, broker=broker)
     store, cluster = assembly.store(settings), assembly.broker(settings)
     try:
@@ -131,6 +135,7 @@ def reset(
     They read those from the beginning, and send again what not everybody has acknowledged on their predecessors. What was taken
     in already is known, and changes nothing. To be said in the database of each participant.
     """
+    _refuse_projection(saga)
     settings = Settings.load(database=database, broker=broker)
     store, cluster = assembly.store(settings), assembly.broker(settings)
     try:
@@ -160,6 +165,15 @@ def reset(
     for number, (_, topics) in found.items():
         would = "would begin" if dry_run else "begins"
         output.line(f"{saga}/{number} {would} anew on {' and '.join(topics)}, and sends {many(again[number], 'event')} again")
+
+
+def _refuse_projection(saga: str) -> None:
+    if saga.startswith(PROJECTION):
+        raise Refused(f"{saga!r} is a projection, whose tables would be wrong then without a word: {_ANEW}")
+
+
+def _offsets(lane: Lane) -> dict[str, int]:
+    return {topic: offset for topic, offset in lane.offsets.items() if topic.endswith(_TOPICS)}
 
 
 def _troubles(broker: Broker | None, lanes: Sequence[Lane]) -> tuple[list[Trouble | None], BrokerError | None]:
@@ -201,7 +215,7 @@ def _skip(store: SqliteStore | PostgresStore, lane: Lane, found: Mapping[str, tu
 
 
 def _spans(broker: Broker, lane: Lane) -> Spans:
-    return broker.spans([Partition(topic, lane.number) for topic in lane.offsets if not topic.endswith(_ACKS)])
+    return broker.spans([Partition(topic, lane.number) for topic in _offsets(lane) if not topic.endswith(_ACKS)])
 
 
 def _adrift(lane: Lane, spans: Spans) -> dict[str, tuple[int, int]]:
@@ -225,7 +239,7 @@ def _data(lane: Lane, trouble: Trouble | None) -> dict[str, Any]:
         "epoch": lane.epoch,
         "batch": lane.batch,
         "clean": lane.clean,
-        "offsets": lane.offsets,
+        "offsets": _offsets(lane),
         "gaps": lane.gaps,
         "adrift": adrift if trouble else None,
         "recreated": trouble.recreated if trouble else None,
@@ -233,7 +247,7 @@ def _data(lane: Lane, trouble: Trouble | None) -> dict[str, Any]:
 
 
 def _row(lane: Lane, trouble: Trouble | None) -> list[str]:
-    offsets = ", ".join(f"{topic.rpartition('.')[2]} {offset}" for topic, offset in lane.offsets.items())
+    offsets = ", ".join(f"{topic.rpartition('.')[2]} {offset}" for topic, offset in _offsets(lane).items())
     skipped = sum(end - begin for spans in lane.gaps.values() for begin, end in spans)
     owner = "ended in order" if lane.clean else "at work, or died"
     return [
@@ -243,12 +257,15 @@ def _row(lane: Lane, trouble: Trouble | None) -> list[str]:
         owner,
         offsets,
         str(skipped or ""),
-        "not known: the broker does not answer" if trouble is None else "; ".join(_said(trouble)),
+        "not known: the broker does not answer"
+        if trouble is None
+        else "; ".join(_said(trouble, is_projection=lane.saga.startswith(PROJECTION))),
     ]
 
 
-def _said(trouble: Trouble) -> Iterator[str]:
-    yield from (f"{topic} was made again: saga lanes reset" for topic in trouble.recreated)
+def _said(trouble: Trouble, *, is_projection: bool) -> Iterator[str]:
+    reset, skip = ("saga project --rebuild",) * 2 if is_projection else ("saga lanes reset", "saga lanes skip")
+    yield from (f"{topic} was made again: {reset}" for topic in trouble.recreated)
     for topic, (offset, first) in trouble.adrift.items():
         if topic not in trouble.recreated:
-            yield f"{topic}@{offset} is gone, the first is {first}: saga lanes skip"
+            yield f"{topic}@{offset} is gone, the first is {first}: {skip}"
