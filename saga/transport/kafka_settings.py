@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
+from urllib.parse import urlsplit
 
 from saga.errors import DefinitionError
 
@@ -120,6 +121,8 @@ class KafkaSettings:
     def __post_init__(self) -> None:
         if not self.servers.strip():
             raise DefinitionError("no Kafka servers given; expected host:port, several separated by commas")
+        for server in self.servers.split(","):
+            _refuse_no_port(server.strip())
         if self.group_protocol not in ("consumer", "classic") or self.lanes not in ("group", "all"):
             raise DefinitionError(
                 f"found group_protocol={self.group_protocol!r}, lanes={self.lanes!r}; "
@@ -162,6 +165,19 @@ class KafkaSettings:
         extra = {**(EMBEDDED_CLIENT if self.embedded else {}), **self.client}
         own = {key: str(value) for key, value in extra.items() if not key.startswith(foreign)}
         return {"bootstrap.servers": self.servers, **_CLIENT, **kind, **own}
+
+
+def _refuse_no_port(server: str) -> None:
+    """Or librdkafka takes it for a server that is away."""
+    try:
+        sound = urlsplit(f"//{server.rpartition('://')[2]}").port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise DefinitionError(
+            f"found the Kafka server {server!r}; expected host:port with a port from 1 to 65535, as in localhost:9092. "
+            f"Correct SAGA_BROKER."
+        )
 
 
 def _refuse_broken_guarantee(key: str, value: str) -> None:

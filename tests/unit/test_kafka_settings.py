@@ -40,6 +40,21 @@ def test_saying_what_holds_anyway_is_allowed(key: str, value: str) -> None:
     KafkaSettings("kafka:9092", client={key: value})
 
 
+@pytest.mark.parametrize("server", ["kafka:none", "kafka:0", "kafka:65536", "SSL://kafka:9o92", "[::1:9092"])
+def test_a_port_that_is_none_is_refused_and_not_a_server_that_is_away(server: str) -> None:
+    with pytest.raises(
+        DefinitionError, match=r"expected host:port with a port from 1 to 65535.*Correct SAGA_BROKER"
+    ) as refused:
+        KafkaSettings(f"kafka-1:9092, {server}")
+
+    assert repr(server) in str(refused.value)
+
+
+@pytest.mark.parametrize("servers", ["kafka", "kafka:9092,", "[::1]:9092", "SASL_SSL://kafka:9092, kafka-2:9092"])
+def test_a_port_may_be_left_out(servers: str) -> None:
+    assert KafkaSettings(servers).reader()["bootstrap.servers"] == servers
+
+
 def test_settings_that_mean_nothing_are_refused() -> None:
     with pytest.raises(DefinitionError, match="no Kafka servers given"):
         KafkaSettings(" ")
