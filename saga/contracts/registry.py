@@ -53,7 +53,9 @@ class Registry:
         except ValueError as error:
             raise DefinitionError(f"the registry's address is none: {error}; expected http://host:port/path") from error
         if not url.startswith(("http://", "https://")):
-            raise DefinitionError(f"found registry {url!r}; expected an address that begins with http:// or https://")
+            raise DefinitionError(
+                f"found registry {url!r}; expected an address that begins with http:// or https://. Correct SAGA_REGISTRY"
+            )
         if "@" in netloc:
             raise DefinitionError(
                 "the registry's address holds a user or password, which would be shown in errors and in the cache's name; set "

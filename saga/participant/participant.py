@@ -299,7 +299,9 @@ class Participant(Declarations):
     def _open_workflow(self, ledger: Ledger, workflow_id: str, wish: str) -> Workflow:
         workflow = ledger.load([workflow_id]).get(workflow_id) if is_usable_id(workflow_id) else None
         if workflow is None:
-            raise Refused(f"cannot {wish} workflow {workflow_id}: participant {self.name!r} knows none of this id")
+            raise Refused(
+                f"cannot {wish} workflow {workflow_id}: participant {self.name!r} knows none of this id; see: saga list"
+            )
         if workflow.closed:
             raise Refused(f"cannot {wish} workflow {workflow_id}: it ended {workflow.status} at {workflow.closed:%F %T}")
         if workflow.version not in self.versions:

@@ -71,7 +71,8 @@ class Address:
             return psycopg.connect(**{**_DEFAULTS, **self.parameters}, autocommit=True, prepare_threshold=None)
         except psycopg.OperationalError as error:
             raise StoreError(
-                f"{self} cannot be reached: {_sentence(error)}. Check that PostgreSQL runs there and lets this user in"
+                f"{self} cannot be reached: {_sentence(error)}. Check that PostgreSQL runs there and lets this user in, or "
+                f"correct SAGA_DATABASE"
             ) from error
 
 

@@ -107,6 +107,13 @@ def test_from_outside_a_database_that_says_nothing_is_degraded(
     assert said.json["reasons"] == ["store: away: stock.db: database is locked"]
 
 
+def test_an_address_without_its_scheme_is_not_taken_for_a_module(saga: Commands) -> None:
+    said = saga("health", "127.0.0.1:8080")
+
+    assert said.code == 2
+    assert "expected the address of a process, http://127.0.0.1:8080, or MODULE:PARTICIPANT" in said.err
+
+
 def test_nobody_to_ask_is_wrong_use(saga: Commands) -> None:
     said = saga("health")
 

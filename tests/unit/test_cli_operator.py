@@ -427,7 +427,7 @@ def test_an_unknown_workflow_cannot_be_aborted(saga: Saga, tmp_path: Path) -> No
     said = saga("abort", STOCK, "w9", "--reason", "the customer called")
 
     assert said.code == 1
-    assert "participant 'stock' knows none of this id" in said.err
+    assert "participant 'stock' knows none of this id; see: saga list" in said.err
 
 
 def test_whoever_asks_is_the_login_name_behind_sudo_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(
 
     assert said.code == 1
     assert "error: 127.0.0.1:9/orders cannot be reached" in said.err
+    assert "or correct SAGA_DATABASE" in said.err
     assert "pa55" not in said.err
 
 

@@ -184,5 +184,6 @@ def test_the_command_holds_several_services_and_says_where_each_does_not_fit(con
 def test_without_folder_and_registry_there_is_nothing_to_hold_a_service_to() -> None:
     saga = Commands(ROOT)
 
-    assert "no registry is configured" in saga("check", "--service", "services.stock.app:stock").err
+    said = saga("check", "--service", "services.stock.app:stock").err
+    assert "name their folder: saga check DIR --service services.stock.app:stock, or the registry: SAGA_REGISTRY" in said
     assert "found no contract folder; name it: saga check DIR" in saga("check").err

@@ -157,6 +157,7 @@ def test_settings_do_not_change() -> None:
     "use",
     [
         lambda: Registry("http://[::1"),
+        lambda: Registry("registry:8080"),
         lambda: Webhook("http://[::1"),
         lambda: served(Opening(stock), "localhost:²").__enter__(),
     ],

@@ -42,6 +42,11 @@ def check_services(services: list[str], folder: Path | None, registry: str | Non
 
 
 def _verdict(service: str, folder: Path | None, settings: Settings) -> Verdict:
+    if folder is None and settings.registry is None:
+        raise DefinitionError(
+            f"found no contracts to hold {service} to; name their folder: saga check DIR --service {service}, or the registry: "
+            f"SAGA_REGISTRY or --registry"
+        )
     against = str(folder) if folder else str(settings.registry)
     registry = None if folder else assembly.registry_needed(settings)
     participant = arguments.participant(service)

@@ -101,6 +101,8 @@ def _read(page: str) -> bytes:
 
 def _looked(target: str, settings: Settings) -> Health:
     """What a participant depends on, and what waits in its store, seen from here."""
+    if target.rpartition(":")[2].isdecimal():
+        raise DefinitionError(f"found {target!r}; expected the address of a process, http://{target}, or MODULE:PARTICIPANT")
     participant = arguments.participant(target)
     broker, registry = assembly.broker(settings, timeout=PATIENCE), assembly.registry(settings)
     try:
