@@ -47,6 +47,17 @@ def quiet_afterwards() -> Iterator[None]:
     root.setLevel(level)
 
 
+def test_the_log_says_which_versions_the_process_knows(saga: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "versions_service.py").write_text(
+        "from tests.travel import Script, fleet\nagency, hotels, airline, bank = fleet(Script(), versions=(1, 2))\n"
+    )
+    monkeypatch.setattr("saga.cli.running.run._work", lambda worker: None)
+
+    said = saga("run", "versions_service:hotels", "--upgrade", SAGA_DATABASE="sqlite:///hotels.db", SAGA_BROKER="kafka:9092")
+
+    assert "hotels of saga travel v1, v2, on sqlite:///hotels.db and broker kafka:9092" in said.err
+
+
 @pytest.mark.parametrize(
     ("target", "told"),
     [

@@ -64,10 +64,10 @@ def run(
         tame_collector()
         tame_allocator()
         log.info(
-            "%s of saga %s v%d, on %s and broker %s",
+            "%s of saga %s %s, on %s and broker %s",
             participant.name,
             participant.saga.name,
-            participant.saga.version,
+            ", ".join(f"v{each.version}" for each in participant.versions),
             assembly.database_name(settings),
             settings.broker,
         )
