@@ -66,6 +66,17 @@ def test_a_workflow_that_has_not_ended_is_one_when_all_should_have(service: Comm
     assert "  I3 workflow open: found it neither ended nor parked anywhere; expected an end, or a reason" in said.out
 
 
+def test_a_record_of_somebody_else_s_is_told_and_is_no_workflow_that_has_not_ended(fleet: Harness, service: Commands) -> None:
+    log = next(log for partition, log in fleet.broker.logs.items() if partition.topic == "travel.events" and log)
+    log.append(log[-1]._replace(offset=log[-1].offset + 1, key=b"click", headers=(), value=b"{}"))
+
+    said = service("audit", "travel", "--schemas", "contracts", "--store", "sqlite:///hotels.db", "--json")
+
+    assert said.code == 1
+    about = {violation["invariant"] for violation in said.json["violations"] if violation["workflow"] == "click"}
+    assert about == {"I11"}
+
+
 def test_a_database_that_was_named_twice_is_refused(service: Commands) -> None:
     said = service("audit", "travel", "--schemas", "contracts", *["--store", "sqlite:///hotels.db"] * 2)
 

@@ -77,6 +77,11 @@ class Case:
         return status if closed else None
 
     @property
+    def is_unreadable(self) -> bool:
+        """Whether nothing makes a workflow of it: no record has headers that make sense, and no store knows it."""
+        return not any(entry.message for entry in self.entries) and not any(self.books.values())
+
+    @property
     def parked(self) -> list[tuple[str, str | None]]:
         """Participants at which its handlers are suspended, with the reason."""
         return [

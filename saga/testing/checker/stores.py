@@ -28,6 +28,8 @@ def ended(case: Case) -> Iterator[Problem]:
             if not reason:
                 yield Problem(f"it parked by {name} for no reason", "a reason")
         return
+    if case.is_unreadable:
+        return  # which is told of each of its records
     if case.outcome is None:
         yield Problem("it neither ended nor parked anywhere", "an end, or a reason")
         return
