@@ -41,7 +41,7 @@ def test_an_address_that_libpq_cannot_read_is_wrong_use_and_not_repeated(saga: C
 
 @pytest.mark.parametrize("address", ["h:none", "h:0", "h:65536", "h:5432,i:none", "u:pa55/word@h"])
 def test_a_port_that_is_none_is_wrong_use_and_not_a_server_that_is_away(address: str, saga: Commands) -> None:
-    said = saga("run", "services.stock.app:stock", SAGA_DATABASE=f"postgresql://{address}/orders", SAGA_BROKER="h:1")
+    said = saga("show", "w1", SAGA_DATABASE=f"postgresql://{address}/orders")
 
     assert said.code == 2
     assert "has a port that is no number from 1 to 65535" in said.err
