@@ -40,10 +40,14 @@ class Declined(Placed):
     pass
 
 
+class OvenAway(Exception):
+    """What undoing the step `cook` needs does not answer."""
+
+
 def participants(broken: set[str], retry: Retry, on_stuck: str, *, batch: bool, payer: str = "bank") -> list[Participant]:
     """A shop, a kitchen that cooks and then packs, and a bank that declines, or the kitchen itself does as the `payer`.
 
-    Undoing a `broken` step fails.
+    Undoing a `broken` step fails, and that of `cook` waits while the `oven` is.
     """
     cook = {"name": "cook", "by": "kitchen", "on": ["Placed"], "emits": ["Cooked"], "compensated": "Binned"}
     contracts = Saga.of(
@@ -57,8 +61,12 @@ def participants(broken: set[str], retry: Retry, on_stuck: str, *, batch: bool, 
     crew = {name: Participant(name, contracts) for name in ("shop", "kitchen", payer)}
     shop, kitchen, bank = crew["shop"], crew["kitchen"], crew[payer]
 
+    oven = kitchen.dependency("oven", errors=[OvenAway], pause=5)
+
     def undo(step: str, tx: Transaction) -> None:
         tx.execute("INSERT INTO undone VALUES (?)", (step,))
+        if step == "cook" and "oven" in broken:
+            raise OvenAway
         if step in broken:
             raise RuntimeError(f"{step} cannot be undone")
 
@@ -76,7 +84,7 @@ def participants(broken: set[str], retry: Retry, on_stuck: str, *, batch: bool, 
 
     if batch:
 
-        @kitchen.compensation(of="cook", retry=retry, batch=True)
+        @kitchen.compensation(of="cook", retry=retry, needs=oven, batch=True)
         def bin_all(meals: list[Cooked], tx: Transaction) -> list[Binned]:
             undo("cook", tx)
             return [Binned(order_id=meal.order_id) for meal in meals]
@@ -87,7 +95,7 @@ def participants(broken: set[str], retry: Retry, on_stuck: str, *, batch: bool, 
             return [Unpacked(order_id=pack.order_id) for pack in packs]
     else:
 
-        @kitchen.compensation(of="cook", retry=retry)
+        @kitchen.compensation(of="cook", retry=retry, needs=oven)
         def bin_it(meal: Cooked, tx: Transaction) -> Binned:
             undo("cook", tx)
             return Binned(order_id=meal.order_id)

@@ -302,12 +302,12 @@ class Processor:
                 return self.units.persist(lane, [item])
             except HandlerFailure as again:
                 failure = again
-        setback = Setback.of(failure, failure.spent(attempt), item)
-        return self.units.persist(lane, [setback]) if failure.dependency is not None else self._park(lane, setback)
+        return self._park(lane, Setback.of(failure, failure.spent(attempt), item))
 
     def _park(self, lane: Lane, setback: Setback) -> list[Intent]:
         first = setback.failure.shown_cause if setback.failure.tried == 0 else None
-        log.warning("parked after attempt %d: %s", setback.attempt, setback.failure, exc_info=first)
+        if setback.failure.dependency is None:
+            log.warning("parked after attempt %d: %s", setback.attempt, setback.failure, exc_info=first)
         while True:
             try:
                 return self.units.persist(lane, [setback])

@@ -46,7 +46,9 @@ class Setback:
 
     @classmethod
     def of(cls, failure: HandlerFailure, attempt: int, item: object) -> Setback:
-        """The setback of an item of a unit."""
+        """The setback of an item of a unit; one that met another failure still has the record with which it began."""
+        if isinstance(item, Setback):
+            return item.led_to(failure)
         answer = item if isinstance(item, Answer) and not failure.is_of_recording else None
         return cls(failure, attempt, item if isinstance(item, Incoming) else None, answer=answer)
 

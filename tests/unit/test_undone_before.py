@@ -108,3 +108,26 @@ def test_a_step_that_fails_and_has_others_of_its_own_undone_holds_up_nobody(decl
 
     assert (fleet.steps("w1")["place"], undone(fleet)) == ("compensated", ["pack", "cook"])
     assert violations(fleet) == []
+
+
+class Moody(set[str]):
+    """Undoing `pack` succeeds the first time, and not when it is done once more since the oven is away."""
+
+    asked = 0
+
+    def __contains__(self, step: object) -> bool:
+        self.asked += step == "pack"
+        return super().__contains__(step) or (step == "pack" and 1 < self.asked < 4)
+
+
+@pytest.mark.parametrize("payer", ["bank", "kitchen"])
+def test_what_fails_as_it_is_done_once_more_for_a_dependency_that_is_away_loses_no_fact(declined: Fleet, payer: str) -> None:
+    broken = Moody({"oven"})
+    fleet = declined(broken, PATIENT, payer=payer)
+    broken.clear()
+    for _ in range(10):
+        fleet.advance(600)
+
+    assert fleet.steps("w1") == {"place": "compensated", "cook": "compensated", "pack": "compensated", "pay": "failed"}
+    assert undone(fleet) == ["pack", "cook"]
+    assert violations(fleet) == []
