@@ -62,7 +62,7 @@ def _text(stream: BytesIO) -> str:
     return stream.getvalue().decode().replace("\r\n", "\n")
 
 
-def schemas(*steps: dict[str, Any], version: int = 1) -> list[dict[str, Any]]:
+def schemas(*steps: dict[str, Any], version: int = 1, owner: str = "orders") -> list[dict[str, Any]]:
     """The schemas of a saga `checkout` of these steps; every event is a record of an `order_id`."""
     records, fields = [], []
     for step in steps:
@@ -71,7 +71,7 @@ def schemas(*steps: dict[str, Any], version: int = 1) -> list[dict[str, Any]]:
         fields.append({"name": step["name"], "type": ["null", *events], "default": None, "step": attributes})
         field = {"name": "order_id", "type": "string"}
         records += [{"type": "record", "name": event, "namespace": "checkout", "fields": [field]} for event in events]
-    saga = {"name": "checkout", "version": version, "owner": "orders", "deadline": "PT10M"}
+    saga = {"name": "checkout", "version": version, "owner": owner, "deadline": "PT10M"}
     return [*records, {"type": "record", "name": "Checkout", "namespace": "checkout", "saga": saga, "fields": fields}]
 
 
