@@ -61,7 +61,7 @@ def _attributes(step: Step, chance: Random) -> dict[str, Any]:
             found["on_stuck"] = "continue"
     if step.pivot:
         found["pivot"] = True
-    if step.on and chance.random() < LIKELY:
+    if step.timeout or (step.on and chance.random() < LIKELY):
         found["timeout"] = "PT1M"
     if step.external and step.on:
         found["external"] = True

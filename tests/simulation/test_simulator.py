@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from saga import DefinitionError
 from saga.failpoints import Failpoint
-from saga.protocol.definition import Definition
+from saga.protocol.definition import Definition, Step
 from saga.testing.simulation.act import Abort, Act, Join, Stall, Start, Turn, Wait
 from saga.testing.simulation.campaign import Campaign, smallest
 from saga.testing.simulation.drawing import Kind
 from saga.testing.simulation.faulty import DEPARTED
 from saga.testing.simulation.shrinking import shrink
+from saga.testing.simulation.simulation import Simulation
 from saga.testing.simulation.world import World
+from tests.drawn import crew
 from tests.seeds import seeds
+from tests.simulation.sagas import saga
 from tests.travel import simulation
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +43,17 @@ def test_workflows_that_are_broken_for_good_hold_up_no_other(seed: int) -> None:
     run = simulation(liveness=True).run(seed)
 
     assert [str(violation) for violation in run.violations] == []
+
+
+def test_what_a_timeout_behind_the_pivot_has_stuck_waits_for_a_person() -> None:
+    late = Step(name="pack", by="depot", on=(frozenset({"Paid"}),), emits=("Packed",), timeout=timedelta(minutes=1))
+    pay = Step(name="pay", by="bank", on=(frozenset({"Placed"}),), emits=("Paid",), pivot=True)
+    of_orders = saga(Step(name="place", by="shop", emits=("Placed",), compensated="Cancelled"), pay, late)
+
+    runs = [Simulation(crew(of_orders, seed), liveness=True).run(seed) for seed in (6, 7)]
+
+    assert sum(run.seen["a step ends done"] for run in runs) > 0
+    assert [str(violation) for run in runs for violation in run.violations] == []
 
 
 @pytest.mark.slow

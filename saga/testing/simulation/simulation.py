@@ -16,7 +16,8 @@ from saga.contracts.message import from_headers
 from saga.engine.retention import MARGIN
 from saga.errors import DefinitionError
 from saga.participant.participant import Participant
-from saga.protocol.facts import FactStatus
+from saga.protocol.facts import FactStatus, StepStatus
+from saga.store.workflow import Workflow
 from saga.testing.simulation.act import Schedule
 from saga.testing.simulation.drawing import Drawing, Kind
 from saga.testing.simulation.rare import met
@@ -44,8 +45,9 @@ class Simulation:
     """What is simulated: these participants of one saga, all of them, with `workflows` that `begin` says how to start.
 
     With `liveness`, a handler is broken for good in a third of the workflows, and all others have to end without anybody's help
-    before it is repaired. By default a workflow begins with an event that is made of its contract. `prepare` makes the tables
-    that the handlers need: they run on SQLite in memory. `look` is the users' own check.
+    before it is repaired; not those that a timeout behind the pivot has stuck. By default a workflow begins with an event that
+    is made of its contract. `prepare` makes the tables that the handlers need: they run on SQLite in memory. `look` is the
+    users' own check.
 
     `releases` are others of the same participants, which know fewer versions of the saga: each is deployed and taken back at
     any time, while another process of it may run another one, and in the end all run as in `participants`.
@@ -118,10 +120,11 @@ class Simulation:
         """Workflows with nothing broken in them that have not ended, while nobody repairs the others."""
         broken = {workflow for workflow, _, _ in world.mischief.broken}
         world.calm(attended=False, beside=broken)
-        left = {id for store in world.stores.values() for _, id in store._tables.workflows} - broken
-        opened = {id for id in left for name in world.stores if (w := world.workflow(name, id)) and not w.closed}
+        left = [w for store in world.stores.values() for w in store._tables.workflows.values() if not w.closed]
+        late = {workflow.id for workflow in left if _is_late(world, workflow)}
         world.mischief.repair()
-        return [Violation("one broken workflow holds up no other", id, "it did not end") for id in sorted(opened)]
+        opened = sorted({workflow.id for workflow in left} - broken - late)
+        return [Violation("one broken workflow holds up no other", id, "it did not end") for id in opened]
 
     def _begin(self, number: int) -> Event:
         """A first event that is made of its contract."""
@@ -131,6 +134,13 @@ class Simulation:
         types: dict[str, Any] = {field: (Any, ...) for field in fields}
         view = create_model(name.rpartition(".")[2], __base__=Event, **types)
         return view(**fields)
+
+
+def _is_late(world: World, workflow: Workflow) -> bool:
+    """Whether it waits for a person by its contract: a timeout that passes behind the pivot makes its step stuck."""
+    saga = world.saga_of(workflow.id)
+    stuck = (saga[fence.step] for fence in workflow.fences.values() if fence.status is StepStatus.STUCK)
+    return any(step.timeout is not None and step.name in saga.after_pivot for step in stuck)
 
 
 @contextmanager
