@@ -106,6 +106,20 @@ def test_an_unknown_workflow_is_not_found_and_the_place_is_named(saga: Commands,
     assert said.err.startswith("error: no workflow 'w2' in sqlite:///stock.db: a service knows only")
 
 
+def test_one_that_may_have_been_pruned_is_not_said_to_have_never_been_there(saga: Commands, tmp_path: Path) -> None:
+    saved(tmp_path, Changes(workflows=[workflow(WorkflowStatus.COMPLETED, closed=True)]))
+    store = SqliteStore(tmp_path / "stock.db")
+    lane = store.claim("checkout", 3, 4)
+    with store.unit() as unit:
+        unit.prune(lane, OPENED + timedelta(days=1), 10)
+    store.close()
+
+    said = saga("show", "w1", "--database", "sqlite:///stock.db")
+
+    assert said.code == 1
+    assert "those that ended up to 2026-03-01" in said.err
+
+
 def test_the_first_lines_say_how_it_stands_and_what_is_wrong(saga: Commands, tmp_path: Path) -> None:
     reserved(tmp_path)
 

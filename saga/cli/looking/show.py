@@ -45,7 +45,7 @@ def show(
     found, letters = _accounts(settings, workflow_id, now, contracts), _letters(settings, workflow_id)
     if not found and not letters:
         output.error(
-            f"no workflow {workflow_id!r} in {place}: a service knows only the workflows that reached it. "
+            f"no workflow {workflow_id!r} in {place}: a service knows only the workflows that reached it{_pruned(settings)}. "
             f"Look in another service's database with --database URL, or check the id."
         )
         raise typer.Exit(1)
@@ -57,6 +57,16 @@ def show(
     for letter in letters:
         output.line(f"dead letter {letter.place}, {letter.state} ({letter.reason}): {letter.error}", style="bold red")
         output.line(f"  > saga dead-letters show {letter.place}")
+
+
+def _pruned(settings: Settings) -> str:
+    """That it may have been there, where rows of workflows have been deleted."""
+    store = assembly.store(settings)
+    try:
+        until = max((lane.pruned for lane in store.lanes() if lane.pruned), default=None)
+    finally:
+        store.close()
+    return f", and those that ended up to {output.moment(until)} were deleted here (SAGA_KEEP_WORKFLOWS)" if until else ""
 
 
 def _letters(settings: Settings, workflow_id: str) -> list[DeadLetter]:
