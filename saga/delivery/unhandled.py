@@ -9,7 +9,6 @@ absent, and what is parked is in good hands: neither is lost.
 from __future__ import annotations
 
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +66,6 @@ class Unhandled:
         self._behind: dict[int, tuple[str, int]] = {}
         self._judged: dict[int, tuple[str, int]] = {}
         self._cleared: dict[tuple[int, str], int] = {}
-        self._cleared_at: dict[int, float] = {}
         self._moving: set[int] = set()
         self._unseen: set[int] = set()
         self._sweep_at = self._judge_at = 0.0
@@ -94,7 +92,7 @@ class Unhandled:
         judging = now >= self._judge_at
         open_: list[_Open] = []
         for number in lanes if judging else self.deliveries.marked & lanes.keys():  # a former owner may have marked late
-            if self._goes_on(number, now) and not judging:
+            if self._clear(number) and not judging:
                 continue
             if judging or self._behind[number] != _START or number in self._unseen:
                 begin = self._behind[number]
@@ -107,13 +105,6 @@ class Unhandled:
                 self._accuse([*self._passed(open_)], ends)
             except BrokerError as error:
                 log.warning("what became of unhandled events cannot be asked (%s); trying again", error)
-
-    def _goes_on(self, number: int, now: float) -> bool:
-        """Whether everybody came along since the last sweep but one: what a look would find is soon cleaned without one."""
-        if self._clear(number):
-            self._cleared_at[number] = now
-            return True
-        return now - self._cleared_at.get(number, -math.inf) < self.sweep_every
 
     def _clear(self, number: int) -> bool:
         """Have all rows cleaned behind which everybody is, with no look at them; answers whether there may be some.

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from saga.contracts.acknowledged import Acknowledged
 from saga.contracts.topics import group
 from saga.delivery import unhandled
 from saga.engine.worker import Worker
@@ -79,34 +78,6 @@ def test_what_lies_before_everybody_is_cleaned_without_a_look_at_each(travel: Tr
 
     assert {name: kept(fleet, name) for name in fleet.stores} == {name: [] for name in fleet.stores}
     assert len(looks) <= 2 * len(fleet.loops)  # those that find that nothing is left
-
-
-def test_while_everybody_comes_along_few_rows_are_looked_at(travel: Travel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unhandled, "PAGE", 20)
-    fleet, seen = travel(), list[OutboxRow]()
-    agency, look = fleet.loops["agency"], fleet.stores["agency"].unhandled
-    agency.unhandled.sweep_every, agency.unhandled.judge_every = unhandled.SWEEP_EVERY, unhandled.JUDGE_EVERY
-
-    def looking(saga: str, lane: int, after: tuple[str, int], limit: int) -> list[OutboxRow]:
-        seen.extend(found := look(saga, lane, after, limit))
-        return found
-
-    monkeypatch.setattr(fleet.stores["agency"], "unhandled", looking)
-    for second in range(40):
-        if second == 15:
-            seen.clear()  # by then everybody comes along
-        for number in range(20):
-            fleet.start(TripBooked(trip="rome"), workflow_id=f"w{second}-{number}")
-        fleet.clock.advance(1)
-        work(fleet, "agency")
-        for name in fleet.loops:
-            ahead = name in {"hotels", "airline"}  # whom it concerns
-            end = 20 * (second + 1 if ahead else max(0, second - 9))
-            agency.acks.known[0].take(Acknowledged(name, EVENTS.topic, 0, end))
-
-    left = fleet.stores["agency"].outstanding(fleet.clock.now() + timedelta(days=1), 1000)
-    assert len(left) <= 220
-    assert len(seen) <= 100
 
 
 def test_an_event_is_kept_as_long_as_one_of_its_audience_is_silent(travel: Travel) -> None:
