@@ -29,11 +29,12 @@ _DEFAULTS: Mapping[str, Any] = {
     "tcp_user_timeout": 10_000,
 }
 
+OVERSTAYED = "25P03"
+"""What the server says as it ends a transaction that has idled for longer than it may."""
+
 # 26000: what the driver takes for prepared is not; it begins anew after the ROLLBACK
 _CONFLICTS = {"40001", "40P01", "55P03", "26000"}
 # classes of SQLSTATE that tell of the server or of the way to it, and single codes of other classes that do
-OVERSTAYED = "25P03"
-"""What the server says as it ends a transaction that has idled for longer than it may."""
 _CLASSES_OF_THE_SERVER = {"08", "53", "58", "F0", "XX"}
 _CODES_OF_THE_SERVER = {"25006", "25P04", "57P01", "57P02", "57P03", "57P05"}
 
