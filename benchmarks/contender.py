@@ -67,9 +67,9 @@ def _first_record(loop: Engine) -> list[float]:
     moments: list[float] = []
     process = loop.processor.process
 
-    def timed(lane: Lane, records: Sequence[Record]) -> None:
+    def timed(lane: Lane, records: Sequence[Record], until: float) -> bool:
         moments.append(time.perf_counter())
-        process(lane, records)
+        return process(lane, records, until)
 
     loop.processor.process = timed  # type: ignore[method-assign]
     return moments

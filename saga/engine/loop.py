@@ -50,6 +50,7 @@ RESTING = 4  # times as long a wait: a turn in which nothing moves costs a tenth
 MARK_AFTER = 0.2  # in a quiet moment; what is heard of others, and what concerns nobody here, can wait five times as long
 FLUSH_PATIENCE = 5.0
 TROUBLE_PAUSE = 1.0
+TURN = 10.0  # of handlers, behind which a turn takes nothing more in: Kafka, health and SIGTERM wait for its end
 
 
 class Loop:
@@ -167,9 +168,10 @@ class Loop:
         for number in self.topics.look():
             self.consumer.pause(self.lanes.twins(number))
         self._greet()
+        until = self.clock.monotonic() + TURN
         for number, batch in self.lanes.split(records).items():
             owned = self.lanes.owned[number]
-            self._guard(owned, partial(self._process, owned.lane, batch))
+            self._guard(owned, partial(self._process, owned.lane, batch, until))
         if self.agenda.is_due:
             self._settle()
             self.agenda.see_to_it(self.consumer)
@@ -244,10 +246,12 @@ class Loop:
         self.processor.resume(lane)
         self.processor.take_back(lane)
 
-    def _process(self, lane: Lane, batch: Sequence[Record]) -> None:
+    def _process(self, lane: Lane, batch: Sequence[Record], until: float) -> None:
         self.acks.hear(lane, (record for record in batch if record.topic == self.acks.topic))
-        if facts := [record for record in batch if record.topic != self.acks.topic]:
-            self.processor.process(lane, facts)
+        facts = [record for record in batch if record.topic != self.acks.topic]
+        if facts and not self.processor.process(lane, facts, until):
+            for source in self.lanes.sources(lane.number):
+                self.consumer.seek(source, lane.offsets.get(source.topic))
 
     def _settle(self, *, all: bool = True) -> None:
         """Wait for transactions that are under way, if `all`; nothing follows from those of lanes that are ours no more."""

@@ -6,6 +6,7 @@ If a batch fails it is split, where a handler raised or in halves: only a batch 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -71,13 +72,20 @@ class Processor:
         self.passing: dict[int, Sequence[Incoming]] = {}
         self._cautions: dict[int, Caution] = {}
 
-    def process(self, lane: Lane, records: Sequence[Record]) -> None:
+    def process(self, lane: Lane, records: Sequence[Record], until: float) -> bool:
         """Take the records in, in order; `lane` is advanced as transactions commit, the last of which `settle` waits for.
 
+        Ends behind the transaction in which `until` (monotonic) passes; answers False if others are left, to be read again.
         A handler that fails parks its workflow, a record that cannot be read becomes a dead letter. Raises LaneFenced,
         StoreError.
         """
-        self._take_in(lane, self.intake.read(lane, records, self.clock.now()))
+        self._take_in(lane, self.intake.read(lane, records, self.clock.now()), until)
+        if self.clock.monotonic() <= until:
+            return True
+        self.settle(lane)
+        passing = {item.record.topic: item.record.offset + 1 for item in self.passing.get(lane.number, ())}
+        reached = lane.offsets | passing
+        return all(record.offset < reached.get(record.topic, 0) for record in records)
 
     def beware(self, lane: Lane, ends: Mapping[str, int]) -> None:
         """Treat a lane that was not left in an orderly way with caution, up to these ends of its topics."""
@@ -101,20 +109,22 @@ class Processor:
         with self.store.unit() as unit:
             return unit.recalled(self.versions.name, [lane.number], self.versions.numbers, self.batch)
 
-    def _take_in(self, lane: Lane, items: Sequence[Incoming]) -> None:
+    def _take_in(self, lane: Lane, items: Sequence[Incoming], until: float = math.inf) -> None:
         self.settle(lane)
         passed = self.passing.pop(lane.number, ())
         caution = self._caution(lane)
-        items = [*passed, *items] if caution is None else self._take_in_singly(lane, passed, items, caution)
+        items = [*passed, *items] if caution is None else self._take_in_singly(lane, passed, items, caution, until)
         if len(items) < self.batch and all(item.is_idle for item in items):
             self.passing[lane.number] = items
             return
         for part in parts(items, self.batch):
             self.settle(lane)
-            self._carry_on(lane, self._commit(lane, part, departing=True))
+            self._carry_on(lane, self._commit(lane, part, departing=True, until=until))
+            if self.clock.monotonic() > until:
+                break
 
     def _take_in_singly(
-        self, lane: Lane, passed: Sequence[Incoming], items: Sequence[Incoming], caution: Caution
+        self, lane: Lane, passed: Sequence[Incoming], items: Sequence[Incoming], caution: Caution, until: float
     ) -> Sequence[Incoming]:
         """Each message alone, of which the last process may have died; answers what is left and has nothing of them in it.
 
@@ -130,6 +140,8 @@ class Processor:
                 ordinary = []
                 self._try(lane, caution, item)
             caution.passed(item)
+            if not ordinary and self.clock.monotonic() > until:
+                break
         return ordinary
 
     def _caution(self, lane: Lane) -> Caution | None:
@@ -250,13 +262,16 @@ class Processor:
                 if failure.dependency is None:
                     intents += self._park(lane, Setback(failure, failure.tried + 1))
 
-    def _commit(self, lane: Lane, items: Sequence[Item], *, departing: bool = False) -> list[Intent]:
-        """Commit the items together, or, if one of them fails, in parts; the last part may be left under way."""
+    def _commit(self, lane: Lane, items: Sequence[Item], *, departing: bool = False, until: float = math.inf) -> list[Intent]:
+        """Commit the items together, or, if one of them fails, in parts; the last part may be left under way.
+
+        What is not committed when `until` passes is left.
+        """
         intents: list[Intent] = []
         while items:
             try:
                 intents += self.units.persist(lane, items, departing=departing)
-                items = items[self.handling.handled :]
+                items = () if self.clock.monotonic() > until else items[self.handling.handled :]
             except HandlerFailure as failure:
                 if failure.dependency is None and len(items) == 1:
                     return intents + self._retry(lane, items[0], failure)

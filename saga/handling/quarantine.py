@@ -53,6 +53,7 @@ class Caution:
         self.lane, self._ends = lane, ends
         self._inherited = dict(lane.trials)
         self._left: dict[tuple[bool, str], int] = defaultdict(lambda: reach)
+        self._furthest: dict[str, int] = {}
 
     def holds(self, item: Incoming) -> bool:
         """Whether this record, read now, may have been in hand when the process died; of a letter its offset does not tell."""
@@ -60,7 +61,13 @@ class Caution:
         return self._left[item.again, topic] > 0 and (item.again or self._ends is None or offset < self._ends.get(topic, 0))
 
     def passed(self, item: Incoming) -> None:
-        self._left[item.again, item.record.topic] -= 1
+        """Count it; a record that was left and is read again is counted already."""
+        topic, offset = item.record.topic, item.record.offset
+        if not item.again:
+            if offset <= self._furthest.get(topic, -1):
+                return
+            self._furthest[topic] = offset
+        self._left[item.again, topic] -= 1
 
     def begin(self, name: str) -> int:
         """What goes by this name is begun, as `lane.trials` now says; answers of how many deaths it is suspected."""

@@ -10,6 +10,8 @@ import pytest
 
 from saga import Worker
 from saga.contracts.topics import saga_topics
+from saga.engine import loop
+from saga.handling import handling
 from saga.protocol.facts import WorkflowStatus
 from saga.store.sqlite import SqliteStore
 from saga.transport.embedded import EmbeddedBroker
@@ -28,6 +30,20 @@ def broker() -> Iterator[EmbeddedBroker]:
 
 @pytest.mark.parametrize("lanes", ["group", pytest.param("all", marks=pytest.mark.slow)])
 def test_every_workflow_of_a_fleet_of_workers_ends(broker: EmbeddedBroker, tmp_path: Path, lanes: str) -> None:
+    every_workflow_ends(broker, tmp_path, lanes)
+
+
+@pytest.mark.slow
+def test_so_it_does_where_each_turn_leaves_records_to_be_read_again(
+    broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handling, "PATIENCE", -1.0)
+    monkeypatch.setattr(loop, "TURN", -1.0)
+
+    every_workflow_ends(broker, tmp_path, "group")
+
+
+def every_workflow_ends(broker: EmbeddedBroker, tmp_path: Path, lanes: str) -> None:
     failing = {("pay", f"trip {number}") for number in range(0, TRIPS, 5)}
     agency, *others = fleet(Script(failing=failing), external=True)
     settings = broker.settings(lanes="all" if lanes == "all" else "group")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from saga.contracts.topics import lane_of
+from saga.protocol.facts import WorkflowStatus
 from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
 from tests.travel import CREATE_EFFECTS, Script, TripBooked, effects, fleet
@@ -73,6 +75,40 @@ def test_quick_ones_share_one(running: Harness, script: Slow) -> None:
     running.turn("hotels")
 
     assert batches(running) - before == 1
+
+
+@pytest.mark.parametrize("clean", [True, False], ids=["clean", "left by a crash"])
+def test_a_turn_ends_after_ten_seconds_of_handlers_and_the_next_one_goes_on(
+    running: Harness, script: Slow, *, clean: bool
+) -> None:
+    if not clean:
+        running.crash("hotels")
+    script.seconds = 3.0
+    running.turn("hotels")
+    reached = [*script.reached["hotel"]]
+    running.turn("hotels")
+
+    assert reached == TRIPS[:4]
+    assert script.reached["hotel"] == TRIPS[:8]
+    running.settle()
+    assert script.reached["hotel"] == TRIPS
+    assert [running.workflow("agency", trip).status for trip in TRIPS] == [WorkflowStatus.COMPLETED] * len(TRIPS)  # type: ignore[union-attr]
+
+
+def test_a_lane_behind_a_slow_one_is_not_forgotten(script: Slow) -> None:
+    with Harness(*fleet(script), partitions=2) as running:
+        script.clock, script.seconds = running.clock, 11.0
+        for name in running.stores:
+            with running.transaction(name) as tx:
+                tx.execute(CREATE_EFFECTS)
+        for trip in TRIPS:
+            running.start(TripBooked(trip=trip), workflow_id=trip)
+        for _ in range(5):
+            running.turn("agency")
+        running.turn("hotels")
+
+        assert {lane_of(trip, 2) for trip in script.reached["hotel"]} == {0, 1}
+        assert len(script.reached["hotel"]) == 2
 
 
 def test_what_was_done_before_the_process_dies_is_done(running: Harness, script: Slow) -> None:
