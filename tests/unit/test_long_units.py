@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -38,10 +39,10 @@ def script() -> Slow:
     return Slow()
 
 
-@pytest.fixture
-def running(script: Slow) -> Iterator[Harness]:
+@contextmanager
+def waiting(script: Slow, partitions: int) -> Iterator[Harness]:
     """Ten trips wait for the hotels."""
-    with Harness(*fleet(script), partitions=1) as running:
+    with Harness(*fleet(script), partitions=partitions) as running:
         script.clock = running.clock
         for name in running.stores:
             with running.transaction(name) as tx:
@@ -50,6 +51,12 @@ def running(script: Slow) -> Iterator[Harness]:
             running.start(TripBooked(trip=trip), workflow_id=trip)
         for _ in range(5):
             running.turn("agency")
+        yield running
+
+
+@pytest.fixture
+def running(script: Slow) -> Iterator[Harness]:
+    with waiting(script, partitions=1) as running:
         yield running
 
 
@@ -96,15 +103,8 @@ def test_a_turn_ends_after_ten_seconds_of_handlers_and_the_next_one_goes_on(
 
 
 def test_a_lane_behind_a_slow_one_is_not_forgotten(script: Slow) -> None:
-    with Harness(*fleet(script), partitions=2) as running:
-        script.clock, script.seconds = running.clock, 11.0
-        for name in running.stores:
-            with running.transaction(name) as tx:
-                tx.execute(CREATE_EFFECTS)
-        for trip in TRIPS:
-            running.start(TripBooked(trip=trip), workflow_id=trip)
-        for _ in range(5):
-            running.turn("agency")
+    script.seconds = 11.0
+    with waiting(script, partitions=2) as running:
         running.turn("hotels")
 
         assert {lane_of(trip, 2) for trip in script.reached["hotel"]} == {0, 1}
