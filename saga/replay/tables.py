@@ -56,8 +56,8 @@ def _apart(name: str, taken: set[str]) -> str:
 def write(url: str, saga: Saga, states: Iterable[State], *, replace: bool = False) -> str:
     """Make the table and fill it, in one transaction; answers its name.
 
-    Raises DefinitionError where such a table is there already, unless it is to be replaced and of the same saga, and
-    StoreError for what the database says.
+    Raises DefinitionError where such a table is there already, unless it is to be replaced and an export of the same saga,
+    and StoreError for what the database says.
     """
     rows = (_row(saga, one) for one in states)
     if url.startswith(("postgresql://", "postgres://")):
@@ -101,13 +101,15 @@ def _definition(columns: Sequence[tuple[str, str]], kinds: dict[str, str]) -> st
 
 
 def _note(saga: str) -> str:
-    """What the table says of itself, since sagas such as `a-b` and `a_b` have tables of one name."""
+    """What the table says of itself: others may have the name, those of a service or of a saga `a-b` beside `a_b`."""
     return f"workflows of saga {saga}"
 
 
 def _require_replaceable(saga: Saga, note: str, replace: bool) -> None:
     name = table_name(saga)
-    if (noted := _NOTE.search(note)) and noted[1] != saga.name:
+    if (noted := _NOTE.search(note)) is None:
+        raise DefinitionError(f"there is a table {name!r} that no export made; name another database for saga {saga.name!r}")
+    if noted[1] != saga.name:
         raise DefinitionError(f"the table {name!r} holds saga {noted[1]!r}, not {saga.name!r}; name another database for it")
     if not replace:
         raise DefinitionError(f"there is a table {name!r} already; add --replace to drop it, or name another database")

@@ -57,11 +57,20 @@ def lived(saga: Saga, text: str = "soup") -> State:
     )
 
 
+def connected(url: str) -> closing[Any]:
+    return closing(psycopg.connect(url) if url.startswith("postgresql") else sqlite3.connect(url.removeprefix("sqlite:///")))
+
+
+def execute(url: str, *statements: str) -> None:
+    with connected(url) as at:
+        for statement in statements:
+            at.execute(statement)
+        at.commit()
+
+
 def read(url: str, name: str) -> dict[str, Any]:
     """The only row, by column."""
-    with closing(
-        psycopg.connect(url) if url.startswith("postgresql") else sqlite3.connect(url.removeprefix("sqlite:///"))
-    ) as at:
+    with connected(url) as at:
         cursor = at.cursor()
         cursor.execute(f'SELECT * FROM "{name}"')
         [row] = cursor.fetchall()
@@ -100,3 +109,13 @@ def test_a_table_of_another_saga_that_has_the_same_name_is_left_alone(url: str, 
     with pytest.raises(DefinitionError, match=r"the table 'a_b_v1' holds saga 'a-b', not 'a_b'; name another database"):
         tables.write(url, plain, [lived(plain)], replace=replace)
     assert read(url, "a_b_v1")["id"] == "w1"
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_table_that_no_export_made_is_left_alone(url: str, replace: bool) -> None:
+    saga = shop("pay", saga="orders")
+    execute(url, "CREATE TABLE orders_v1 (id text PRIMARY KEY)", "INSERT INTO orders_v1 VALUES ('of the service')")
+
+    with pytest.raises(DefinitionError, match=r"there is a table 'orders_v1' that no export made; name another database"):
+        tables.write(url, saga, [lived(saga)], replace=replace)
+    assert read(url, "orders_v1") == {"id": "of the service"}
