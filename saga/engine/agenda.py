@@ -100,7 +100,7 @@ class Agenda:
         self._for_each_lane(due, self.processor.retry)
         self._for_each_lane(
             [(lane, id) for lane, id in expired if lane in late],
-            lambda lane, ids: self.processor.expire(lane, ids, late[lane.number]),
+            lambda lane, ids, until: self.processor.expire(lane, ids, until, late[lane.number]),
         )
 
     def prune(self) -> None:
@@ -158,16 +158,16 @@ class Agenda:
             waiting = self.lanes.waiting()
             consumer.resume([source for source in sources if source not in waiting])
 
-    def _for_each_lane(self, found: Sequence[tuple[int, str]], work: Callable[[Lane, Sequence[str]], None]) -> None:
+    def _for_each_lane(self, found: Sequence[tuple[int, str]], work: Callable[[Lane, Sequence[str], float], None]) -> None:
         """A few at a time, and no longer than a moment: thousands that are due at once must not keep what is new waiting."""
         until = self.clock.monotonic() + DUE_PATIENCE
         for number in dict.fromkeys(lane for lane, _ in found):
             ids = [id for lane, id in found if lane == number]
             for begin in range(0, len(ids), DUE_AT_ONCE):
                 if self.clock.monotonic() <= until:
-                    self._do(number, work, ids[begin : begin + DUE_AT_ONCE])
+                    self._do(number, work, ids[begin : begin + DUE_AT_ONCE], until)
 
-    def _do(self, number: int, work: Callable[..., None], *more: Sequence[str]) -> None:
+    def _do(self, number: int, work: Callable[..., None], *more: object) -> None:
         """Do it for the lane, if it is still ours and at work."""
         owned = self.lanes.owned.get(number)
         if owned is not None and not owned.at_rest:

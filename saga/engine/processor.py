@@ -99,7 +99,7 @@ class Processor:
         """
         until = self.clock.monotonic() + LETTERS_PATIENCE
         while letters := self._recalled(lane):
-            self._take_in(lane, self.intake.again(lane, letters, self.clock.now()))
+            self._take_in(lane, self.intake.again(lane, letters, self.clock.now()), until)
             if self.clock.monotonic() > until:
                 self.settle(lane)
                 return
@@ -109,7 +109,7 @@ class Processor:
         with self.store.unit() as unit:
             return unit.recalled(self.versions.name, [lane.number], self.versions.numbers, self.batch)
 
-    def _take_in(self, lane: Lane, items: Sequence[Incoming], until: float = math.inf) -> None:
+    def _take_in(self, lane: Lane, items: Sequence[Incoming], until: float) -> None:
         self.settle(lane)
         passed = self.passing.pop(lane.number, ())
         caution = self._caution(lane)
@@ -136,7 +136,9 @@ class Processor:
                 ordinary.append(item)
             else:
                 for part in parts(ordinary, self.batch):
-                    self._carry_on(lane, self._commit(lane, part))
+                    self._carry_on(lane, self._commit(lane, part, until=until))
+                    if self.clock.monotonic() > until:
+                        return ()
                 ordinary = []
                 self._try(lane, caution, item)
             caution.passed(item)
@@ -234,21 +236,23 @@ class Processor:
         self.externals.close()
         self.invocation.close()
 
-    def retry(self, lane: Lane, workflow_ids: Sequence[str]) -> None:
-        """Try parked workflows again whose time has come."""
-        self._see_to(lane, [Resume(id) for id in workflow_ids])
+    def retry(self, lane: Lane, workflow_ids: Sequence[str], until: float) -> None:
+        """Try parked workflows again whose time has come; those that are left when `until` passes are due as before."""
+        self._see_to(lane, [Resume(id) for id in workflow_ids], until)
 
-    def expire(self, lane: Lane, workflow_ids: Sequence[str], moment: datetime) -> None:
+    def expire(self, lane: Lane, workflow_ids: Sequence[str], until: float, moment: datetime) -> None:
         """See to timeouts of these workflows that have passed at a moment before which nothing waits on the lane's topics."""
-        self._see_to(lane, [Late(id, moment) for id in workflow_ids])
+        self._see_to(lane, [Late(id, moment) for id in workflow_ids], until)
 
-    def _see_to(self, lane: Lane, items: Sequence[Resume] | Sequence[Late]) -> None:
+    def _see_to(self, lane: Lane, items: Sequence[Resume] | Sequence[Late], until: float) -> None:
         self.settle(lane)
         if (caution := self._caution(lane)) is None:
-            self._carry_on(lane, self._commit(lane, items))
-        else:
-            for item in items:
-                self._try(lane, caution, item)
+            self._carry_on(lane, self._commit(lane, items, until=until))
+            return
+        for item in items:
+            self._try(lane, caution, item)
+            if self.clock.monotonic() > until:
+                return
 
     def _carry_on(self, lane: Lane, intents: list[Intent]) -> None:
         """Call the world for committed intents and commit its answers, until nothing is in the air."""
@@ -265,46 +269,48 @@ class Processor:
     def _commit(self, lane: Lane, items: Sequence[Item], *, departing: bool = False, until: float = math.inf) -> list[Intent]:
         """Commit the items together, or, if one of them fails, in parts; the last part may be left under way.
 
-        What is not committed when `until` passes is left.
+        Ends behind the part in which `until` passes: what comes after it is left.
         """
         intents: list[Intent] = []
-        while items:
+        ahead = [items]  # the next one last
+        while ahead:
+            if not (part := ahead.pop()):
+                continue
             try:
-                intents += self.units.persist(lane, items, departing=departing)
-                items = () if self.clock.monotonic() > until else items[self.handling.handled :]
-            except HandlerFailure as failure:
-                if failure.dependency is None and len(items) == 1:
-                    return intents + self._retry(lane, items[0], failure)
-                at = self.handling.reached
-                if failure.dependency is None:  # whoever raised is the first to be looked at alone
-                    intents += self._commit(lane, items[:at])
-                    intents += self._commit(lane, items[at : at + 1])
-                else:
-                    intents += self._put_off(lane, items[: at + 1], failure)
-                items = items[at + 1 :]
-            except VectorFailure as failure:
-                if not failure.is_awaited:
-                    return intents + self._halve(lane, items)
-                log.info("%s", failure)
-                waiting = {at: Setback.of(each, each.tried, items[at]) for at, each in failure.failures.items()}
-                items = [waiting.get(at, item) for at, item in enumerate(items)]
-            except (StatementFailed, Overstayed):
-                if len(items) == 1:
+                intents += self.units.persist(lane, part, departing=departing and not any(ahead))
+                ahead.append(part[self.handling.handled :])
+            except (HandlerFailure, VectorFailure, StatementFailed, Overstayed) as failure:
+                if instead := self._in_parts(part, failure):
+                    ahead += reversed(instead)
+                    continue
+                if not isinstance(failure, HandlerFailure):
                     raise  # and no handler has run
-                return intents + self._halve(lane, items)
+                intents += self._retry(lane, part[0], failure)
+            if self.clock.monotonic() > until:
+                break
         return intents
 
-    def _halve(self, lane: Lane, items: Sequence[Item]) -> list[Intent]:
-        middle = len(items) // 2
-        return self._commit(lane, items[:middle]) + self._commit(lane, items[middle:])
+    def _in_parts(
+        self, items: Sequence[Item], failure: HandlerFailure | VectorFailure | StatementFailed | Overstayed
+    ) -> list[Sequence[Item]]:
+        """What to commit, in order, in place of items of which one failed; nothing where that one is alone and to blame.
 
-    def _put_off(self, lane: Lane, items: Sequence[Item], failure: HandlerFailure) -> list[Intent]:
-        """Commit the items but the last, which has just met a dependency that is away, and that it waits.
-
-        Who failed is known and is not run again, so nothing is searched for, and no handler runs more than twice.
+        One that met a dependency that is away is known, waits and is not run again: so no handler runs more than twice.
         """
-        log.info("%s", failure)
-        return self._commit(lane, [*items[:-1], Setback.of(failure, failure.tried, items[-1])])
+        at = self.handling.reached
+        match failure:
+            case HandlerFailure() if failure.dependency is not None:
+                log.info("%s", failure)
+                return [[*items[:at], Setback.of(failure, failure.tried, items[at])], items[at + 1 :]]
+            case VectorFailure() if failure.is_awaited:
+                log.info("%s", failure)
+                waiting = {place: Setback.of(each, each.tried, items[place]) for place, each in failure.failures.items()}
+                return [[waiting.get(place, item) for place, item in enumerate(items)]]
+            case _ if len(items) == 1:
+                return []
+            case HandlerFailure():  # whoever raised is the first to be looked at alone
+                return [items[:at], items[at : at + 1], items[at + 1 :]]
+        return [items[: len(items) // 2], items[len(items) // 2 :]]
 
     def _retry(self, lane: Lane, item: Item, failure: HandlerFailure) -> list[Intent]:
         """A batch of one: its handler is to blame, gets its quick retries here, and then parks its workflow."""

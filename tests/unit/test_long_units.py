@@ -12,7 +12,9 @@ from saga.contracts.topics import lane_of
 from saga.protocol.facts import WorkflowStatus
 from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
+from saga.transport.port import Partition
 from tests.travel import CREATE_EFFECTS, Script, TripBooked, effects, fleet
+from tests.unit.test_quarantine import letter_of
 
 TRIPS = [f"t{number}" for number in range(10)]
 
@@ -100,6 +102,44 @@ def test_a_turn_ends_after_ten_seconds_of_handlers_and_the_next_one_goes_on(
     running.settle()
     assert script.reached["hotel"] == TRIPS
     assert [running.workflow("agency", trip).status for trip in TRIPS] == [WorkflowStatus.COMPLETED] * len(TRIPS)  # type: ignore[union-attr]
+
+
+def test_a_turn_ends_after_ten_seconds_of_handlers_that_fail_too_behind_the_first_that_was_tried_enough(
+    running: Harness, script: Slow
+) -> None:
+    script.seconds, script.raising = 3.0, {("hotel", trip): 100 for trip in TRIPS}
+    running.turn("hotels")
+
+    assert script.reached["hotel"] == ["t0"] * 4
+    script.raising.clear()
+    running.settle()
+    assert sorted(workflow for workflow, step, act in effects(running) if (step, act) == ("hotel", "action")) == TRIPS
+
+
+def test_what_is_due_at_once_keeps_a_turn_no_longer_than_one_of_them_takes(running: Harness, script: Slow) -> None:
+    script.seconds, script.raising = 0.0, {("hotel", trip): 100 for trip in TRIPS}
+    running.turn("hotels")
+    script.seconds, before = 3.0, len(script.reached["hotel"])
+    script.raising.clear()
+    running.clock.advance(1.0)
+    running.turn("hotels")
+
+    assert len(script.reached["hotel"]) == before + 1
+    running.settle()
+    assert sorted(workflow for workflow, step, act in effects(running) if (step, act) == ("hotel", "action")) == TRIPS
+
+
+def test_so_do_dead_letters_that_are_taken_in_again(running: Harness, script: Slow) -> None:
+    log = running.broker.logs[Partition("travel.events", 0)]
+    with running.stores["hotels"].unit() as unit:
+        unit.bury([letter_of(record) for record in log])
+    log.clear()
+    script.seconds = 3.0
+    running.turn("hotels")
+
+    assert script.reached["hotel"] == TRIPS[:1]
+    running.settle()
+    assert script.reached["hotel"] == TRIPS
 
 
 def test_a_lane_behind_a_slow_one_is_not_forgotten(script: Slow) -> None:
