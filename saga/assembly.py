@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from saga.clock import Clock, SystemClock
 from saga.contracts.registry_tls import client_settings
 from saga.engine.worker import Worker
-from saga.errors import DefinitionError, StoreError
+from saga.errors import DefinitionError, StoreError, StoreRefused
 from saga.observe.tracing import Spans
 from saga.observe.webhook import Webhook
 from saga.participant.participant import Participant
@@ -52,11 +52,16 @@ def store(settings: Settings, *, idle_timeout: float = 4.0) -> SqliteStore | Pos
 
 
 def patiently(ask: Callable[[], Answer], clock: Clock | None = None) -> Answer:
-    """What `ask` answers, once the database does: one that is away at the start is waited for like one that goes away later."""
+    """What `ask` answers, once the database does: one that is away at the start is waited for like one that goes away later.
+
+    One that will not be opened with these settings is a DefinitionError. Later it is waited for: others may correct it.
+    """
     told = ""
     while True:
         try:
             return ask()
+        except StoreRefused as refused:
+            raise DefinitionError(str(refused)) from refused
         except StoreError as error:
             if str(error) != told:
                 log.warning("waiting for the database: %s", error)

@@ -12,6 +12,7 @@ SagaError
 ├── RegistryUnavailable        the schema registry does not answer, and the cache does not know
 ├── StoreError                 the participant's database said no; the driver's error is the cause
 │   ├── StoreBehind               the topics hold own facts that the store does not know: it was restored or lost
+│   ├── StoreRefused              it will not be opened with these settings, however long one waits
 │   ├── StoreBusy                 another worker process holds the database file
 │   ├── StoreConflict             serialization failure, deadlock or lock timeout: the same work may be done again at once
 │   ├── StatementFailed           a pipelined statement of some handler failed; which one's is not known
@@ -95,6 +96,10 @@ class StoreError(SagaError):
 
 class StoreBehind(StoreError):
     """The topics hold facts of this participant that its store does not know."""
+
+
+class StoreRefused(StoreError):
+    """The database will not be opened with these settings, however long one waits; the text says what to correct."""
 
 
 class StoreBusy(StoreError):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeGuard
 
 from pydantic import BaseModel, ConfigDict
+
+from saga.errors import DefinitionError
 
 
 class Event(BaseModel):
@@ -25,3 +28,17 @@ class Event(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+
+
+def is_event(kind: object) -> TypeGuard[type[Event]]:
+    """Whether it is the class of an event."""
+    return isinstance(kind, type) and issubclass(kind, Event)
+
+
+def require_events(found: Sequence[object], decorator: str) -> None:
+    """Raises DefinitionError unless all are classes of events: a function that is decorated without any would be lost."""
+    if not found or not all(map(is_event, found)):
+        told = ", ".join(str(getattr(each, "__name__", repr(each))) for each in found)
+        raise DefinitionError(
+            f"found .{decorator}({told}); expected the classes of one event or more, as in .{decorator}(OrderPlaced)"
+        )

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_origin, get_type_hints
 
-from saga.contracts.event import Event
+from saga.contracts.event import Event, is_event
 from saga.errors import DecodeError, DefinitionError
 
 Fields = dict[str, Any]
@@ -86,8 +86,8 @@ def _view(function: Callable[[Any], Any]) -> type[Event] | None:
             f"{getattr(function, '__name__', function)}: found {found}; expected one event in and one out, "
             f"each annotated as dict[str, Any] or as an Event class"
         )
-    return kinds[0] if isinstance(kinds[0], type) and issubclass(kinds[0], Event) else None
+    return kinds[0] if is_event(kinds[0]) else None
 
 
 def _is_event(kind: Any) -> bool:
-    return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, Event))
+    return get_origin(kind) is dict or is_event(kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -152,7 +153,8 @@ class Invocation:
             return returned
         if (name := handler.results.get(type(returned))) is None:
             expected = " or ".join(view.__name__ for view in handler.results)
-            why = f"it returned a {type(returned).__name__}; expected an instance of {expected}"
+            forgotten = ": write `async def`, and `await` what it calls" if inspect.iscoroutine(returned) else ""
+            why = f"it returned a {type(returned).__name__}; expected an instance of {expected}{forgotten}"
             raise HandlerFailure(handler, workflow_id, why, Failure.PERMANENT)
         try:
             return name, self.versions.codec(handler.version).encode(name, returned.model_dump())

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from saga.contracts.event import Event
+from saga.contracts.event import Event, require_events
 from saga.contracts.saga import Saga
 from saga.contracts.upcast import Upcasters
 from saga.errors import DefinitionError
@@ -105,6 +105,8 @@ class Declarations:
         n-th items of which are of the n-th workflow of `tx.workflow_ids`, and as long a list of results comes back in that
         order. If it raises, it is called again with fewer, until the workflow is found that is to blame.
         """
+        if function is not None and not callable(function):
+            raise DefinitionError(f"found .step({function!r}); expected .step alone, or .step(step={function!r})")
         given = retry or Retry(), self._declared(needs), self.upcasters
 
         def declare(function: Function) -> Function:
@@ -187,6 +189,8 @@ class Declarations:
         then writes the rows of thousands.
         """
 
+        require_events(events, "evolve")
+
         def declare(function: Evolve) -> Evolve:
             self.evolution.add(function, events, batch=batch)
             return function
@@ -195,6 +199,7 @@ class Declarations:
 
     def unchanged_by(self, *events: type[Event]) -> None:
         """Declare that these own events left nothing in the service's tables."""
+        require_events(events, "unchanged_by")
         self.evolution.add_nothing(events)
 
     @overload

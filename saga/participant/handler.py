@@ -10,7 +10,7 @@ from functools import partial
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
-from saga.contracts.event import Event
+from saga.contracts.event import Event, is_event
 from saga.contracts.saga import Saga
 from saga.contracts.upcast import Fields, Upcasters
 from saga.contracts.view import check_view
@@ -140,7 +140,7 @@ class _Signature:
         for kind in self.kinds("return"):
             if kind is Pending and self.act is Act.ACTION and not self.batch:
                 continue
-            if not _is_view(kind):
+            if not is_event(kind):
                 raise self.wrong(f"return annotation {self._written('return')}", f"one event class, or a union{self._listed}")
             name = self.saga.event(kind.event_name)
             check_view(kind, self.saga, name, writes=True)
@@ -160,7 +160,7 @@ class _Signature:
         for kind in kinds:
             if kind is NoneType:
                 continue
-            if not _is_view(kind):
+            if not is_event(kind):
                 raise self.wrong(f"parameter {name}: {self._written(name)}", f"an event class, or a union{self._listed}")
             if olds := self._raised_to(kind):
                 raised |= {old: partial(self.upcasters.raised, old, new) for old, new in olds.items()}
@@ -192,10 +192,6 @@ class _Signature:
 
     def _written(self, name: str) -> str:
         return str(self.hints.get(name, "no annotation"))
-
-
-def _is_view(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Event)
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from saga.contracts.event import Event
+from saga.contracts.event import Event, require_events
 from saga.contracts.saga import Saga
 from saga.contracts.view import check_view
 from saga.errors import DefinitionError
@@ -84,6 +84,7 @@ class Projection:
 
         Raises DefinitionError for what no version has.
         """
+        require_events(views, "on")
 
         def declare(function: Fold) -> Fold:
             for view in views:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
-from saga.errors import DefinitionError, Overstayed, StoreConflict, StoreError
+from saga.errors import DefinitionError, Overstayed, StoreConflict, StoreError, StoreRefused
 from saga.store.statements import Migration, statements
 from saga.store.tables import Tables
 
@@ -38,6 +39,15 @@ _CONFLICTS = {"40001", "40P01", "55P03", "26000"}
 _CLASSES_OF_THE_SERVER = {"08", "53", "58", "F0", "XX"}
 _CODES_OF_THE_SERVER = {"25006", "25P04", "57P01", "57P02", "57P03", "57P05"}
 
+# Of a connection that was refused the client tells no SQLSTATE. What a server says in another language is waited for.
+_HOPELESS = re.compile(
+    r"invalid \w+ value|invalid integer value|definition of service|no password supplied|SSL was required|root certificate file"
+    r"|FATAL: +(password authentication failed|(database|role) .* does not exist|role .* is not permitted|permission denied"
+    r"|no pg_hba\.conf entry|unrecognized configuration parameter|invalid value for parameter|no such (database|user))"
+)
+
+_PARAMETER = re.compile(r'invalid URI query parameter: "(\w+)"')
+
 _MIGRATING = 0x5A6A  # the advisory lock that whoever migrates holds
 
 
@@ -50,10 +60,10 @@ class Address:
     def __init__(self, dsn: str) -> None:
         try:
             self.parameters = conninfo_to_dict(dsn)
-        except psycopg.ProgrammingError:  # its text may quote the password
+        except psycopg.ProgrammingError as error:
             raise DefinitionError(
-                "the address of the database is no connection string of PostgreSQL; "
-                "expected postgresql://user:password@host:5432/database, or host=... dbname=..."
+                f"the address of the database is no connection string of PostgreSQL{_unknown(dsn, error)}; "
+                f"expected postgresql://user:password@host:5432/database, or host=... dbname=.... Correct SAGA_DATABASE"
             ) from None
         if not all(map(_is_port, str(self.parameters.get("port", "")).split(","))):
             raise DefinitionError(  # what stands there may be the rest of a password
@@ -67,14 +77,29 @@ class Address:
         return f"{host or 'the local server'}:{port or 5432}/{database}"
 
     def connect(self) -> Connection:
-        """A new connection that begins nothing by itself; raises StoreError that names the server."""
+        """A new connection that begins nothing by itself.
+
+        Raises StoreError that names the server, StoreRefused where it is not the way to it that is to blame.
+        """
         try:
             return psycopg.connect(**{**_DEFAULTS, **self.parameters}, autocommit=True, prepare_threshold=None)
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+            if isinstance(error, psycopg.ProgrammingError) or _HOPELESS.search(str(error)):
+                raise StoreRefused(
+                    f"{self} cannot be opened: {_sentence(error)}. Correct SAGA_DATABASE, or make that database and let this "
+                    f"user in"
+                ) from error
             raise StoreError(
                 f"{self} cannot be reached: {_sentence(error)}. Check that PostgreSQL runs there and lets this user in, or "
                 f"correct SAGA_DATABASE"
             ) from error
+
+
+def _unknown(dsn: str, error: Exception) -> str:
+    """The parameter that the client does not know, unless it may be the rest of a password."""
+    found = _PARAMETER.search(str(error))
+    may_be_told = found and "@" not in dsn.partition("?")[2] and "password" not in dsn
+    return f": it has no parameter {found[1]!r}" if found and may_be_told else ""
 
 
 def _is_port(text: str) -> bool:

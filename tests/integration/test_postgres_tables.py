@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from saga import assembly
 from saga.errors import DefinitionError, StoreError
 from saga.store.outbox import OutboxRow
 from saga.store.port import Changes
@@ -69,6 +70,24 @@ def test_a_server_that_does_not_answer_is_named_without_the_password() -> None:
 
     with pytest.raises(StoreError, match=rf"127\.0\.0\.1:{port}/shop cannot be reached.*Check that") as refusal:
         PostgresStore(f"postgresql://clerk:s3cret@127.0.0.1:{port}/shop")
+
+    assert "s3cret" not in f"{refusal.value}{refusal.value.__cause__}"
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("{at}/no_such_shop", 'database "no_such_shop" does not exist'),
+        ("postgresql://nobody:s3cret@{server}/postgres", 'role "nobody" does not exist'),
+        ("{at}/postgres?sslmode=require", "server does not support SSL, but SSL was required"),
+        ("{at}/postgres?options=-c%20colour%3Dred", 'unrecognized configuration parameter "colour"'),
+    ],
+)
+def test_a_server_that_will_never_let_us_in_is_not_waited_for(postgres: str, address: str, told: str) -> None:
+    at = postgres.rpartition("/")[0]
+
+    with pytest.raises(DefinitionError, match=rf"cannot be opened: .*{told}. Correct SAGA_DATABASE") as refusal:
+        assembly.patiently(lambda: PostgresStore(address.format(at=at, server=at.rpartition("@")[2])))
 
     assert "s3cret" not in f"{refusal.value}{refusal.value.__cause__}"
 

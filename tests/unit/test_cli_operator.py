@@ -228,6 +228,10 @@ def test_errors_are_the_same_if_only_numbers_and_ids_differ(error: str, same: st
     assert fingerprint(error, "w1") == same
 
 
+def test_an_id_that_is_a_part_of_words_leaves_them_whole() -> None:
+    assert fingerprint("no table meals for a", "a") == "no table meals for #"
+
+
 def test_parked_workflows_are_grouped_by_cause(saga: Saga, tmp_path: Path) -> None:
     known(
         tmp_path,

@@ -39,6 +39,28 @@ def test_an_address_that_libpq_cannot_read_is_wrong_use_and_not_repeated(saga: C
     assert "pa55" not in said.err
 
 
+@pytest.mark.parametrize(
+    ("tail", "told"),
+    [
+        ("orders?sslmod=require", "PostgreSQL: it has no parameter 'sslmod'; expected"),
+        ("orders?pa55=1&password=x", "PostgreSQL; expected"),  # it may as well be the rest of one
+        ("orders?sslmode=bogus", 'cannot be opened: connection is bad: invalid sslmode value: "bogus". Correct SAGA_DATABASE'),
+        ("orders?connect_timeout=soon", "cannot be opened: bad value for connect_timeout: 'soon'. Correct SAGA_DATABASE"),
+        ("orders?service=none", 'cannot be opened: connection is bad: definition of service "none" not found'),
+    ],
+)
+def test_a_parameter_that_can_never_be_right_is_waited_for_by_nobody(tail: str, told: str, saga: Commands) -> None:
+    fleet = "from tests.travel import Script, fleet\nagency, hotels, airline, bank = fleet(Script())\n"
+    (saga.folder / "some.py").write_text(fleet)
+
+    said = saga("run", "some:hotels", SAGA_DATABASE=f"postgresql://u:pa55@127.0.0.1:9/{tail}", SAGA_BROKER="kafka:9092")
+
+    assert said.code == 2
+    assert told in said.err
+    assert "pa55" not in said.err
+    assert "Traceback" not in said.err
+
+
 @pytest.mark.parametrize("address", ["h:none", "h:0", "h:65536", "h:5432,i:none", "u:pa55/word@h"])
 def test_a_port_that_is_none_is_wrong_use_and_not_a_server_that_is_away(address: str, saga: Commands) -> None:
     said = saga("show", "w1", SAGA_DATABASE=f"postgresql://{address}/orders")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from saga import DefinitionError, Event, ExternalCall, Participant, Pending, Saga, Transaction
+from saga import DefinitionError, Event, ExternalCall, Participant, Pending, Projection, Saga, Transaction
 
 CHECKOUT = Path(__file__).parents[2] / "schemas" / "checkout"
 
@@ -100,6 +101,21 @@ def test_an_unknown_step_is_refused_with_the_steps_that_there_are(stock: Partici
 
     with pytest.raises(DefinitionError, match=r"no step 'reserv' .*Its steps are reserve; a handler is named after its step"):
         stock.step(reserv)
+
+
+def test_a_step_s_name_in_the_place_of_its_function_is_refused_with_the_way_to_say_it(stock: Participant) -> None:
+    with pytest.raises(DefinitionError, match=r"found \.step\('reserve'\); expected \.step alone, or \.step\(step='reserve'\)"):
+        stock.step("reserve")  # type: ignore[call-overload]
+
+
+def test_what_is_declared_for_no_event_is_refused_where_it_would_be_lost(stock: Participant) -> None:
+    """`@stock.evolve` without its brackets took the function for an event, and declared nothing."""
+    fold = Projection("orders", stock.saga, tables=["orders"])
+
+    for declare, name in ((stock.evolve, "evolve"), (stock.unchanged_by, "unchanged_by"), (fold.on, "on")):
+        for given, told in ((), ""), ((reserve,), "reserve"), ((OrderPlaced, "StockReserved"), "OrderPlaced, 'StockReserved'"):
+            with pytest.raises(DefinitionError, match=re.escape(f"found .{name}({told}); expected the classes of one event")):
+                declare(*given)
 
 
 def test_a_step_of_another_participant_is_refused_with_its_owner(stock: Participant) -> None:

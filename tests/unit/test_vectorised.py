@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from saga import DefinitionError, Event, ExternalCall, Participant, Pending, Retry, TerminalError, Transaction
+from saga import DefinitionError, ExternalCall, Participant, Pending, Retry, TerminalError, Transaction
 from saga.participant.fit import misfits
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.workflow import Fence
@@ -244,15 +244,24 @@ def test_what_is_no_list_is_refused() -> None:
         assert (hotel_of(running, "trip 0").error or "").startswith("it returned a HotelBooked for 1 workflow")
 
 
+async def later() -> HotelBooked:
+    raise NotImplementedError
+
+
+FORGOTTEN = later()
+FORGOTTEN.close()
+
+
 @pytest.mark.parametrize(
     ("result", "found"),
     [
         (TripPaid(trip="trip 2"), "it returned a TripPaid; expected an instance of HotelBooked or HotelFull"),
+        (FORGOTTEN, "expected an instance of HotelBooked or HotelFull: write `async def`, and `await` what it calls"),
         (HotelBooked.model_construct(trip="\ud800", room="12"), "surrogates not allowed"),
     ],
-    ids=["another event", "not to be written"],
+    ids=["another event", "not awaited", "not to be written"],
 )
-def test_a_result_that_nobody_could_read_is_blamed_on_its_workflow_alone(result: Event, found: str) -> None:
+def test_a_result_that_nobody_could_read_is_blamed_on_its_workflow_alone(result: Any, found: str) -> None:
     def book(booked: list[TripBooked]) -> list[Any]:
         return [result if one.trip == "trip 2" else HotelBooked(trip=one.trip) for one in booked]
 

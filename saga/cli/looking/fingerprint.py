@@ -26,5 +26,5 @@ def fingerprint(error: str, workflow_id: str) -> str:
     """The first line of an error with a `#` for each thing that varies; of a wait for a dependency, only for which."""
     if (what := awaited(error)) is not None:
         return what
-    first = error.strip().partition("\n")[0].replace(workflow_id, "#")
-    return _VARIES.sub("#", first) or "no text"
+    itself = rf"(?<!\w){re.escape(workflow_id)}(?!\w)"
+    return _VARIES.sub("#", re.sub(itself, "#", error.strip().partition("\n")[0])) or "no text"
