@@ -32,8 +32,13 @@ class Bounds:
         share = 1.0 if self.full is None else RESUME_BELOW
         reasons = []
         if unpublished > share * most_unpublished:
-            reasons.append(f"{unpublished} events wait to be published, of at most {most_unpublished}")
+            reasons.append(_too_many(unpublished, most_unpublished, "events wait to be published"))
         if parked > share * most_parked:
-            reasons.append(f"{parked} workflows are parked, of at most {most_parked}; look at: saga parked")
+            reasons.append(f"{_too_many(parked, most_parked, 'workflows are parked')}; look at: saga parked")
         before, self.full = self.full, " and ".join(reasons) or None
         return (before is None) is not (self.full is None)
+
+
+def _too_many(found: int, most: int, what: str) -> str:
+    """In words; beyond the bound nobody has counted on."""
+    return f"more than {most} {what}" if found > most else f"{found} {what}, and it goes on at {int(RESUME_BELOW * most)}"

@@ -49,8 +49,21 @@ def test_both_bounds_must_be_left() -> None:
 
     assert not measure(bounds, 0, 11)
     assert not measure(bounds, 101, 0)
-    assert bounds.full == "101 events wait to be published, of at most 100"
+    assert bounds.full == "more than 100 events wait to be published"
     assert measure(bounds, 90, 9)
+
+
+def test_nobody_is_told_a_number_at_which_counting_ended() -> None:
+    bounds = Bounds()
+    measure(bounds, 101, 11)
+    beyond = bounds.full
+    measure(bounds, 95, 10)
+
+    assert beyond == "more than 100 events wait to be published and more than 10 workflows are parked; look at: saga parked"
+    assert bounds.full == (
+        "95 events wait to be published, and it goes on at 90 and 10 workflows are parked, and it goes on at 9; "
+        "look at: saga parked"
+    )
 
 
 def hotels_that_fail(travel: Travel, count: int) -> tuple[Harness, Script]:
@@ -84,7 +97,7 @@ def test_while_too_many_workflows_are_parked_nothing_more_is_taken_in_and_all_of
 
     assert heard_while_full is None
     assert {lane.state for lane in lanes} == {State.DEGRADED}
-    assert "nothing is taken in: 5 workflows are parked, of at most 4; look at: saga parked" in lanes[0].text
+    assert "nothing is taken in: more than 4 workflows are parked; look at: saga parked" in lanes[0].text
     assert parked(fleet) == 0
     assert fleet.workflow("hotels", "late").status is WorkflowStatus.COMPLETED  # type: ignore[union-attr]
     assert effects(fleet).count(("late", "hotel", "action")) == 1
@@ -190,5 +203,5 @@ def test_what_changed_is_heeded_although_the_database_went_away_in_the_moment_th
     fleet.advance(11)
     fleet.advance(1)
 
-    assert full == "5 workflows are parked, of at most 4; look at: saga parked"
+    assert full == "more than 4 workflows are parked; look at: saga parked"
     assert fleet.loops["hotels"].lanes.full is None
