@@ -45,7 +45,13 @@ def reading(worker: Worker) -> Reading:
 
 def _facts(found: Reading) -> Iterable[Value]:
     counts = found.standing.counts
-    outcomes = {"handled": counts.handled, "ignored": counts.ignored, "duplicate": counts.duplicates, "refused": counts.refused}
+    outcomes = {
+        "handled": counts.handled,
+        "ignored": counts.ignored,
+        "duplicate": counts.duplicates,
+        "refused": counts.refused,
+        "dead": counts.dead,
+    }
     return [(count, {"saga.outcome": outcome}) for outcome, count in outcomes.items()]
 
 
@@ -64,7 +70,7 @@ FIGURES: tuple[Figure, ...] = (
         "Records of a lane that are not taken in",
         lambda r: [(behind, {"saga.lane": str(lane)}) for lane, behind in sorted(r.standing.lag.items())],
     ),
-    Figure("saga.facts", "{fact}", "Facts taken in, by what became of them", _facts, counter=True),
+    Figure("saga.facts", "{fact}", "Records that came in, by what became of them", _facts, counter=True),
     Figure("saga.workflows.parked", "{workflow}", "Workflows parked here", lambda r: [(r.standing.stock.parked, {})]),
     Figure(
         "saga.workflows.pruned",

@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoi
 
 from saga import Worker
 from saga.contracts.topics import saga_topics
+from saga.handling.intake import Counts
 from saga.observe.figures import FIGURES
 from saga.observe.health import asgi
 from saga.observe.metrics import measure
@@ -88,6 +89,16 @@ def test_prometheus_scrapes_the_same_figures(worker: Worker) -> None:
     assert 'saga_outbox_oldest_age_seconds{saga_name="travel",saga_participant="airline"} 0' in lines
     assert {line.split()[2] for line in lines if line.startswith("# TYPE")} == {name_of(figure) for figure in FIGURES}
     assert all(re.fullmatch(r"#.+|\w+(\{[^{}]+\})? [\d.e+-]+", line) for line in lines)
+
+
+def test_records_that_could_not_be_taken_in_are_a_figure(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = replace(worker.standing(), counts=Counts(handled=1, dead=2))
+    monkeypatch.setattr(worker, "standing", lambda: dead)
+
+    with client(asgi(worker)) as http:
+        page = http.get("/metrics")
+
+    assert 'saga_facts_total{saga_name="travel",saga_participant="airline",saga_outcome="dead"} 2' in page.text.splitlines()
 
 
 def test_prometheus_is_told_large_numbers_to_the_last_digit(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
