@@ -5,6 +5,7 @@ Every question to the cluster opens a client of its own, so one broker object se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Unanswered
@@ -34,7 +35,7 @@ from saga.transport.kafka_settings import READERS, KafkaSettings
 from saga.transport.port import Assignments, Partition, Record, out_of_range, unknown_topics
 
 _READ_BATCH = 500
-_REFUSALS = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
+_WHEN = re.compile(r" \(after \d+ms in state \w+\)")  # each time another one, of a reason that is the same
 _UNTOLD = frozenset(
     {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
 )  # brokers that have no ids of topics, or do not tell everybody
@@ -184,21 +185,21 @@ class KafkaBroker:
 
     @contextmanager
     def _reader(self, group: str = READERS) -> Iterator[Consumer]:
-        """A client that is in no group's way; where it is refused, the error says so, and not only that nobody answered."""
-        refused: list[str] = []
+        """A client that is in no group's way; why it reached nobody the error says too, and not only that nobody answered."""
+        heard: set[str] = set()
 
         def hear(error: KafkaError) -> None:
-            if error.code() in _REFUSALS:
-                refused.append(error.str())
+            if error.code() != KafkaError._ALL_BROKERS_DOWN:
+                heard.add(_WHEN.sub("", error.str()))
 
         client = opened(Consumer, {**self.settings.reader(), "group.id": group, "error_cb": hear})
         try:
             yield client
         except BrokerError as error:
             client.poll(0)  # hands over what was heard
-            if not refused:
+            if not heard:
                 raise
-            raise BrokerError(f"{error}: {refused[-1]}", retriable=error.retriable) from error
+            raise BrokerError(f"{error}: {max(sorted(heard), key=len)}", retriable=error.retriable) from error
         finally:
             client.close()
 

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from saga.errors import BrokerError
+from saga.transport.embedded import EmbeddedBroker
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 from saga.transport.port import Partition
@@ -63,6 +65,24 @@ questions[sys.argv[1]]()
 def test_a_broker_that_does_not_answer_is_named_with_the_setting(question: str) -> None:
     with pytest.raises(BrokerError, match=r" at 127\.0\.0\.1:1 \(see that Kafka runs there, or correct SAGA_BROKER\)"):
         QUESTIONS[question](KafkaBroker(NOWHERE))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_why_it_is_not_reached_is_told_the_same_way_each_time(question: str) -> None:
+    told = set()
+    for _ in range(2):
+        with pytest.raises(BrokerError, match="Connection refused") as error:
+            QUESTIONS[question](KafkaBroker(replace(NOWHERE, timeout=0.5)))
+        told.add(str(error.value))
+
+    assert len(told) == 1
+
+
+def test_a_wrong_protocol_is_told_from_a_server_that_is_away() -> None:
+    with EmbeddedBroker(["checkout.events"]) as plain:
+        settings = KafkaSettings(plain.servers, timeout=1.0, client={"security.protocol": "SSL"})
+        with pytest.raises(BrokerError, match=r"cannot look topic checkout.events up .*SSL"):
+            KafkaBroker(settings).partitions(["checkout.events"])
 
 
 @pytest.mark.slow
