@@ -16,7 +16,7 @@ from fastavro.types import Schema as Parsed
 from saga.contracts.acknowledged import RECORD as ACKNOWLEDGED
 from saga.contracts.defaults import with_values
 from saga.contracts.registry import Registry
-from saga.contracts.schema import Schema, fingerprint, hazards
+from saga.contracts.schema import Schema, computed_id, hazards
 from saga.contracts.sensitive import has_sensitive
 from saga.contracts.upcast import Upcasters
 from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound, UnknownSchema
@@ -85,8 +85,8 @@ class _Type(NamedTuple):
 class AvroCodec:
     """Encodes and decodes the types of one saga.
 
-    With a `registry` (by default the one in which the saga was found) ids are those registered there, without one 31 bits of
-    each schema's fingerprint, which every process computes alike.
+    With a `registry` (by default the one in which the saga was found) ids are those registered there, without one they are
+    computed of what bytes mean by each schema.
     `others` are sagas that have other versions of its types: without a registry, what was written by them can be read, too.
     `max_bytes` (900 kB if it is not said) bounds what `encode` makes and what `decode` accepts, acknowledgments apart, which
     nobody would have to blame; it must stay below the topics' `max.message.bytes`. `upcasters` raise old events to those that
@@ -201,7 +201,7 @@ class AvroCodec:
     def schema_id(self, name: str) -> int:
         """The id written before the Avro body of this type."""
         schema = self.saga.contract(name)
-        return fingerprint(schema) if self.registry is None else self.registry.id_of(self.saga.subject(name), schema)
+        return computed_id(schema) if self.registry is None else self.registry.id_of(self.saga.subject(name), schema)
 
     def _other(self, name: str, prefix: bytes) -> Parsed:
         """The schema of another version of this type, or of one that is raised to it, with which a record was written."""
@@ -220,7 +220,7 @@ class AvroCodec:
         if self.registry is not None:
             return None
         schemas = (one.contract(name) for one in self.others if name in one.published)
-        return next((fastavro.parse_schema(each) for each in schemas if prefix == _prefix(fingerprint(each))), None)
+        return next((fastavro.parse_schema(each) for each in schemas if prefix == _prefix(computed_id(each))), None)
 
     def _registered(self, name: str, prefix: bytes) -> Parsed:
         if self.registry is None or len(prefix) < 5 or prefix[0] != 0:

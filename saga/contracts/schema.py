@@ -208,7 +208,29 @@ def _weightless(schema: Any, types: Mapping[str, Schema]) -> bool:
     return False
 
 
-def fingerprint(schema: Schema) -> int:
-    """31 bits of SHA-256 over the schema's sorted JSON: a schema id that every process computes alike."""
+def fingerprint(schema: Any) -> int:
+    """31 bits of SHA-256 over the schema's sorted JSON: another number for whatever is changed in it."""
     digest = sha256(orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
+
+
+def computed_id(schema: Schema) -> int:
+    """The id of a self-contained schema that every process computes alike, of what bytes mean by it and of nothing else.
+
+    What is said for people, or of how to read other bytes by it (defaults, aliases), changes it as little as it changes them.
+    """
+    name = full_name(schema, "")
+    return fingerprint([name, {full: _meaning(type_) for full, type_ in outline(schema).items()}])
+
+
+def _meaning(schema: Any) -> Any:
+    """The Parsing Canonical Form of a type that names others, and its logical type. Source: Avro 1.12 specification."""
+    if isinstance(schema, list):
+        return [_meaning(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: schema[key] for key in ("symbols", "size", "logicalType", "precision", "scale") if key in schema}
+    kept |= {key: _meaning(schema[key]) for key in ("type", "items", "values") if key in schema}
+    if "fields" in schema:
+        kept["fields"] = [[field["name"], _meaning(field["type"])] for field in schema["fields"]]
+    return kept["type"] if len(kept) == 1 else kept

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from saga.contracts.saga import Saga
-from saga.contracts.schema import fingerprint
+from saga.contracts.schema import computed_id
 from saga.evolution.change import Change, Verdict, heaviest
 from saga.evolution.choreography import saga_changes
 from saga.evolution.events import event_changes
@@ -16,7 +16,7 @@ from saga.evolution.events import event_changes
 class Diff:
     """What changed from one state of the contracts to the other; `raised` if the saga's version was.
 
-    `rewritten` are events that have another id where no registry gives ids, be it for another text.
+    `rewritten` are events that have another id where no registry gives ids, since their bytes are others.
     """
 
     changes: tuple[Change, ...]
@@ -47,7 +47,7 @@ def diff(old: Saga, new: Saga) -> Diff:
 
 
 def _is_rewritten(old: Saga, new: Saga, name: str) -> bool:
-    return fingerprint(old.contract(name)) != fingerprint(new.contract(name))
+    return computed_id(old.contract(name)) != computed_id(new.contract(name))
 
 
 def _type_changes(old: Saga, new: Saga, name: str) -> list[Change]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from saga import Saga
 from saga.contracts.avro import MAX_EVENT_BYTES, AvroCodec
-from saga.contracts.schema import Schema, fingerprint
+from saga.contracts.schema import Schema, computed_id
 from saga.errors import DecodeError, EncodeError, EventTooLarge, SchemaNotFound, UnknownSchema
 from saga.transport.kafka_settings import MIN_RECORD_BYTES
 
@@ -97,7 +97,7 @@ def test_bytes_begin_with_the_id_of_their_schema_as_confluents_do(codec: AvroCod
     written = codec.encode(NAME, VALUES)
 
     assert written[0] == 0
-    assert int.from_bytes(written[1:5], "big") == codec.schema_id(NAME) == fingerprint(SALE.contract(NAME))
+    assert int.from_bytes(written[1:5], "big") == codec.schema_id(NAME) == computed_id(SALE.contract(NAME))
 
 
 def test_the_body_is_plain_avro(codec: AvroCodec) -> None:
@@ -110,6 +110,14 @@ def test_two_processes_with_the_same_folder_agree_on_ids() -> None:
     one, other = AvroCodec(saga({"text": "string"})), AvroCodec(saga({"text": "string"}))
 
     assert other.decode(NAME, one.encode(NAME, {"text": "a"})) == {"text": "a"}
+
+
+def test_without_a_registry_a_contract_that_was_described_otherwise_reads_the_same_bytes() -> None:
+    before, after = saga({"text": "string"}), saga({"text": {"type": "string", "doc": "What was said."}}, text="nothing")
+    assert before.contract(NAME) != after.contract(NAME)
+    written = AvroCodec(before).encode(NAME, {"text": "a"})
+
+    assert AvroCodec(after).decode(NAME, written) == {"text": "a"}
 
 
 @pytest.mark.parametrize(

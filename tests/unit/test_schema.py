@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from io import BytesIO
 from typing import Any
 
 import fastavro
 import pytest
 
 from saga import DefinitionError, Saga
-from saga.contracts.schema import Schema, fingerprint, full_name, hazards, inline, outline, resolve
+from saga.contracts.schema import Schema, computed_id, fingerprint, full_name, hazards, inline, outline, resolve
 from tests.commands import schemas
 
 LINE: Schema = {"type": "record", "name": "Line", "namespace": "shop", "fields": [{"name": "sku", "type": "string"}]}
@@ -87,12 +89,66 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
     assert fingerprint(turned) == fingerprint(LINE)
 
 
-def test_a_fingerprint_changes_with_anything_in_the_schema_and_is_a_schema_id() -> None:
+def test_a_fingerprint_changes_with_anything_in_the_schema() -> None:
     changed = [LINE, {**LINE, "doc": "One line."}, {**LINE, "namespace": "stock"}, {**LINE, "fields": []}]
 
-    ids = {fingerprint(schema) for schema in changed}
+    assert len({fingerprint(schema) for schema in changed}) == len(changed)
 
-    assert len(ids) == len(changed)
+
+STATUS = {"type": "enum", "name": "Status", "symbols": ["new", "sent"]}
+AMOUNT = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+
+
+def sale(*fields: Any, **more: Any) -> Schema:
+    """An event with fields of these types, called a, b, c."""
+    named = [each if "name" in each else {"name": name, **each} for name, each in zip("abc", fields, strict=False)]
+    return {"type": "record", "name": "Sale", "namespace": "shop", "fields": named, **more}
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        sale({"type": "string"}, {"type": STATUS}, {"type": AMOUNT}, doc="What was sold.", owner="shop"),
+        sale({"type": "string", "doc": "Whose."}, {"type": {**STATUS, "doc": "How."}}, {"type": {**AMOUNT, "doc": "Sum."}}),
+        sale({"type": "string", "sensitive": True, "aliases": ["z"], "order": "ignore"}, {"type": STATUS}, {"type": AMOUNT}),
+        sale({"type": "string", "default": ""}, {"type": {**STATUS, "default": "new"}}, {"type": AMOUNT}, aliases=["Bargain"]),
+        sale({"type": {"type": "string"}}, {"type": {**STATUS, "namespace": "shop"}}, {"type": AMOUNT}),
+        {**sale({"type": "string"}, {"type": STATUS}, {"type": AMOUNT}, name="shop.Sale"), "namespace": "elsewhere"},
+    ],
+    ids=["the event's text", "texts", "for readers of ours", "for readers of other bytes", "in other words", "one full name"],
+)
+def test_a_computed_id_stays_where_bytes_mean_the_same_and_either_reads_the_other(same: Schema) -> None:
+    plain, fields = sale({"type": "string"}, {"type": STATUS}, {"type": AMOUNT}), {"a": "x", "b": "sent", "c": Decimal("1.50")}
+    written = BytesIO()
+    fastavro.schemaless_writer(written, fastavro.parse_schema(same), fields)
+
+    assert computed_id(same) == computed_id(plain)
+    assert fastavro.schemaless_reader(BytesIO(written.getvalue()), fastavro.parse_schema(plain), None) == fields
+
+
+def test_a_computed_id_is_another_one_where_bytes_mean_something_else() -> None:
+    others = [
+        sale({"type": "string"}, {"type": STATUS}, {"type": AMOUNT}),
+        sale({"type": "string"}, {"type": STATUS}, {"type": AMOUNT}, name="Bargain"),
+        sale({"type": "string"}, {"type": STATUS}, {"type": AMOUNT}, namespace="stock"),
+        sale({"type": "string"}, {"type": STATUS}),
+        sale({"type": "bytes"}, {"type": STATUS}, {"type": AMOUNT}),
+        sale({"type": {"type": "string", "logicalType": "uuid"}}, {"type": STATUS}, {"type": AMOUNT}),
+        sale({"type": "string"}, {"type": {**STATUS, "symbols": ["sent", "new"]}}, {"type": AMOUNT}),
+        sale({"type": "string"}, {"type": {**STATUS, "name": "State"}}, {"type": AMOUNT}),
+        sale({"type": "string"}, {"type": STATUS}, {"type": {**AMOUNT, "scale": 3}}),
+        sale({"type": "string"}, {"type": STATUS}, {"type": {"type": "fixed", "name": "F", "size": 4}}),
+        sale({"type": "string"}, {"type": STATUS}, {"type": {"type": "fixed", "name": "F", "size": 5}}),
+        sale({"type": ["null", "string"]}, {"type": STATUS}, {"type": AMOUNT}),
+        sale({"type": ["string", "null"]}, {"type": STATUS}, {"type": AMOUNT}),
+        sale({"type": {"type": "array", "items": "string"}}, {"type": STATUS}, {"type": AMOUNT}),
+        sale({"type": {"type": "map", "values": "string"}}, {"type": STATUS}, {"type": AMOUNT}),
+        sale({"name": "z", "type": "string"}, {"type": STATUS}, {"type": AMOUNT}),
+        sale({"name": "b", "type": "string"}, {"name": "a", "type": STATUS}, {"type": AMOUNT}),
+    ]
+    ids = [computed_id(schema) for schema in others]
+
+    assert len({*ids}) == len(others)
     assert all(0 <= id < 2**31 for id in ids)
 
 

@@ -11,7 +11,7 @@ from saga.contracts.avro import AvroCodec
 from saga.contracts.upcast import Fields, Upcasters
 from saga.errors import DecodeError
 
-RECORDED = bytes.fromhex("00148a18e2046f31f403")
+RECORDED = bytes.fromhex("0024ec1896046f31f403")
 """`shop.Sold` of order o1, 250 pence."""
 
 
