@@ -98,6 +98,7 @@ class Webhook:
                 self._post(body)
                 return
             except HTTPError as error:
+                error.close()
                 moved = ", which leads elsewhere; correct SAGA_WEBHOOK" if 300 <= error.code < 400 else ""
                 why = f"it answered {error.code}{moved}"
             except Exception as error:  # whatever it is, the next one is to be posted

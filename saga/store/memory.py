@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
+import weakref
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -35,6 +36,7 @@ class MemoryStore:
     def __init__(self, clock: Clock | None = None, *, kind: type[MemoryUnit] = MemoryUnit) -> None:
         self._clock, self._kind = clock or SystemClock(), kind
         self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self.connection.close)  # nobody has to close what is gone with the object
         # a joined transaction leaves a row here: whether the row survived tells whether its caller committed
         self.connection.execute("CREATE TABLE saga_joined (number INTEGER PRIMARY KEY)")
         self._tables = MemoryTables()

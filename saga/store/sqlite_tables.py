@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from saga.errors import StoreConflict, StoreError
 from saga.store.statements import Migration
@@ -14,16 +14,16 @@ from saga.store.tables import Tables
 
 def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
     """A connection in WAL mode that flushes every commit and begins nothing by itself."""
-    with engine_statements(path):
+    with engine_statements(path), ExitStack() as opening:
         connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
-        mode = _write_ahead(connection)
-        if mode != "wal":
-            connection.close()
+        opening.callback(connection.close)
+        if (mode := _write_ahead(connection)) != "wal":
             raise StoreError(f"{path} is in journal mode {mode!r} and cannot change to 'wal': put it on a local file system")
         connection.execute("PRAGMA synchronous = FULL")
         # a batch of 200 workflows dirties up to 4 MB: by default it spills before the commit and is checkpointed after each
         connection.execute("PRAGMA cache_size = -16000")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        opening.pop_all()
         return connection
 
 

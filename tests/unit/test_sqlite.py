@@ -361,6 +361,15 @@ def test_a_file_that_somebody_has_open_is_not_swapped_and_it_is_said_what_to_do(
     assert swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "before") == tmp_path / "live.db.before"
 
 
+def test_a_file_that_is_no_database_is_not_held_open(path: Path) -> None:
+    path.write_bytes(b"name,amount" * 1000)
+
+    with pytest.raises(StoreError) as refused:
+        SqliteStore(path)
+
+    assert str(path) not in {os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()}, refused
+
+
 def database_of(file: Path, word: str, *, ends: bool = True) -> None:
     """A file in WAL mode that says this word; unless its writer `ends` in order, the log beside it is not folded in."""
     write = f"CREATE TABLE said (word); INSERT INTO said VALUES ('{word}');"

@@ -96,7 +96,8 @@ def _read(page: str) -> bytes:
         with urlopen(page, timeout=PATIENCE) as response:  # noqa: S310 - the scheme has been looked at
             return bytes(response.read())
     except HTTPError as refused:  # 503 has a body too
-        return refused.read()
+        with refused:
+            return refused.read()
 
 
 def _looked(target: str, settings: Settings) -> Health:
