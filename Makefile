@@ -1,5 +1,7 @@
 .DEFAULT_GOAL := help
-PYTHON ?= python3
+# distributions build Python with profiles, pyenv by default without, and the same program takes half as long again on that
+PYTHON ?= $(shell /usr/bin/python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo /usr/bin/python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 ORDERS ?=
