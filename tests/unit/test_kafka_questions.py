@@ -81,7 +81,7 @@ def test_why_it_is_not_reached_is_told_the_same_way_each_time(question: str) -> 
 def test_a_wrong_protocol_is_told_from_a_server_that_is_away() -> None:
     with EmbeddedBroker(["checkout.events"]) as plain:
         settings = KafkaSettings(plain.servers, timeout=1.0, client={"security.protocol": "SSL"})
-        with pytest.raises(BrokerError, match=r"cannot look topic checkout.events up .*SSL"):
+        with pytest.raises(BrokerError, match=r"cannot look topic checkout.events up .*(SSL|ssl:)"):
             KafkaBroker(settings).partitions(["checkout.events"])
 
 
