@@ -53,15 +53,23 @@ def unknown_gates(opened: Iterable[str], sagas: Iterable[Definition]) -> str:
 class OpenFeatureGates:
     """Asks an OpenFeature client for a boolean flag of the gate's name; unknown ones are shut.
 
+    So is one whose provider is not ready, fails, or answers what is no boolean; the log warns of it, once until it answers.
     The evaluation context has the workflow id as its targeting key, so that a share of workflows can be let through, and the
     attribute `saga`. Source: OpenFeature specification, flag evaluation.
     """
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._failing: dict[str, str | None] = {}
 
     def is_open(self, gate: str, *, saga: str, workflow_id: str) -> bool:
         from openfeature.evaluation_context import EvaluationContext
 
         context = EvaluationContext(targeting_key=workflow_id, attributes={"saga": saga})
-        return bool(self._client.get_boolean_value(gate, False, context))
+        found = self._client.get_boolean_details(gate, False, context)
+        failure = None if found.error_code is None or found.error_code.value == "FLAG_NOT_FOUND" else found.error_code.value
+        if failure and failure != self._failing.get(gate):
+            why = f"{failure}: {found.error_message}" if found.error_message else failure
+            log.warning("gate %r is shut for workflow %s, and until its provider answers: %s", gate, workflow_id, why)
+        self._failing[gate] = failure
+        return bool(found.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -235,6 +236,35 @@ def test_openfeature_decides_by_workflow(travel: Travel) -> None:
     running.settle()
 
     assert (workflow, "insure", "action") in effects(running)
+
+
+@pytest.mark.parametrize("flag", [None, "yes"], ids=["a provider that fails", "no boolean"])
+def test_an_openfeature_provider_that_gives_no_answer_is_told_once_until_it_does(
+    travel: Travel, flag: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    from openfeature import api
+    from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvider
+
+    from saga import OpenFeatureGates
+
+    class Failing(InMemoryProvider):
+        def resolve_boolean_details(self, *_: object) -> Any:
+            raise RuntimeError("away")
+
+    def provider(value: object) -> InMemoryProvider:
+        return InMemoryProvider({"insurance": InMemoryFlag("on", {"on": value})})
+
+    running = travel(Script(), versions=(2,), gate="insurance", gates=OpenFeatureGates(api.get_client()))
+    begun = []
+    for answering in (Failing({}) if flag is None else provider(flag), InMemoryProvider({}), provider(True)):
+        api.set_provider_and_wait(answering)
+        begun.append([started(running, f"{city} {len(begun)}") for city in ("rome", "oslo")])
+    running.settle()
+
+    failed, _, opened = begun
+    assert {workflow for workflow, step, _ in effects(running) if step == "insure"} == {*opened}
+    (said,) = (record.getMessage() for record in caplog.records if record.name == "saga.gates")
+    assert said.startswith(f"gate 'insurance' is shut for workflow {failed[0]}, and until its provider answers: ")
 
 
 @pytest.mark.parametrize("script", [Script(raising={("hotel", "oslo"): 5}), Script(waiting={"oslo"})], ids=["retry", "timeout"])
