@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 
 class Contracts:
-    """Versions of one saga; `latest` has the highest number. Raises DefinitionError for none, or for several sagas."""
+    """Versions of one saga; `latest` has the highest number. Raises DefinitionError for none, one twice, or several sagas."""
 
     def __init__(self, sagas: Sequence[Saga], registry: Registry | None = None) -> None:
         if len(names := {saga.name for saga in sagas}) != 1:
             raise DefinitionError(f"found the sagas {', '.join(sorted(names)) or 'none'}; expected versions of one")
         self.sagas, self.registry = {saga.version: saga for saga in sagas}, registry
+        if len(self.sagas) != len(sagas):
+            numbers = ", ".join(str(saga.version) for saga in sagas)
+            raise DefinitionError(f"found versions {numbers} of saga {sagas[0].name!r}; expected each of them once")
         self.latest = self.sagas[max(self.sagas)]
         self._codecs: dict[int, AvroCodec] = {}
         self._variants: dict[tuple[int, str], Saga | None] = {}

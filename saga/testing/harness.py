@@ -7,7 +7,7 @@ conformance suites as the real ones. Nothing happens between calls, so a test de
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Self, TypeVar
@@ -17,6 +17,8 @@ from saga.contracts.saga import Saga
 from saga.contracts.topics import fact_topics, saga_topics
 from saga.engine.loop import Loop
 from saga.errors import DefinitionError, LaneStopped, LifecycleError
+from saga.evolution.change import Verdict
+from saga.evolution.diff import diff
 from saga.handling.tracing import Tracer
 from saga.participant.gates import EnvironmentGates
 from saga.participant.participant import Participant
@@ -62,6 +64,7 @@ class Harness:
         if not participants or not all(isinstance(one, Participant) for one in participants):
             found = ", ".join(type(one).__name__ for one in participants) or "nobody"
             raise DefinitionError(f"found {found}; expected the participants of one saga one by one, as in (orders, stock)")
+        refuse_disagreement(participants)
         self.participants = {participant.name: participant for participant in participants}
         self.saga = participants[0].saga
         self.clock, self.partitions, self.chance, self.hold = clock or ManualClock(), partitions, chance, hold
@@ -199,3 +202,28 @@ class Harness:
         loop.unhandled.sweep_every = loop.unhandled.judge_every = 0.0
         loop.join()
         return loop
+
+
+def refuse_disagreement(participants: Sequence[Participant]) -> None:
+    """Who has other contracts for the same version would wait for what never comes, or could not read what does."""
+    first: dict[int, tuple[Participant, Saga]] = {}
+    for participant in participants:
+        for saga in participant.versions:
+            other, theirs = first.setdefault(saga.version, (participant, saga))
+            if changes := _changes(theirs, saga, is_registered=participant.versions.codec(saga.version).registry is not None):
+                raise DefinitionError(
+                    f"{other.name!r} and {participant.name!r} have different contracts that claim to be saga {saga.name!r} of "
+                    f"version {saga.version}: {'; '.join(changes)}. Give both the same, or the changed one another version"
+                )
+
+
+def _changes(old: Saga, new: Saga, *, is_registered: bool) -> list[str]:
+    """What keeps them from going together; most are alike to the letter, which is seen at once."""
+    if (old.own, old.types) == (new.own, new.types):
+        return []
+    found = diff(old, new)
+    unread = () if is_registered else found.rewritten
+    return [
+        *(str(change) for change in found.changes if change.verdict is not Verdict.COMPATIBLE),
+        *(f"{name}: without a registry neither reads what the other writes" for name in unread),
+    ]

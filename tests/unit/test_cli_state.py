@@ -84,7 +84,7 @@ def test_an_avro_file_holds_all_of_them(fleet: Harness, contracts: Commands) -> 
     assert {one["workflow"]["id"] for one in found} == {"smooth", "full", "poor", "open"}
 
 
-def test_each_version_goes_to_a_file_of_its_own(fleet: Harness, contracts: Commands) -> None:
+def test_each_version_is_told_by_itself_and_goes_to_a_file_of_its_own(fleet: Harness, contracts: Commands) -> None:
     second = saga(version=2)
     written(contracts.folder / "second", [second.own, *(s for name, s in second.types.items() if not name.startswith("saga."))])
     for participant in participants(Script(), versions=(1, 2)):
@@ -93,6 +93,8 @@ def test_each_version_goes_to_a_file_of_its_own(fleet: Harness, contracts: Comma
     fleet.settle()
 
     said = contracts("state", "travel", "--schemas", "contracts", "--schemas", "second", "-o", "travel.avro")
+    shown = contracts("state", "travel", "--schemas", "contracts", "--schemas", "second")
+    data = contracts("state", "travel", "--schemas", "contracts", "--schemas", "second", "--json")
     as_json = contracts("state", "travel", "--schemas", "contracts", "--schemas", "second", "-o", "travel.avro", "--json")
 
     found = {}
@@ -107,7 +109,22 @@ def test_each_version_goes_to_a_file_of_its_own(fleet: Harness, contracts: Comma
     ]
     assert {*found[1]} == {"smooth", "full", "poor", "open"}
     assert found[2] == {"insured": "completed"}
+    assert [line.split()[0] for line in shown.out.splitlines()] == [
+        *("travel", "workflow", "full", "open", "poor", "smooth"),
+        *("travel", "workflow", "insured"),
+    ]
+    assert "left out" not in said.err + shown.err
+    assert [(one["version"], {each["workflow"]["id"] for each in one["workflows"]}) for one in data.json] == [
+        (1, {"smooth", "full", "poor", "open"}),
+        (2, {"insured"}),
+    ]
     assert [(one["version"], one["written"]) for one in as_json.json] == [(1, "travel.v1.avro"), (2, "travel.v2.avro")]
+
+
+def test_two_contracts_of_one_version_are_refused(fleet: Harness, contracts: Commands) -> None:
+    said = contracts("state", "travel", "--schemas", "contracts", "--schemas", "contracts")
+
+    assert (said.code, said.err) == (2, "error: found versions 1, 1 of saga 'travel'; expected each of them once\n")
 
 
 def test_a_workflow_of_a_version_that_is_not_at_hand_is_named(fleet: Harness, contracts: Commands) -> None:
@@ -120,7 +137,10 @@ def test_a_workflow_of_a_version_that_is_not_at_hand_is_named(fleet: Harness, co
 
     assert said.code == 1
     assert "insured: " in said.err
-    assert "version 2" in said.err
+    assert (
+        "name the contracts of version 2 too (--schemas DIR or --version N, once for each version), or add --partial"
+        in said.err
+    )
 
 
 def test_a_table_has_a_row_for_each_workflow_and_is_replaced_on_request_only(fleet: Harness, contracts: Commands) -> None:

@@ -14,6 +14,7 @@ from saga.contracts.topics import fact_topics
 from saga.handling.quarantine import DEATHS
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
+from saga.testing.simulation.simulation import Simulation
 from tests.commands import schemas
 from tests.travel import (
     FlightBooked,
@@ -236,6 +237,47 @@ def test_openfeature_decides_by_workflow(travel: Travel) -> None:
     running.settle()
 
     assert (workflow, "insure", "action") in effects(running)
+
+
+def described(plain: Saga, **changes: Any) -> Saga:
+    """The same saga, in which the type of an event's trip, or a step, is another."""
+    types = {name: dict(type_) for name, type_ in plain.types.items() if not name.startswith("saga.")}
+    types["travel.TripPaid"] |= changes
+    return Saga.of(*types.values(), plain.own)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (saga(external=True), r"step hotel: .* Give both the same, or the changed one another version"),
+        (
+            described(saga(), fields=[{"name": "trip", "type": "string"}, {"name": "sum", "type": "int", "default": 0}]),
+            "travel.TripPaid: without a registry neither reads what the other writes",
+        ),
+    ],
+    ids=["a step", "an event"],
+)
+def test_a_fleet_whose_contracts_disagree_on_a_version_is_refused_before_it_lives(other: Saga, told: str) -> None:
+    *others, bank = fleet(Script())
+    changed = Participant("bank", other)
+    changed.handlers.update(bank.handlers)
+
+    expected = f"'agency' and 'bank' have different contracts that claim to be saga 'travel' of version 1: {told}"
+    with pytest.raises(DefinitionError, match=expected):
+        Harness(*others, changed)
+    with pytest.raises(DefinitionError, match=expected):
+        Simulation([*others, changed])
+    with pytest.raises(DefinitionError, match=expected):
+        Simulation([*others, bank], releases=[changed])
+
+
+def test_contracts_that_are_described_otherwise_live_together() -> None:
+    *others, bank = fleet(Script())
+    changed = Participant("bank", described(saga(), doc="The trip is paid."))
+    changed.handlers.update(bank.handlers)
+
+    with Harness(*others, changed) as running:
+        assert running.saga.name == "travel"
 
 
 @pytest.mark.parametrize("flag", [None, "yes"], ids=["a provider that fails", "no boolean"])

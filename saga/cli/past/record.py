@@ -54,7 +54,7 @@ class _Recording:
     def __init__(self, contracts: Contracts, source: Source, salt: str, *, partial: bool) -> None:
         self.contracts, self.source, self.partial = contracts, source, partial
         self.masks = {number: Masking(saga, contracts.codec(number), salt=salt) for number, saga in contracts.sagas.items()}
-        self.findings, self.counts, self.seen = replaying.Findings(source.aged), Counter[int](), set[str]()
+        self.findings, self.counts, self.seen = replaying.Findings(source.aged, contracts), Counter[int](), set[str]()
 
     def recorded(
         self, wanted: Sequence[str], sample: int | None
@@ -62,7 +62,7 @@ class _Recording:
         whole = self._whole(wanted)
         for history in whole if sample is None else recording.sample(whole, sample):
             missing = [hole.text for hole in holes(history, self.contracts)]
-            self.findings.add(history.workflow, missing)
+            self.findings.add(history, missing)
             if (saga := self.contracts.of(history)) is not None:
                 self.counts[saga.version] += 1
                 yield history, self.masks[saga.version].payloads(history), missing

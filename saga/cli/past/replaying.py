@@ -16,6 +16,7 @@ from saga.contracts.saga import Saga
 from saga.count import many
 from saga.errors import DefinitionError, SagaError
 from saga.replay.contracts import Contracts
+from saga.replay.history import History
 from saga.replay.recording import RecordingSource
 from saga.replay.source import Source, TopicSource
 from saga.settings import Settings
@@ -106,17 +107,19 @@ class Pace:
 class Findings:
     """What is missing, by workflow: the first few in words, the others counted."""
 
-    def __init__(self, aged: Sequence[str]) -> None:
-        self.aged = aged
+    def __init__(self, aged: Sequence[str], contracts: Contracts) -> None:
+        self.aged, self.contracts = aged, contracts
         self.first: dict[str, list[str]] = {}
         self.count = 0
+        self.unknown: set[int] = set()
 
-    def add(self, workflow: str, texts: Sequence[str]) -> None:
+    def add(self, history: History, texts: Sequence[str]) -> None:
         """Note it of one workflow, if there is anything."""
         if texts:
             self.count += 1
+            self.unknown |= history.versions - self.contracts.sagas.keys()
             if len(self.first) < SHOWN:
-                self.first[workflow] = [*texts]
+                self.first[history.workflow] = [*texts]
 
     def tell(self, *, partial: bool) -> None:
         """Say on stderr what is missing; exits 1 unless a partial result is wanted."""
@@ -133,5 +136,13 @@ class Findings:
         if partial:
             output.progress(f"{self.count} {word} not whole, and marked so")
         else:
-            output.error(f"{self.count} {word} not whole, nothing was written; add --partial to take what is there")
+            output.error(f"{self.count} {word} not whole, nothing was written; {self._advice}")
             raise typer.Exit(1)
+
+    @property
+    def _advice(self) -> str:
+        partial = "add --partial to take what is there"
+        if not self.unknown:
+            return partial
+        word, numbers = "versions" if len(self.unknown) > 1 else "version", ", ".join(map(str, sorted(self.unknown)))
+        return f"name the contracts of {word} {numbers} too (--schemas DIR or --version N, once for each version), or {partial}"

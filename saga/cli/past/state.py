@@ -47,22 +47,15 @@ def tell_state(
     settings = Settings.load(registry=registry, broker=broker)
     contracts = replaying.contracts(settings, name, schemas, version)
     versions = sorted(contracts.sagas.values(), key=lambda saga: saga.version)
-    if to is None:
-        _Telling(contracts, contracts.latest, replaying.source(settings, name, file), moment, workflow or [], partial).show(
-            limit, as_json=as_json
-        )
-        return
-    told = []
-    for saga in versions:  # one pass for each, since a file or a table holds records of one type
+    told: list[dict[str, Any]] = []
+    for saga in versions:  # one pass for each, since a table or a file holds records of one type
         telling = _Telling(contracts, saga, replaying.source(settings, name, file), moment, workflow or [], partial)
-        written = _write(_place(to, saga, among=len(versions)), telling, replace=replace)
-        told.append(
-            {"written": written, "version": saga.version, "statuses": telling.statuses} | {"not_whole": telling.findings.count}
-        )
-        if not as_json:
-            counts = ", ".join(f"{count} {status}" for status, count in sorted(telling.statuses.items())) or "none"
-            total = many(sum(telling.statuses.values()), "workflow")
-            output.line(f"{written}: {total} of {name} v{saga.version} ({counts})")
+        if to is not None:
+            told.append(telling.written(_place(to, saga, among=len(versions)), replace=replace, as_json=as_json))
+        elif as_json:
+            told.append(telling.data(limit))
+        else:
+            telling.show(limit, titled=len(versions) > 1)
     if as_json:
         output.json(told[0] if len(told) == 1 else told)
 
@@ -74,9 +67,9 @@ class _Telling:
         self, contracts: Contracts, saga: Saga, source: Source, at: datetime | None, wanted: list[str], partial: bool
     ) -> None:
         self.contracts, self.source, self.at, self.wanted, self.partial = contracts, source, at, wanted, partial
-        self.saga, self.others = saga, 0
+        self.saga = saga
         self.seen: set[str] = set()
-        self.findings, self.statuses = replaying.Findings(source.aged), Counter[str]()
+        self.findings, self.statuses = replaying.Findings(source.aged, contracts), Counter[str]()
         self.marked: dict[str, list[str]] = {}
 
     def states(self) -> Iterator[State]:
@@ -88,36 +81,49 @@ class _Telling:
                 continue
             one = state(self.contracts, history, at=self.at)
             missing = [hole.text for hole in (one.holes if one else holes(history, self.contracts))]
-            self.findings.add(history.workflow, missing)
+            self.findings.add(history, missing)
             if self.wanted and (one is not None or missing):
                 self.seen.add(history.workflow)
             if missing and self.partial:
                 self.marked[history.workflow] = missing
-            if one is not None and one.version != self.saga.version:
-                self.others += 1
-            elif one is not None:
+            if one is not None and one.version == self.saga.version:
                 self.statuses[f"{one.status}{' with exceptions' if one.exceptions else ''}"] += 1
                 yield one
         self.findings.tell(partial=self.partial)
         replaying.refuse_unknown(self.saga.name, self.wanted, self.seen, self.at)
-        if self.others:
-            output.progress(f"left out: {many(self.others, 'workflow')} of other versions; each version is a type of its own")
 
-    def show(self, limit: int, *, as_json: bool) -> None:
+    def written(self, to: str, *, replace: bool, as_json: bool) -> dict[str, Any]:
+        """Write all of them there."""
+        written, counts = _write(to, self, replace=replace), self.statuses
+        if not as_json:
+            each = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
+            total = many(sum(counts.values()), "workflow")
+            output.line(f"{written}: {total} of {self.saga.name} v{self.saga.version} ({each})")
+        return {"written": written, "version": self.saga.version, "statuses": counts, "not_whole": self.findings.count}
+
+    def data(self, limit: int) -> dict[str, Any]:
+        """The first of them, and how many there are of each status."""
+        workflows = [_data(self.saga, one) for one in self._first(limit)]
+        counts = {"saga": self.saga.name, "version": self.saga.version, "statuses": self.statuses}
+        return {**counts, "workflows": workflows, "not_whole": self.marked}
+
+    def show(self, limit: int, *, titled: bool) -> None:
+        shown, steps = self._first(limit), [step.name for step in self.saga.steps]
+        shown.sort(key=lambda one: (one.opened, one.id))
+        rows = [[one.id, _status(one), output.moment(one.opened), *(_cell(one, name) for name in steps)] for one in shown]
+        if titled:
+            output.line(f"{self.saga.name} v{self.saga.version}")
+        output.table(["workflow", "status", "opened", *steps], rows)
+        if (rest := sum(self.statuses.values()) - len(shown)) > 0:
+            output.progress(f"and {rest} more; -o FILE.avro or --to URL takes them all")
+
+    def _first(self, limit: int) -> list[State]:
+        """What was seen before this many, of all, each of which is counted."""
         shown: list[State] = []
         for one in self.states():
             if len(shown) < limit:
                 shown.append(one)
-        if as_json:
-            data = {"saga": self.saga.name, "version": self.saga.version, "statuses": self.statuses}
-            output.json({**data, "workflows": [_data(self.saga, one) for one in shown], "not_whole": self.marked})
-            return
-        steps = [step.name for step in self.saga.steps]
-        shown.sort(key=lambda one: (one.opened, one.id))
-        rows = [[one.id, _status(one), output.moment(one.opened), *(_cell(one, name) for name in steps)] for one in shown]
-        output.table(["workflow", "status", "opened", *steps], rows)
-        if (rest := sum(self.statuses.values()) - len(shown)) > 0:
-            output.progress(f"and {rest} more; -o FILE.avro or --to URL takes them all")
+        return shown
 
 
 def _status(one: State) -> str:

@@ -18,6 +18,7 @@ from saga.errors import DefinitionError
 from saga.participant.participant import Participant
 from saga.protocol.facts import FactStatus, StepStatus
 from saga.store.workflow import Workflow
+from saga.testing.harness import refuse_disagreement
 from saga.testing.simulation.act import Schedule
 from saga.testing.simulation.drawing import Drawing, Kind
 from saga.testing.simulation.rare import met
@@ -73,6 +74,7 @@ class Simulation:
             )
         for one in self.releases:
             self._refuse_unknown(one)
+        refuse_disagreement([*self.participants, *self.releases])
 
     def _refuse_unknown(self, release: Participant) -> None:
         """In the end somebody must know what it began, or what it stated."""
