@@ -27,6 +27,7 @@ from saga.store.lane import Lane
 from saga.store.port import Store, Unit
 
 log = logging.getLogger("saga.processor")
+operators = logging.getLogger("saga.operator")
 
 CONFLICT_ATTEMPTS = 10
 CONFLICT_PAUSE = 0.05
@@ -152,6 +153,10 @@ class Units:
         self.relay.settled(flight.due)
         self.relay.publish(lane, flight.ledger.outbox, flight.unpublished)
         self._escalate(flight.ledger)
+        kept = {letter.place for letter in flight.letters}
+        for letter in (i.asked for i in map(incoming_of, flight.items) if i is not None and i.asked is not None):
+            if letter.place not in kept:  # nothing else says so from now on
+                operators.warning("dead letter %s is taken in, requeued by %s", letter.place, letter.changed_by)
 
     def _escalate(self, ledger: Ledger) -> None:
         if self.participant.escalation:
@@ -160,10 +165,11 @@ class Units:
 
     def _sort_letters(self, unit: Unit, lane: Lane, items: Sequence[Item]) -> None:
         """Keep what cannot be taken in, and forget what was taken back, in the transaction that does the rest."""
-        back = [i.record for i in map(incoming_of, items) if i is not None and i.again]
-        if back:
-            unit.exhume([Place(lane.saga, record.topic, record.partition, record.offset) for record in back])
-        if self.handling.letters:
+        kept = {letter.place for letter in self.handling.letters}
+        back = {Place(lane.saga, *i.record[:3]) for i in map(incoming_of, items) if i is not None and i.again}
+        if taken := back - kept:
+            unit.exhume(taken)
+        if kept:
             unit.bury(self.handling.letters)
 
     def ledger(self, unit: Unit) -> Ledger:

@@ -33,14 +33,15 @@ SKEW = timedelta(hours=1)  # between the clocks of services
 class Incoming(NamedTuple):
     """A consumed record: with its `message` if it is this participant's business, with a `letter` if it cannot be taken in.
 
-    `again`: it comes from among the dead letters, and the lane's offsets have passed it. `asked`: a person wants it taken in.
+    `again`: it comes from among the dead letters, and the lane's offsets have passed it. `asked` is the one that a person has
+    requeued.
     """
 
     record: Record
     message: Message | None
     letter: DeadLetter | None = None
     again: bool = False
-    asked: bool = False
+    asked: DeadLetter | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -100,9 +101,9 @@ class Intake:
     def again(self, lane: Lane, letters: Sequence[DeadLetter], now: datetime) -> list[Incoming]:
         """As `read`, for what was a dead letter until now."""
         records = [Record(*one.place[1:], one.key, one.value, one.headers) for one in letters]
-        asked = [one.state is LetterState.REQUEUED for one in letters]
+        asked = [one if one.state is LetterState.REQUEUED else None for one in letters]
         read = self.read(lane, records, now)
-        return [incoming._replace(again=True, asked=is_asked) for incoming, is_asked in zip(read, asked, strict=True)]
+        return [incoming._replace(again=True, asked=letter) for incoming, letter in zip(read, asked, strict=True)]
 
     def _incoming(self, lane: Lane, record: Record, now: datetime) -> Incoming:
         try:

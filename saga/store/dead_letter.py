@@ -55,7 +55,7 @@ class DeadLetter:
     """One record as it was consumed, and why it was kept.
 
     `workflow_id` and `version` are known where the headers could be read. `changed`, `changed_by` and `note` say who decided
-    on its state, when and why.
+    on its state, when and why; of one that waits, who had requeued it in vain.
     """
 
     place: Place
@@ -75,6 +75,12 @@ class DeadLetter:
     @property
     def lane(self) -> int:
         return self.place.partition
+
+    @property
+    def is_recalled(self) -> bool:
+        """Whether it is to be taken in: somebody has requeued it, or it waits for a release that knows its version."""
+        is_queued = self.state is LetterState.WAITING and self.reason is Reason.UNKNOWN_VERSION
+        return is_queued or self.state is LetterState.REQUEUED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +111,11 @@ class DeadLetters(Protocol):
     """What a transaction does about dead letters."""
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep these; one that is kept already stays as it is."""
+        """Keep these; one that is kept already stays as it is.
+
+        One that was to be taken in, and cannot be after all, waits again: for the new reason, since when it was kept, and with
+        who had it requeued.
+        """
         ...
 
     def exhume(self, places: Collection[Place]) -> None:

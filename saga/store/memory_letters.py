@@ -21,8 +21,11 @@ class MemoryLetters:
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:
-            if self._letters.get(letter.place) is None:
+            if (known := self._letters.get(letter.place)) is None:
                 self._letters[letter.place] = letter
+            elif known.is_recalled:
+                anew = {name: getattr(letter, name) for name in ("reason", "error", "workflow_id", "version", "state")}
+                self._letters[letter.place] = replace(known, **anew)
 
     def exhume(self, places: Collection[Place]) -> None:
         self._letters.update(dict.fromkeys(places))

@@ -85,6 +85,26 @@ def test_a_letter_taken_back_is_gone_and_may_be_kept_anew_in_the_same_transactio
     assert [one.error for one in found(store)] == ["new"]
 
 
+@pytest.mark.parametrize("waiting", [LetterState.REQUEUED, LetterState.WAITING])
+def test_a_letter_that_cannot_be_taken_in_after_all_waits_since_it_came_and_with_who_had_it_requeued(
+    store: ArchivedStore, waiting: LetterState
+) -> None:
+    decided: dict[str, Any] = {"changed": NOW + timedelta(hours=1), "changed_by": "ann", "note": None}
+    bury(store, letter(reason=Reason.UNKNOWN_VERSION, version=2, state=waiting, **decided))
+
+    anew: dict[str, Any] = {"reason": Reason.CONTRADICTION, "error": "new", "workflow_id": "w1", "version": 2}
+    bury(store, letter(**anew, recorded=NOW + timedelta(hours=2)))
+
+    assert found(store) == [letter(**anew, **decided)]
+
+
+def test_a_letter_that_was_given_up_meanwhile_stays_so(store: ArchivedStore) -> None:
+    bury(store, given_up := letter(state=LetterState.DISCARDED, changed=NOW, changed_by="ann", note="nobody's"))
+    bury(store, letter(error="new"))
+
+    assert found(store) == [given_up]
+
+
 def recalled(unit: Unit, *lanes: int, versions: tuple[int, ...] = (), limit: int = 10) -> list[int]:
     return offsets(unit.recalled("checkout", lanes, versions, limit))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -184,6 +185,16 @@ def test_discarded_letters_stay_with_who_and_why(saga: Saga, tmp_path: Path) -> 
     assert states(tmp_path) == {1: LetterState.DISCARDED, 2: LetterState.WAITING}
     one = saga("dead-letters", "show", "checkout.events/0@1", "--json").json
     assert (one["changed_by"], one["note"]) == ("ann", "a test record")
+
+
+def test_one_that_was_requeued_in_vain_says_by_whom(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, letter(3))
+    saga("dead-letters", "requeue", "checkout.events/0@3", "--by", "ann")
+    known(tmp_path, letter(3))  # as a worker does that cannot take it in
+
+    said = saga("dead-letters", "show", "checkout.events/0@3")
+
+    assert re.search(r"^  requeued in vain by ann at \S+ \S+$", said.out, re.MULTILINE)
 
 
 def test_letters_that_wait_are_found_behind_many_that_were_decided_on(

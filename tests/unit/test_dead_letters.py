@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -329,7 +329,9 @@ def test_two_records_of_one_batch_that_contradict_each_other_are_told_apart(trav
 # --- requeued
 
 
-def test_a_requeued_record_that_makes_sense_by_now_is_taken_in_and_forgotten(travel: Travel) -> None:
+def test_a_requeued_record_that_makes_sense_by_now_is_taken_in_and_forgotten_but_for_a_line_in_the_log(
+    travel: Travel, caplog: pytest.LogCaptureFixture
+) -> None:
     running = travel(Script())
     append(running, booked(running, ce_saga=b"travels"))
     running.settle()
@@ -344,20 +346,21 @@ def test_a_requeued_record_that_makes_sense_by_now_is_taken_in_and_forgotten(tra
 
     assert letters(running) == []
     assert effects(running) == [("w1", "hotel", "action")]
+    told = [record.message for record in caplog.records if record.name == "saga.operator"]
+    assert told == [f"dead letter {letter.place} is taken in, requeued by ann"]
 
 
-def test_a_requeued_record_that_makes_no_sense_still_waits_again(travel: Travel) -> None:
+def test_a_requeued_record_that_makes_no_sense_still_waits_again_and_says_who_had_it_requeued(travel: Travel) -> None:
     running = travel(Script())
     append(running, Record("", 0, 0, b"k", b"v"))
     running.settle()
     before = letters(running)
 
     requeue(running)
+    decided = running.clock.now()
     running.advance(1)
 
-    assert [(one.place, one.state, one.recorded - before[0].recorded) for one in letters(running)] == [
-        (before[0].place, LetterState.WAITING, timedelta(seconds=1))
-    ]
+    assert letters(running) == [replace(one, changed=decided, changed_by="ann") for one in before]
     goes_on(running)
 
 

@@ -318,7 +318,8 @@ def _tell(letter: DeadLetter, readable: dict[str, Any]) -> None:
     output.line(f"  kept at {output.moment(letter.recorded)}")
     if letter.changed is not None:
         why = f": {letter.note}" if letter.note else ""
-        output.line(f"  {letter.state} by {letter.changed_by} at {output.moment(letter.changed)}{why}")
+        what = "requeued in vain" if letter.state is LetterState.WAITING else letter.state.value
+        output.line(f"  {what} by {letter.changed_by} at {output.moment(letter.changed)}{why}")
     output.line(f"  key {_shown(letter.key)}")
     for name, raw in letter.headers:
         output.line(f"  header {name} {_shown(raw)}")

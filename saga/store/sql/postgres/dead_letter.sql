@@ -4,7 +4,10 @@ INSERT INTO saga_dead_letter
      state, changed, changed_by, note)
 VALUES (%(saga)s, %(topic)s, %(partition)s, %(offset)s, %(key)s, %(value)s, %(headers)s, %(reason)s, %(error)s,
         %(workflow_id)s, %(version)s, %(recorded)s, %(state)s, %(changed)s, %(changed_by)s, %(note)s)
-ON CONFLICT DO NOTHING;
+ON CONFLICT (saga, topic, record_partition, record_offset) DO UPDATE
+    SET reason = excluded.reason, error = excluded.error, workflow_id = excluded.workflow_id, version = excluded.version,
+        state = excluded.state
+    WHERE saga_dead_letter.state = 'requeued' OR saga_dead_letter.reason = 'unknown-version' AND saga_dead_letter.state = 'waiting';
 
 -- name: exhume
 DELETE FROM saga_dead_letter

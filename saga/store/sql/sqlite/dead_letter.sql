@@ -3,7 +3,10 @@ INSERT INTO saga_dead_letter
     (saga, topic, record_partition, record_offset, record_key, value, headers, reason, error, workflow_id, version, recorded,
      state, changed, changed_by, note)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING;
+ON CONFLICT (saga, topic, record_partition, record_offset) DO UPDATE
+    SET reason = excluded.reason, error = excluded.error, workflow_id = excluded.workflow_id, version = excluded.version,
+        state = excluded.state
+    WHERE saga_dead_letter.state = 'requeued' OR saga_dead_letter.reason = 'unknown-version' AND saga_dead_letter.state = 'waiting';
 
 -- name: exhume
 DELETE FROM saga_dead_letter WHERE saga = ? AND topic = ? AND record_partition = ? AND record_offset = ?;
