@@ -121,7 +121,7 @@ class Projector:
     def _refuse_others(self) -> None:
         """Raises DefinitionError where a table that this projection did not make has one of the names that it would take."""
         known, live = self._known(), set(self._names(rebuild=False).values())
-        made = {name for lane in known for name in lane.acks.get(_MADE, ())}
+        made = _made(known)
         if not made and any(lane.offsets.get(_VERSION) for lane in known):
             return  # an earlier release made them and kept no list
         with self.store.unit() as unit:
@@ -207,7 +207,7 @@ class Projector:
         for attempt in range(SWAPS):
             try:
                 with self.store.unit() as unit:
-                    self._rename(unit)
+                    self._rename(unit, _made(live.values()))
                     self._move(unit, live, built)
                     self._move(unit, beside, empty)
             except StoreConflict:
@@ -220,9 +220,10 @@ class Projector:
             break
         self.lanes = live
 
-    def _rename(self, unit: Unit) -> None:
+    def _rename(self, unit: Unit, before: set[str]) -> None:
+        """Put them in the place of all that were there before, also of those that this version does not have any more."""
         live = self._names(rebuild=False)
-        _drop(unit, live.values())
+        _drop(unit, before | {*live.values()})
         for name, built in self._names(rebuild=True).items():
             unit.execute(f"ALTER TABLE {built} RENAME TO {live[name]}")
 
@@ -358,6 +359,11 @@ def is_outage(error: Exception) -> bool:
     if isinstance(error, BrokerError):
         return error.retriable
     return isinstance(error, StoreError | RegistryUnavailable) and not isinstance(error, LaneFenced | StatementFailed)
+
+
+def _made(lanes: Iterable[Lane]) -> set[str]:
+    """The tables that a projection with these lanes has made; none where an earlier release did, which kept no list."""
+    return {name for lane in lanes for name in lane.acks.get(_MADE, ())}
 
 
 def _drop(unit: Unit, tables: Iterable[str]) -> None:

@@ -416,9 +416,21 @@ def test_a_further_table_of_a_later_version_takes_no_other_one_s_place(fleet: Ha
     assert rows(store, "stays") == [("of the service",)]
 
 
-def with_stays() -> Projection:
+def test_a_table_that_a_later_version_does_without_is_dropped_and_may_come_back(fleet: Harness, store: Database) -> None:
+    Projector(with_stays(), store, fleet.broker).start()
+
+    Projector(trips(version=2), store, fleet.broker).rebuild()
+
+    assert rows(store) == WHOLE
+    with pytest.raises(Exception, match="stays"), store.transaction() as tx:
+        tx.execute("SELECT * FROM stays")
+    Projector(with_stays(version=3), store, fleet.broker).rebuild()
+    assert rows(store, "stays") == [("open", "12"), ("poor", "12"), ("smooth", "12")]
+
+
+def with_stays(version: int = 1) -> Projection:
     """Stays refer to trips, whose table comes first."""
-    projection = Projection("trips", travel(), tables=["trips", "stays"])
+    projection = Projection("trips", travel(), tables=["trips", "stays"], version=version)
 
     @projection.create
     def create(tx: ProjectionTransaction) -> None:
