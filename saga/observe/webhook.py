@@ -18,6 +18,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import orjson
 
+from saga.count import many
 from saga.errors import DefinitionError
 from saga.participant.escalation import Parked
 
@@ -71,10 +72,13 @@ class Webhook:
                 log.warning("%s does not keep up: what is parked is told no more until it does; see: saga parked", self.host)
 
     def close(self) -> None:
-        """Post what waits, for a few seconds at most, and end."""
+        """Post what waits, for a few seconds at most, and end; what is left then is counted in the log."""
         self._ending.set()
-        if self._thread is not None:
-            self._thread.join(FAREWELL)
+        if self._thread is None:
+            return
+        self._thread.join(FAREWELL)
+        if self._thread.is_alive():
+            self._tell_untold(self._queue.qsize() + 1 + self._dropped)
 
     def _run(self) -> None:
         with self._lock:
@@ -112,7 +116,10 @@ class Webhook:
             dropped = self._dropped if self._queue.empty() else 0
             self._dropped -= dropped
         if dropped:
-            log.warning("%s was not told of %d parked workflows; see: saga parked", self.host, dropped)
+            self._tell_untold(dropped)
+
+    def _tell_untold(self, count: int) -> None:
+        log.warning("%s was not told of %s; see: saga parked", self.host, many(count, "parked workflow"))
 
     def _send(self, body: bytes) -> None:
         request = Request(self._url, body, {"content-type": "application/json"})  # noqa: S310 - the scheme was looked at

@@ -15,6 +15,7 @@ import pytest
 
 from saga import Parked, Retry
 from saga.errors import DefinitionError
+from saga.observe import webhook as webhooks
 from saga.observe.webhook import Webhook
 from saga.protocol.facts import WorkflowStatus
 from saga.testing.harness import Harness
@@ -193,6 +194,30 @@ def test_a_webhook_that_does_not_keep_up_drops_and_counts_and_never_blocks(caplo
     webhook.close()
 
     assert "pager was not told of 3 parked workflows; see: saga parked" in caplog.text
+
+
+def test_what_could_not_be_posted_before_the_end_is_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def dawdle(body: bytes) -> None:
+        entered.set()
+        go_on.wait(20)
+
+    webhook = Webhook("https://pager/hook", post=dawdle, queued=2)
+    webhook(PARKED)
+    until(entered.is_set, what="the first post")
+    for _ in range(3):  # one of them finds no room
+        webhook(PARKED)
+    with monkeypatch.context() as patch:
+        patch.setattr(webhooks, "FAREWELL", 0.01)
+        webhook.close()
+    told = [record.getMessage() for record in caplog.records]
+    go_on.set()
+    webhook.close()
+
+    assert told[1:] == ["pager was not told of 4 parked workflows; see: saga parked"]
 
 
 def test_no_address_is_refused_without_showing_it() -> None:
