@@ -81,11 +81,7 @@ def resolve(
 
     `by` None is the service itself: what it was waiting for anyhow is no operator's act.
     """
-    fence = workflow.fences.get(step.name)
-    if fence is None or fence.error == RESOLVED or not (is_parked(fence) or waits_for_the_world(fence)):
-        raise Refused(
-            f"step {step.name!r} of workflow {workflow.id} is {fence.status if fence else 'idle'}, not waiting for an outcome"
-        )
+    fence = require_waiting(workflow, step.name)
     undoing, parked = is_undoing(ledger.saga(workflow), fence), is_parked(fence)
     if event not in (expected := (step.compensated,) if undoing else step.outcomes):
         raise Refused(
@@ -107,6 +103,15 @@ def resolve(
     if parked:
         # due at once: no fact need come back here, so this is what makes a worker see to all that was suspended meanwhile
         ledger.park(workflow, step.name, attempt=0, due=ledger.now, error=RESOLVED)
+
+
+def require_waiting(workflow: Workflow, step: str) -> Fence:
+    """The fence of a step whose outcome may be stated; raises Refused if it waits for none."""
+    fence = workflow.fences.get(step)
+    if fence is None or fence.error == RESOLVED or not (is_parked(fence) or waits_for_the_world(fence)):
+        status = fence.status if fence else "idle"
+        raise Refused(f"step {step!r} of workflow {workflow.id} is {status}, not waiting for an outcome")
+    return fence
 
 
 def is_parked(fence: Fence) -> bool:

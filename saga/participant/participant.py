@@ -238,6 +238,12 @@ class Participant(Declarations):
             recording.record(recorder, codec, workflow_id, name, payload, tx)
         self._settle(ledger, workflow)
 
+    def waiting(self, workflow_id: str, step: str, tx: Transaction) -> Workflow:
+        """The workflow of a step that waits for an outcome, locked in the caller's transaction; raises Refused as `resolve`."""
+        workflow = self._open_workflow(self._ledger(tx), workflow_id, f"resolve step {step!r} of")
+        operator.require_waiting(workflow, self.owned(step, self.versions.of(workflow)).name)
+        return workflow
+
     def retry(self, workflow_id: str, tx: Transaction, *, by: str | None = None, reason: str | None = None) -> None:
         """Ask, in the caller's transaction, that a parked workflow is tried again now, its attempts counted anew.
 

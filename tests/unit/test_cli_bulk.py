@@ -287,6 +287,41 @@ def test_what_cannot_be_filled_in_is_refused_for_that_workflow_only(saga: Saga, 
     assert "{result.units} in the event cannot be filled in" in said.json["refused"][0]["why"]
 
 
+@pytest.mark.parametrize("dry_run", [["--dry-run"], []], ids=["tried", "done"])
+def test_what_is_stated_otherwise_than_the_step_recorded_it_is_told(saga: Saga, tmp_path: Path, dry_run: list[str]) -> None:
+    known(tmp_path, w1=stuck("order-1", 2), w2=stuck("order-2", 5))
+    stated = ["reserve", "--event", "StockReleased", "--reason", "by hand", *dry_run, "--fields"]
+
+    said = saga("resolve", STOCK, "w1", *stated, '{"order_id": "order-1", "units": 20}')
+    as_json = saga("resolve", STOCK, "w2", *stated, '{"order_id": "order-1", "units": 5}', "--json")
+
+    assert said.code == 0
+    assert "w1: units is stated as 20, and step reserve recorded 2" in said.err.splitlines()
+    assert "order_id" not in said.err
+    assert as_json.json["differing"] == [
+        {"workflow": "w2", "field": "order_id", "stated": "order-1", "recorded": "order-2"},
+    ]
+
+
+def test_what_waits_for_no_outcome_is_refused_as_such_and_not_for_what_it_lacks(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, w1=stuck("order-1", 2))
+    stated = [
+        "reserve",
+        "--event",
+        "StockReleased",
+        "--reason",
+        "x",
+        "--fields",
+        '{"order_id": "{result.order_id}", "units": 2}',
+    ]
+    saga("resolve", STOCK, "w1", *stated)
+
+    again, unknown = saga("resolve", STOCK, "w1", *stated), saga("resolve", STOCK, "w9", *stated)
+
+    assert "not waiting for an outcome" in again.err
+    assert "knows none of this id" in unknown.err
+
+
 def test_places_are_filled_in_wherever_they_stand() -> None:
     given = Template(
         "E", {"id": "order {workflow}", "units": "{result.units}", "more": [{"of": "{result.units} of {other}"}, 7]}

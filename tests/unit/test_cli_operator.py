@@ -419,7 +419,7 @@ def test_an_abort_is_a_fact_that_says_who_and_why(saga: Saga, tmp_path: Path) ->
 
     assert said.json == {
         "database": "sqlite:///stock.db", "verb": "abort", "step": None, "event": None, "reason": "the customer called",
-        "by": "alice", "dry_run": False, "many": False, "left": 0, "refused": [],
+        "by": "alice", "dry_run": False, "many": False, "left": 0, "refused": [], "differing": [],
         "done": [{"saga": "checkout", "workflow": "w1"}],
     }  # fmt: skip
     assert facts(tmp_path) == [("", FactStatus.ABORT)]

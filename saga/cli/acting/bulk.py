@@ -34,6 +34,16 @@ class Refusal:
     why: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differing:
+    """A field of an event that was stated, which is not as in the event with which the step's action had ended."""
+
+    workflow: str
+    field: str
+    stated: object
+    recorded: object
+
+
 @dataclass(slots=True, kw_only=True)
 class Report:
     """What was asked, and what became of it; `many` workflows were asked for by what they are, `left` were not come to."""
@@ -49,6 +59,7 @@ class Report:
     left: int = 0
     done: list[Chosen] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    differing: list[Differing] = field(default_factory=list)
 
 
 class _TakenBack(Exception):
@@ -117,6 +128,11 @@ def _tell(report: Report, said: Callable[[Chosen], str], as_json: bool) -> None:
         return
     for one in report.done:
         output.line(said(one))
+    for one_field in report.differing:
+        output.progress(
+            f"{one_field.workflow}: {one_field.field} is stated as {one_field.stated}, and step {report.step} recorded "
+            f"{one_field.recorded}"
+        )
     for refusal in report.refused:
         output.error(refusal.why)
     if report.many:

@@ -17,8 +17,9 @@ from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.acting import bulk
 from saga.cli.acting.asked import Asked
+from saga.cli.acting.result import Result
 from saga.cli.acting.selection import Chosen, Selection
-from saga.cli.acting.template import Template, template
+from saga.cli.acting.template import template
 from saga.cli.options import spelt_out
 from saga.clock import SystemClock
 from saga.contracts.event import Event
@@ -26,7 +27,6 @@ from saga.errors import DefinitionError
 from saga.participant.participant import Participant
 from saga.settings import Settings
 from saga.store.port import Unit
-from saga.store.workflow import Workflow
 
 WorkflowId = Annotated[str | None, typer.Argument(metavar="ID", help="A workflow's id; without it, all that fit.")]
 StepName = Annotated[str | None, typer.Argument(metavar="STEP", help="A step of this participant; or --step.")]
@@ -90,12 +90,13 @@ def resolve(
     report = asked.report("resolve", selection, reason)
 
     def verb(participant: Participant, workflow: str, tx: Unit) -> None:
-        known = tx.load(participant.saga.name, [workflow]).get(workflow)
-        saga = participant.saga_of(known.version if known else None)
+        known = participant.waiting(workflow, name, tx)
+        saga = participant.saga_of(known.version)
         report.event = saga.event(given.event)
-        view = _view(participant, saga.version, name, report.event)
-        stated = _event(view, report.event, given.filled(workflow, _result(participant, given, known, name)))
+        view, result = _view(participant, saga.version, name, report.event), Result.of(participant, known, name)
+        stated = _event(view, report.event, given.filled(workflow, result.fields if given.asks_for_results else {}))
         participant.resolve(workflow, name, stated, tx, reason=reason, by=report.by, record=True)
+        report.differing += result.differing(workflow, report.event, stated)
 
     _carry_out(target, selection, report, asked, verb, "is resolved with {event}", "would be resolved with {event}")
 
@@ -132,16 +133,6 @@ def _carry_out(target: str, selection: Selection, report: bulk.Report, asked: As
         )  # fmt: skip
     finally:
         store.close()
-
-
-def _result(participant: Participant, given: Template, known: Workflow | None, step: str) -> Mapping[str, Any]:
-    """The fields of the event with which the step's action ended, where the template asks for them."""
-    if known is None or not given.asks_for_results:
-        return {}
-    fence = known.fences.get(step)
-    if fence is None or fence.event is None or fence.result is None:
-        return {}
-    return participant.versions.codec(known.version).decode(fence.event, fence.result)
 
 
 def _view(participant: Participant, version: int, step: str, name: str) -> type[Event]:
