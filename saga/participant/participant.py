@@ -62,7 +62,7 @@ class Participant(Declarations):
         clock: Clock | None = None,
         ids: Callable[[], str] = ids.workflow_id,
     ) -> None:
-        super().__init__(name, Versions(name, [saga] if isinstance(saga, Saga) else saga), upcasters or Upcasters())
+        super().__init__(name, Versions(name, saga), upcasters or Upcasters())
         self.clock, self.gates = clock or SystemClock(), gates or EnvironmentGates(self.versions)
         self.max_backlog, self.max_parked, self._ids = max_backlog, max_parked, ids
         self._decisions = Decisions(name)
@@ -108,7 +108,7 @@ class Participant(Declarations):
         events wait to be published; and, before anything is written, RegistryUnavailable if a registry is to be asked for
         the id of the event's schema and does not answer. After `warm` none is asked.
         """
-        workflow_id = workflow_id or self._ids()
+        workflow_id = self._ids() if workflow_id is None else workflow_id
         self.start_many({workflow_id: event}, tx, version=version, traceparent=traceparent)
         return workflow_id
 
@@ -342,7 +342,11 @@ class Participant(Declarations):
         return count
 
 
-def _refuse_unusable(workflow_id: str) -> None:
+def _refuse_unusable(workflow_id: object) -> None:
+    if not isinstance(workflow_id, str):
+        raise DefinitionError(
+            f"found {workflow_id!r} of type {type(workflow_id).__name__} as a workflow's id; expected a text, as of str(...)"
+        )
     if not is_usable_id(workflow_id):
         raise DefinitionError(
             f"found a workflow id of {len(workflow_id.encode(errors='surrogatepass'))} bytes, {workflow_id[:40]!r}...; "

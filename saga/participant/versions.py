@@ -6,7 +6,7 @@ A workflow runs in the version and behind the gates with which it was started, t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from saga.contracts.message import open_gates
 from saga.contracts.saga import Saga
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Versions:
     """What `participant` knows of its saga; `latest` has the highest number. Raises DefinitionError where it owns no step."""
 
-    def __init__(self, participant: str, sagas: Sequence[Saga]) -> None:
+    def __init__(self, participant: str, given: Saga | Sequence[Saga]) -> None:
+        sagas = _sagas(participant, given)
         if not sagas:
             raise DefinitionError(f"participant {participant!r} was given no saga; expected at least one version of it")
         self._sagas = {saga.version: saga for saga in sagas}
@@ -128,3 +129,15 @@ class Versions:
             f"saga {self.name!r} has no participant {participant!r}; its steps are by {', '.join(known)}. "
             f"Use one of these names, or add the step to the saga schema."
         )
+
+
+def _sagas(participant: str, given: object) -> list[Saga]:
+    """One or several; a folder's name is not yet what is in it."""
+    found: list[Any] = [*given] if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    for each in found:
+        if not isinstance(each, Saga):
+            raise DefinitionError(
+                f"participant {participant!r} was given {each!r}; expected a Saga, or a list of its versions, as of "
+                f"Saga.load('contracts')"
+            )
+    return found

@@ -59,6 +59,8 @@ class SqliteStore:
         self.path = os.fspath(path)
         if self.path in {"", ":memory:"}:
             raise DefinitionError(f"SqliteStore needs a file, found {self.path!r}; use MemoryStore for a store without one")
+        if self.path.startswith("sqlite:"):
+            raise DefinitionError(f"SqliteStore needs a file, found the address {self.path!r}; give the path that ends it")
         self._busy_timeout, self._clock = busy_timeout, clock or SystemClock()
         self._sessions: dict[threading.Thread, _Session] = {}
         self._inherited: list[dict[threading.Thread, _Session]] = []

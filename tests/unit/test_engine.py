@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import NoReturn
+from typing import Any, NoReturn
+from uuid import UUID
 
 import pytest
 
@@ -111,6 +113,25 @@ def test_an_abort_in_the_instant_of_the_pivot_is_decided_by_the_pivot_alone(trav
     ended = {fleet.workflow(name, workflow).status for name in ALL}  # type: ignore[union-attr]
     assert ended == {WorkflowStatus.COMPLETED if pivot_first else WorkflowStatus.COMPENSATED}
     assert fleet.steps(workflow)["pay"] is (StepStatus.DONE if pivot_first else StepStatus.SKIPPED)
+
+
+@pytest.mark.parametrize(
+    ("id", "told"),
+    [
+        ("", "found a workflow id of 0 bytes, ''...; expected 1 to 512"),
+        (7, "found 7 of type int as a workflow's id; expected a text, as of str(...)"),
+        (UUID(int=7), "of type UUID as a workflow's id"),
+    ],
+    ids=["empty", "a number", "a uuid"],
+)
+def test_an_id_that_is_none_is_refused_and_no_other_one_is_made(travel: Travel, id: Any, told: str) -> None:
+    """An empty one was taken for none, so that each repetition of a request began another workflow."""
+    fleet = travel(Script())
+
+    with pytest.raises(DefinitionError, match=re.escape(told)):
+        fleet.start(TripBooked(trip="rome"), workflow_id=id)
+    fleet.settle()
+    assert not any(fleet.facts())
 
 
 def test_starting_twice_under_one_id_begins_one_workflow(travel: Travel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,12 @@ def test_a_decorated_handler_is_the_very_function_that_was_written(stock: Partic
 def test_a_participant_that_the_saga_does_not_know_is_refused(saga: Saga) -> None:
     with pytest.raises(DefinitionError, match=r"no participant 'stick'; its steps are by orders, payments, shipping, stock"):
         Participant("stick", saga)
+
+
+@pytest.mark.parametrize("given", ["contracts", Path("contracts"), ["contracts"]], ids=repr)
+def test_a_folder_s_name_in_the_place_of_its_saga_is_refused(given: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"'stock' was given .*; expected a Saga, or a list of its versions"):
+        Participant("stock", given)
 
 
 def test_an_unknown_step_is_refused_with_the_steps_that_there_are(stock: Participant) -> None:

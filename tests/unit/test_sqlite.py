@@ -119,6 +119,12 @@ def test_a_store_in_memory_is_refused() -> None:
         SqliteStore(":memory:")
 
 
+def test_an_address_in_the_place_of_a_path_is_refused() -> None:
+    """It was taken for a file of that name, of which it said that its tables are missing."""
+    with pytest.raises(DefinitionError, match=r"found the address 'sqlite:///shop.db'; give the path that ends it"):
+        SqliteStore("sqlite:///shop.db", migrate=True)
+
+
 def test_every_commit_is_flushed_to_a_write_ahead_log(store: SqliteStore) -> None:
     with store.transaction() as tx:
         settings = [tx.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
