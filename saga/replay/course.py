@@ -32,7 +32,7 @@ class Course:
         rising = _Trial(self.participant, self.restoring, self.evolving)
         falling = _Trial(self.participant, self.restoring, self.evolving)
         ended, again = rising.end(facts, _APART), falling.end(facts, -_APART)
-        if ended is None or again is None or ended.closed is None or again.closed is None:
+        if ended is None or again is None or ended.closed is None or again.closed is None or ended.deadline is None:
             return None
         closing = (ended.closed - _BEGAN) // _APART
         if closing != (_BEGAN - again.closed) // _APART:
@@ -42,6 +42,7 @@ class Course:
             sequence=ended.sequence,
             fences=ended.fences,
             opening=int(ended.traceparent or 0),
+            dated=(ended.deadline - _BEGAN) // _APART,
             closing=closing,
             is_whole=is_whole(rising.seen[ended.id]),
             calls=tuple(rising.calls),
@@ -58,7 +59,8 @@ class _Trial(Batch):
     def end(self, facts: Sequence[Fact], apart: timedelta) -> Workflow | None:
         for place, (message, part) in enumerate(facts):
             moment = _BEGAN + place * apart
-            self._take(Fact(message._replace(time=moment, value=b"%d" % place, traceparent=str(place)), part))
+            marked = message._replace(time=moment, value=b"%d" % place, traceparent=str(place), deadline=moment)
+            self._take(Fact(marked, part))
         self.settle({})
         workflow = self.workflows.get(facts[0].message.workflow_id)
         is_alone = workflow is not None and workflow.closed and not (self.held.own or self.held.answers)

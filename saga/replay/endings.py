@@ -33,12 +33,16 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a course of facts comes to; `opening` and `closing` are places in it, `is_whole` if no number is missing."""
+    """What a course of facts comes to; `opening`, `dated` (which tells the deadline) and `closing` are places in it.
+
+    `is_whole` if no number is missing.
+    """
 
     status: WorkflowStatus
     sequence: int
     fences: dict[str, Fence]
     opening: int
+    dated: int
     closing: int
     is_whole: bool
     calls: tuple[Call, ...]
@@ -47,7 +51,7 @@ class Ending:
         """The closed workflow of these messages, whose course this is."""
         workflow = first_met(messages[self.opening], lane, min([message.time for message in messages]))
         workflow.status, workflow.sequence, workflow.fences = self.status, self.sequence, self.fences
-        workflow.closed = messages[self.closing].time
+        workflow.deadline, workflow.closed = messages[self.dated].deadline, messages[self.closing].time
         return workflow
 
 

@@ -119,9 +119,12 @@ class Restoring:
         return self.versions.codec(kind.version).decode(kind.type, message.value) if kind.status in _WORDED else {}
 
     def state(self, workflow: Workflow, message: Message, words: Mapping[str, Any]) -> None:
-        """Apply a fact that the participant stated, the next one by its sequence number."""
+        """Apply a fact that the participant stated, the next one by its sequence number.
+
+        It carries the deadline that its own row had: others may have begun the same workflow at another time.
+        """
         kind, saga = message.kind, self.versions.of(workflow)
-        workflow.sequence = message.sequence
+        workflow.sequence, workflow.deadline = message.sequence, message.deadline
         workflow.exceptions |= message.exceptions
         if kind.status in _OUTCOMES:
             self._move(workflow, saga, saga[kind.step], message, words)

@@ -11,6 +11,7 @@ import pytest
 from saga import ContractError, DefinitionError, Refused
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.testing.harness import Harness
+from tests.rebuilding import put_in_place, rebuilt, unlike
 from tests.travel import Script, TripBooked, effects, harness
 
 ALL = ("agency", "hotels", "airline", "bank")
@@ -113,3 +114,21 @@ def test_a_workflow_is_adopted_in_one_version(travel: Travel) -> None:
 
     with pytest.raises(Refused, match="in version 2 with the gates '': it runs in version 1"):
         adopt(fleet, "airline", "insure", "TripInsured")
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["under way", "ended"])
+def test_a_rebuild_keeps_the_deadline_that_each_began_with(travel: Travel, ended: bool) -> None:
+    """The hotel's records were imported long before the agency's, with which the workflow was set going."""
+    fleet = travel(Script(waiting=set() if ended else {"rome"}))
+    adopt(fleet, "hotels", "hotel", "HotelBooked")
+    fleet.advance(700)
+    adopt(fleet, "agency", "book", "TripBooked")
+    fleet.settle()
+
+    for name in ("agency", "hotels"):
+        live, made = fleet.stores[name], rebuilt(fleet, name)
+        assert unlike(live, made) == []
+        put_in_place(fleet, name, made)
+    fleet.advance(1)
+    assert outcome(fleet) == {WorkflowStatus.COMPLETED if ended else None}
+    assert fleet.steps("legacy")["book"] is StepStatus.DONE

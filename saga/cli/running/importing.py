@@ -101,8 +101,8 @@ def import_records(
     """Begin workflows in the middle: each record is the event with which STEP was done before the saga was there.
 
     Nothing is run for it. Import into the participants of the later steps first and into the initiator last: its event sets a
-    workflow going, and who has not imported by then would run its step. Records that are known already are left alone, so
-    the command may be repeated. Exits 1 if a record was refused.
+    workflow going, and who has not imported by then would run its step. Until then stop the workers of those who do what comes
+    next. Records that are known already are left alone, so the command may be repeated. Exits 1 if a record was refused.
     """
     settings, participant = Settings.load(database=database), arguments.participant(target)
     wanted = _import(participant, step, event, id_field, version, gate or [])
