@@ -112,6 +112,11 @@ def progress(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def more(limit: int) -> None:
+    """Tell on stderr that a list ends where it was to, and not for want of more."""
+    progress(f"these are the first {limit}; there are more: see --limit")
+
+
 def error(found: BaseException | str, *, debug: bool = False) -> None:
     """Tell on stderr what is wrong, in one line unless the traceback is wanted."""
     if debug and isinstance(found, BaseException):

@@ -91,6 +91,16 @@ def test_a_retry_is_not_noted_in_the_name_of_another(saga: Saga, tmp_path: Path)
     assert facts(tmp_path) == []
 
 
+def test_a_list_that_is_cut_short_says_so(saga: Saga, tmp_path: Path) -> None:
+    known(tmp_path, w1=None, w2=None, w3=None)
+
+    cut, whole = saga("list", "--limit", "2"), saga("list", "--limit", "3")
+    more = [saga("list", "--limit", limit, "--json").json["more"] for limit in ("2", "3")]
+
+    assert (cut.err, whole.err) == ("these are the first 2; there are more: see --limit\n", "")
+    assert more == [True, False]
+
+
 def test_the_latest_workflows_come_first(saga: Saga, tmp_path: Path) -> None:
     known(tmp_path, w1=None, w2=None, w3=None)
 

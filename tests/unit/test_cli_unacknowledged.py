@@ -96,6 +96,16 @@ def test_events_of_others_and_handled_ones_leave_room_for_those_that_are_asked_f
     assert of_nobody.json["events"] == []
 
 
+def test_a_list_that_is_cut_short_says_so(saga: Commands, orders: SqliteStore) -> None:
+    told(orders)
+
+    cut, whole = saga("unacknowledged", "--limit", "1", "--json", **HERE), saga("unacknowledged", "--json", **HERE)
+
+    assert (cut.json["more"], whole.json["more"]) == (True, False)
+    assert "there are more" in cut.err
+    assert "there are more" not in whole.err
+
+
 def test_each_silent_participant_is_told_with_its_reason(saga: Commands, broker: MemoryBroker, orders: SqliteStore) -> None:
     told(orders, stock={"spans": [[0, 4], [5, 9]], "parked": [4]})
     absent = silent(saga)

@@ -100,7 +100,7 @@ def list_letters(
     groups = grouped(found)
     if as_json:
         known = {"letters": [_data(letter) for letter in found]} if every else {"groups": groups}
-        output.json({"database": assembly.database_name(settings), **known})
+        output.json({"database": assembly.database_name(settings), **known, "more": len(found) == MOST})
     elif not found:
         output.progress(f"no dead letters in {assembly.database_name(settings)}")
     elif every:

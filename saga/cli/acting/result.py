@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saga.cli.acting.bulk import Differing
-from saga.contracts.avro import AvroCodec
 from saga.contracts.event import Event
 from saga.contracts.saga import Saga
 from saga.contracts.sensitive import redact
 from saga.errors import ContractError, RegistryUnavailable
 from saga.participant.participant import Participant
 from saga.store.workflow import Workflow
+
+if TYPE_CHECKING:
+    from saga.contracts.avro import AvroCodec
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,16 +44,19 @@ def list_workflows(
     )
     store = assembly.store(settings)
     try:
-        found = store.search(wanted, limit)
+        found = store.search(wanted, limit + 1)
     finally:
         store.close()
+    found, more = found[:limit], len(found) > limit
     if as_json:
-        output.json({"database": assembly.database_name(settings), "workflows": [*map(_data, found)]})
+        output.json({"database": assembly.database_name(settings), "workflows": [*map(_data, found)], "more": more})
     elif found:
         headers = ["workflow", "saga", "status", "opened", "nothing went on for", "parked at"]
         output.table(headers, [_row(one, now) for one in found])
     else:
         output.progress(f"no workflow in {assembly.database_name(settings)} is so")
+    if more:
+        output.more(limit)
 
 
 def _data(one: Listed) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def parked(database: arguments.DatabaseUrl = None, as_json: output.AsJson = Fals
         store.close()
     groups = grouped(found)
     if as_json:
-        output.json({"database": assembly.database_name(settings), "groups": groups})
+        output.json({"database": assembly.database_name(settings), "groups": groups, "more": len(found) == MOST})
     elif groups:
         headers = ["count", "saga", "step", "waiting since", "next try", "for an operator", "error", "for example"]
         output.table(headers, [_row(group) for group in groups])

@@ -55,9 +55,10 @@ def unacknowledged(
         def fitting(rows: Sequence[OutboxRow]) -> list[OutboxRow]:
             return [row for row in rows if saga in {None, row.saga} and told.level(row) is not Level.HANDLED]
 
-        overdue = first(limit, partial(store.outstanding, now - span), fitting, at_first=AT_FIRST)
+        overdue = first(limit + 1, partial(store.outstanding, now - span), fitting, at_first=AT_FIRST)
     finally:
         store.close()
+    overdue, more = overdue[:limit], len(overdue) > limit
     unanswered: BrokerError | None = None
     try:
         silent = _silent(overdue, told, assembly.broker(settings) if settings.broker else None)
@@ -65,13 +66,15 @@ def unacknowledged(
         silent, unanswered = _silent(overdue, told, None), error
     if as_json:
         events = [_data(row, told, silent[row.id]) for row in overdue]
-        output.json({"database": assembly.database_name(settings), "events": events})
+        output.json({"database": assembly.database_name(settings), "events": events, "more": more})
     elif overdue:
         headers = ["event", "workflow", "level", "written", "at", "not handled by"]
         output.table(headers, [_row(row, told, silent[row.id], now) for row in overdue])
         _hint(settings, overdue)
     else:
         output.progress(f"nothing in {assembly.database_name(settings)} is overdue")
+    if more:
+        output.more(limit)
     if unanswered is not None:
         raise unanswered
 
