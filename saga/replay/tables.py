@@ -137,6 +137,8 @@ def _write_sqlite(file: str, saga: Saga, columns: Sequence[tuple[str, str]], row
 def _write_postgres(url: str, saga: Saga, columns: Sequence[tuple[str, str]], rows: Iterator[list[Any]], replace: bool) -> None:
     try:
         import psycopg
+
+        from saga.store.postgres_tables import Address
     except ImportError as error:
         raise DefinitionError(
             f"found a postgresql:// URL, but its driver cannot be loaded ({error}); "
@@ -148,7 +150,8 @@ def _write_postgres(url: str, saga: Saga, columns: Sequence[tuple[str, str]], ro
         [_without_nul(value) if kind == "json" else value for (_, kind), value in zip(columns, row, strict=True)]
         for row in rows
     )
-    with _told(psycopg.Error), psycopg.connect(url) as connection, connection.cursor() as cursor:
+    address = Address(url, "--to")
+    with _told(psycopg.Error), address.connect() as connection, connection.transaction(), connection.cursor() as cursor:
         there = cursor.execute("SELECT found, obj_description(found, 'pg_class') FROM to_regclass(%s) found", (_quoted(name),))
         if (known := there.fetchone()) and known[0] is not None:
             _require_replaceable(saga, known[1] or "", replace)

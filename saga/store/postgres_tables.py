@@ -52,23 +52,24 @@ _MIGRATING = 0x5A6A  # the advisory lock that whoever migrates holds
 
 
 class Address:
-    """Where the database is: a connection string or URL of libpq, and how it may be shown to anybody.
+    """Where the database is: a connection string or URL of libpq, and how it may be shown to anybody; `setting` has it.
 
     Raises DefinitionError for what libpq cannot read, and for a port that is none, with which no server would ever answer.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, setting: str = "SAGA_DATABASE") -> None:
+        self.setting = setting
         try:
             self.parameters = conninfo_to_dict(dsn)
         except psycopg.ProgrammingError as error:
             raise DefinitionError(
                 f"the address of the database is no connection string of PostgreSQL{_unknown(dsn, error)}; "
-                f"expected postgresql://user:password@host:5432/database, or host=... dbname=.... Correct SAGA_DATABASE"
+                f"expected postgresql://user:password@host:5432/database, or host=... dbname=.... Correct {setting}"
             ) from None
         if not all(map(_is_port, str(self.parameters.get("port", "")).split(","))):
             raise DefinitionError(  # what stands there may be the rest of a password
-                "the address of the database has a port that is no number from 1 to 65535; expected "
-                "postgresql://user:password@host:5432/database, in a password / as %2F, @ as %40. Correct SAGA_DATABASE"
+                f"the address of the database has a port that is no number from 1 to 65535; expected "
+                f"postgresql://user:password@host:5432/database, in a password / as %2F, @ as %40. Correct {setting}"
             )
 
     def __str__(self) -> str:
@@ -86,12 +87,12 @@ class Address:
         except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
             if isinstance(error, psycopg.ProgrammingError) or _HOPELESS.search(str(error)):
                 raise StoreRefused(
-                    f"{self} cannot be opened: {_sentence(error)}. Correct SAGA_DATABASE, or make that database and let this "
+                    f"{self} cannot be opened: {_sentence(error)}. Correct {self.setting}, or make that database and let this "
                     f"user in"
                 ) from error
             raise StoreError(
                 f"{self} cannot be reached: {_sentence(error)}. Check that PostgreSQL runs there and lets this user in, or "
-                f"correct SAGA_DATABASE"
+                f"correct {self.setting}"
             ) from error
 
 

@@ -269,3 +269,21 @@ def test_before_its_first_record_a_workflow_is_not_told_to_be_unknown(fleet: Har
 
     assert (said.code, said.out) == (1, "")
     assert "hold nothing about smooth by 2026-03-01 14:00:00Z; check the id, and --at" in said.err
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("u:pa55 word@127.0.0.1:9/analysis", "is no connection string of PostgreSQL; expected"),
+        ("u:pa55%zz@127.0.0.1:9/analysis", "is no connection string of PostgreSQL; expected"),
+        ("u:pa55@127.0.0.1:9/analysis", "127.0.0.1:9/analysis cannot be reached"),
+    ],
+)
+def test_an_address_where_no_table_can_be_written_is_told_without_its_password(
+    fleet: Harness, contracts: Commands, address: str, told: str
+) -> None:
+    said = contracts("state", "travel", "--schemas", "contracts", "--to", f"postgresql://{address}")
+
+    assert told in said.err
+    assert "orrect --to" in said.err
+    assert "pa55" not in said.err

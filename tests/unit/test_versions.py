@@ -17,6 +17,7 @@ from saga.testing.harness import Harness
 from saga.testing.simulation.simulation import Simulation
 from tests.commands import schemas
 from tests.travel import (
+    CREATE_EFFECTS,
     FlightBooked,
     HotelBooked,
     Script,
@@ -277,7 +278,12 @@ def test_contracts_that_are_described_otherwise_live_together() -> None:
     changed.handlers.update(bank.handlers)
 
     with Harness(*others, changed) as running:
-        assert running.saga.name == "travel"
+        for name in running.stores:
+            with running.transaction(name) as tx:
+                tx.execute(CREATE_EFFECTS)
+        workflow = running.start(TripBooked(trip="rome"))
+        running.settle()
+        assert ends(running, workflow) == {(1, WorkflowStatus.COMPLETED)}
 
 
 @pytest.mark.parametrize("flag", [None, "yes"], ids=["a provider that fails", "no boolean"])
