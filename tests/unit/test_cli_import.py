@@ -88,6 +88,19 @@ def test_what_is_wrong_is_told_by_its_line_and_the_rest_is_imported(folder: Path
     assert known(folder, "o-1") == {"o-1": StepStatus.DONE}
 
 
+def test_two_records_of_one_workflow_that_differ_are_no_record_that_is_known_already(folder: Path) -> None:
+    first = ORDER | {"order_id": "o-1"}
+    file = written(folder, first, first | {"units": 99}, dict(reversed(first.items())))
+
+    said = imported(folder, file)
+
+    assert said.code == 1
+    assert said.out == (
+        "1 imported into checkout as reserve done, 1 known already, 1 refused\n"
+        "  line 2: o-1 stands in line 1 already, with other fields; expected one record of each\n"
+    )
+
+
 def test_a_program_is_told_of_what_is_wrong_by_its_line(folder: Path) -> None:
     said = imported(folder, written(folder, ORDER | {"order_id": "o-1"}, b"{"), "--json")
 

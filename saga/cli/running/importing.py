@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from saga import assembly
@@ -45,7 +46,7 @@ class _Told:
 
 @dataclass(frozen=True, slots=True)
 class _Import:
-    """One import: which step, with which event, and where in a record the workflow's id stands."""
+    """One import: which step, with which event, and where in a record the workflow's id stands; `met` tells ids from lines."""
 
     participant: Participant
     step: str
@@ -53,6 +54,7 @@ class _Import:
     id_field: str
     version: int
     gates: Sequence[str]
+    met: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def adopt(self, store: Store, batch: Sequence[Row], told: _Told) -> None:
         """One transaction; with a dry run it is taken back."""
@@ -78,10 +80,18 @@ class _Import:
             raise ContractError(
                 f"found an id of {len(str(workflow_id))} characters; expected at most {MAX_ID_BYTES} bytes, no NUL"
             )
+        self._refuse_double(row, str(workflow_id))
         schema = self.participant.versions.saga_of(self.version).contract(self.event)
         is_field = any(known["name"] == self.id_field for known in schema["fields"])
         fields = {name: value for name, value in row.fields.items() if is_field or name != self.id_field}
         return str(workflow_id), from_plain(schema, fields)
+
+    def _refuse_double(self, row: Row, workflow_id: str) -> None:
+        """One of two that differ would count as known already, and nobody would miss it."""
+        said = hash(orjson.dumps(row.fields, option=orjson.OPT_SORT_KEYS))
+        line, before = self.met.setdefault(workflow_id, (row.line, said))
+        if before != said:
+            raise ContractError(f"{workflow_id} stands in line {line} already, with other fields; expected one record of each")
 
 
 def import_records(
