@@ -81,13 +81,16 @@ def tables(settings: Settings, *, create: bool = False) -> Tables:
 
 
 def broker(settings: Settings, *, timeout: float = 10.0) -> Broker:
-    """The Kafka that the settings name; opens nothing yet. `timeout` (seconds) bounds each question to it."""
+    """The Kafka that the settings name; asks nobody yet. `timeout` (seconds) bounds each question to it.
+
+    Raises DefinitionError for settings that its client does not take: who first needs it may be waiting for something else.
+    """
     if settings.broker is None:
         raise DefinitionError("no broker is configured; set SAGA_BROKER=host:port (several separated by commas), or --broker")
     from saga.transport.kafka import KafkaBroker
     from saga.transport.kafka_settings import KafkaSettings
 
-    return KafkaBroker(
+    found = KafkaBroker(
         KafkaSettings(
             settings.broker,
             group_protocol=settings.group_protocol,
@@ -97,6 +100,8 @@ def broker(settings: Settings, *, timeout: float = 10.0) -> Broker:
             client={key: value.get_secret_value() for key, value in settings.kafka.items()},
         )
     )
+    found.check()
+    return found
 
 
 def worker(participant: Participant, settings: Settings, store: Store) -> Worker:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
@@ -46,6 +46,11 @@ class KafkaBroker:
 
     def __init__(self, settings: KafkaSettings, clock: Clock | None = None) -> None:
         self.settings, self._clock = settings, clock or SystemClock()
+
+    def check(self) -> None:
+        """Raises DefinitionError if librdkafka does not accept the settings, whichever client they are for; asks nobody."""
+        opened(Consumer, self.settings.consumer(READERS)).close()
+        opened(Producer, self.settings.producer())
 
     def consumer(self, group: str, topics: Sequence[str], assignments: Assignments) -> KafkaConsumer:
         """A member of `group`; raises BrokerError, retriable, while a topic does not exist."""

@@ -96,6 +96,30 @@ def test_a_handler_that_is_missing_is_wrong_use(saga: Commands, tmp_path: Path) 
     assert "pay" in said.err
 
 
+@pytest.mark.parametrize(
+    ("kafka", "told"),
+    [
+        ({"secrity.protocol": "SSL"}, 'No such configuration property: "secrity.protocol"'),
+        ({"batch.size": "big"}, 'Invalid value for configuration property "batch.size"'),
+        ({"max.poll.interval.ms": "soon"}, 'Invalid value for configuration property "max.poll.interval.ms"'),
+        ({"security.protocol": "SSL", "ssl.ca.location": "nowhere.pem"}, "ssl.ca.location failed"),
+    ],
+    ids=["no property", "of a producer", "of a member", "no file"],
+)
+def test_kafka_settings_that_no_client_takes_are_wrong_use(
+    saga: Commands, tmp_path: Path, kafka: dict[str, str], told: str
+) -> None:
+    saga("db", "upgrade", "--database", "sqlite:///bank.db")
+
+    said = saga(
+        *("run", "travel_service:bank", "--database", "sqlite:///bank.db", "--broker", "127.0.0.1:1"),
+        SAGA_KAFKA=orjson.dumps(kafka).decode(),
+    )
+
+    assert said.code == 2
+    assert f"librdkafka refuses the Kafka client settings: {told}" in said.err.replace("Failed to create consumer: ", "")
+
+
 def test_a_database_without_tables_is_sent_to_the_upgrade(saga: Commands, tmp_path: Path) -> None:
     (tmp_path / "empty.db").touch()
 
