@@ -179,10 +179,11 @@ class Projector:
         refuse_raised(self.broker, self.contracts.name, self.source.lanes(), self.source.count)
         for history in histories(self.source, self.contracts, pace=self.pace):
             if not history.late and (missing := holes(history, self.contracts)):
-                raise SagaError(
-                    f"workflow {history.workflow} is not whole, and maybe others: {missing[0].text}. Nothing was folded; "
-                    f"look with `saga state {self.contracts.name}`, and add --partial to fold what is there"
-                )
+                advice = f"look with `saga state {self.contracts.name}`, and add --partial to fold what is there"
+                if history.versions - self.contracts.sagas.keys():
+                    advice = "give the projection the contracts of that version too"
+                what = f"workflow {history.workflow} is not whole, and maybe others: {missing[0].text}"
+                raise SagaError(f"{what}. Nothing was folded; {advice}")
         if self.source.aged:
             log.warning("older records have aged out or were deleted: %s", "; ".join(self.source.aged))
 

@@ -61,6 +61,16 @@ def test_a_parameter_that_can_never_be_right_is_waited_for_by_nobody(tail: str, 
     assert "Traceback" not in said.err
 
 
+def test_a_projection_waits_for_no_database_that_can_never_be_opened(saga: Commands) -> None:
+    fold = "from tests.unit.test_projection import trips\nprojection = trips()\n"
+    (saga.folder / "fold.py").write_text(fold)
+
+    said = saga("project", "fold:projection", SAGA_DATABASE=f"{NOWHERE}?sslmode=bogus", SAGA_BROKER="kafka:9092")
+
+    assert said.code == 1
+    assert 'cannot be opened: connection is bad: invalid sslmode value: "bogus"' in said.err
+
+
 @pytest.mark.parametrize("address", ["h:none", "h:0", "h:65536", "h:5432,i:none", "u:pa55/word@h"])
 def test_a_port_that_is_none_is_wrong_use_and_not_a_server_that_is_away(address: str, saga: Commands) -> None:
     said = saga("show", "w1", SAGA_DATABASE=f"postgresql://{address}/orders")

@@ -597,3 +597,12 @@ def test_events_that_only_one_version_has_are_folded_beside_those_of_all(store: 
         projector.catch_up()
 
     assert sorted(folded) == [("TripBooked", "v1"), ("TripBooked", "v2"), ("TripInsured", "v2")]
+
+
+def test_a_version_whose_contracts_it_lacks_is_asked_for_since_without_them_nothing_helps(store: Database) -> None:
+    with harness(Script(), versions=(1, 2)) as fleet:
+        fleet.start(TripBooked(trip="rome"))
+        fleet.settle()
+
+        with pytest.raises(SagaError, match=r"is of saga version 2; .* give the projection the contracts of that version too$"):
+            Projector(trips(), store, fleet.broker).start()

@@ -14,7 +14,7 @@ from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.past import replaying
 from saga.count import many
-from saga.errors import DefinitionError, SagaError
+from saga.errors import DefinitionError, SagaError, StoreRefused
 from saga.replay.projection import Projection
 from saga.replay.projector import Projector, is_outage
 from saga.settings import Settings
@@ -97,7 +97,7 @@ class _Patience:
         try:
             found = act()
         except SagaError as error:
-            if self.ends or not is_outage(error):
+            if self.ends or isinstance(error, StoreRefused) or not is_outage(error):
                 raise
             if str(error) != self.told:
                 output.progress(f"{error}; trying again")
