@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from saga.contracts.message import from_headers
 from saga.errors import DefinitionError
 from saga.failpoints import Failpoint, FailpointRaised, armed
+from saga.protocol.definition import Step
 from saga.protocol.facts import FactStatus, WorkflowStatus
 from saga.span import span_of
 from saga.testing.harness import Harness
@@ -83,10 +84,7 @@ class Outcome:
 
     def parked(self, *, step: str) -> Outcome:
         """Its handlers wait at this step, for another try or for a person."""
-        saga = self.fleet.saga_of(self.workflow_id)
-        if step not in saga:
-            raise self._wrong(f"saga {saga.name!r} has no step {step!r}", f"one of {', '.join(s.name for s in saga.steps)}")
-        owner = saga[step].by
+        owner = self._known(step).by
         known = self.fleet.workflow(owner, self.workflow_id)
         fence = known.fences.get(step) if known else None
         if fence is None or fence.error is None:
@@ -95,6 +93,8 @@ class Outcome:
 
     def steps(self, **expected: str) -> Outcome:
         """Its steps have these statuses: `steps(hotel="done", pay="failed")`."""
+        for step in expected:
+            self._known(step)
         found = {step: str(status) for step, status in self.fleet.steps(self.workflow_id).items()}
         wrong = {step: found.get(step) for step, status in expected.items() if found.get(step) != status}
         if wrong:
@@ -108,7 +108,9 @@ class Outcome:
             known = self.fleet.workflow(name, self.workflow_id)
             waiting = [f for f in known.fences.values() if f.error] if known else []
             lines += [f"  {name}: {fence.step} waits after {fence.attempt} tries: {fence.error}" for fence in waiting]
-        return "\n".join(lines) or "  nothing was ever stated of it"
+        absent = self.fleet.saga_of(self.workflow_id).participants - self.fleet.stores.keys()
+        lines = lines or ["  nothing was ever stated of it"]
+        return "\n".join(lines + [f"  {name} does not run here" for name in sorted(absent)])
 
     def _facts(self) -> list[tuple[str, FactStatus]]:
         told = [from_headers(dict(r.headers), r.value or b"") for log in self.fleet.facts() for r in log]
@@ -126,6 +128,12 @@ class Outcome:
             said = ", ".join(f"{name}: {end or 'open'}" for name, end in found.items())
             raise self._wrong(f"it ended as {said}", f"{status} everywhere")
         return self
+
+    def _known(self, step: str) -> Step:
+        saga = self.fleet.saga_of(self.workflow_id)
+        if step not in saga:
+            raise self._wrong(f"saga {saga.name!r} has no step {step!r}", f"one of {', '.join(s.name for s in saga.steps)}")
+        return saga[step]
 
     def _wrong(self, found: str, expected: str) -> AssertionError:
         return AssertionError(f"workflow {self.workflow_id}: {found}; expected {expected}\n{self.story()}")

@@ -98,6 +98,18 @@ def test_a_place_or_a_step_that_is_none_is_told_with_those_that_are(travel: Make
         env.assert_saga(trip).parked(step="hotl")
 
 
+def test_a_fleet_that_lacks_a_participant_says_so_where_its_workflow_does_not_end(
+    saga_env: Callable[..., Environment],
+) -> None:
+    env = saga_env(*fleet(Script())[:3], prepare=lambda _, tx: tx.execute(CREATE_EFFECTS))
+    trip = env.start(TripBooked(trip="rome"))
+
+    with pytest.raises(AssertionError, match=r"expected completed everywhere(?s:.*)  bank does not run here$"):
+        env.assert_saga(trip).completed()
+    with pytest.raises(AssertionError, match=r"saga 'travel' has no step 'hotl'; expected one of book, hotel, flight, pay"):
+        env.assert_saga(trip).steps(hotl="done")
+
+
 def test_what_is_parked_is_told_with_its_reason_and_goes_on_in_time(travel: Make) -> None:
     env = travel(Script(raising={("hotel", "rome"): 3}))
     trip = env.start(TripBooked(trip="rome"))
