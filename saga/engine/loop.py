@@ -167,8 +167,10 @@ class Loop:
             records = [r for r in records if Partition(r.topic, r.partition) not in self.lanes.rewound]
         for number in self.topics.look():
             self.consumer.pause(self.lanes.twins(number))
-        self._greet()
         until = self.clock.monotonic() + TURN
+        for owned in self._owing():
+            self._guard(owned, partial(self.processor.call, owned.lane, until))
+        self._greet(until)
         for number, batch in self.lanes.split(records).items():
             owned = self.lanes.owned[number]
             self._guard(owned, partial(self._process, owned.lane, batch, until))
@@ -178,7 +180,7 @@ class Loop:
         self._publish(quiet=not any(record.topic != self.acks.topic for record in records))
         self._tell_offsets()
         self._wake()
-        waiting = self.relay.waiting or not self.relay.idle or self.unhandled.trials
+        waiting = self.relay.waiting or not self.relay.idle or self.unhandled.trials or self._owing()
         moving = bool(records or self.processor.units.departed or waiting or full != self.lanes.full)
         if moving:
             self._moved_at = self.clock.monotonic()
@@ -222,7 +224,7 @@ class Loop:
         self.consumer.seek(partition, None)
         self.consumer.resume([partition])
 
-    def _greet(self) -> None:
+    def _greet(self, until: float) -> None:
         """Begin with the lanes that came in this poll: their outbox first, then what a previous owner left in the air."""
         claimed, self.lanes.claimed = self.lanes.claimed, []
         for lane in claimed:
@@ -232,7 +234,7 @@ class Loop:
             owned = self.lanes.owned[lane.number]
             self.processor.beware(lane, owned.ends)
             if owned.stopped is None:
-                self._guard(owned, partial(self._begin, lane))
+                self._guard(owned, partial(self._begin, lane, until))
         if claimed or self.lanes.again:
             waiting = self.lanes.waiting()
             self.consumer.pause(waiting)
@@ -241,15 +243,18 @@ class Loop:
         for partition, offset in rewound.items():
             self.consumer.seek(partition, offset)
 
-    def _begin(self, lane: Lane) -> None:
+    def _begin(self, lane: Lane, until: float) -> None:
         """What is left from before comes before what is new: calls in the air, for a moment letters that can be read now."""
-        self.processor.resume(lane)
+        self.processor.resume(lane, until)
         self.processor.take_back(lane)
+
+    def _owing(self) -> list[Owned]:
+        return [owned for number, owned in self.lanes.owned.items() if number in self.processor.owing and not owned.at_rest]
 
     def _process(self, lane: Lane, batch: Sequence[Record], until: float) -> None:
         self.acks.hear(lane, (record for record in batch if record.topic == self.acks.topic))
         facts = [record for record in batch if record.topic != self.acks.topic]
-        if facts and not self.processor.process(lane, facts, until):
+        if facts and (lane.number in self.processor.owing or not self.processor.process(lane, facts, until)):
             for source in self.lanes.sources(lane.number):
                 self.consumer.seek(source, lane.offsets.get(source.topic))
 
@@ -287,7 +292,7 @@ class Loop:
             if owned.resume_at is None or self.clock.monotonic() < owned.resume_at:
                 continue
             owned.resume_at = None
-            self._guard(owned, partial(self._begin, owned.lane))
+            self._guard(owned, partial(self._begin, owned.lane, self.clock.monotonic() + TURN))
             if self.lanes.owned.get(number) is owned and not owned.at_rest:
                 self.relay.waiting.add(number)
                 for twin in self.lanes.twins(number):
@@ -360,6 +365,7 @@ class Loop:
         offsets = self.acks.progress(tidy)
         for lane in lanes:
             self.relay.waiting.discard(lane.number)
+            self.processor.owing.discard(lane.number)
             for twin in self.lanes.twins(lane.number):
                 self._told.pop(twin, None)
             self.acks.give_up(lane.number)

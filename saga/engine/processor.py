@@ -45,7 +45,7 @@ class Processor:
 
     `partitions` is the count of the saga's topics, `batch` bounds the messages of one transaction, `chance` draws from [0, 1)
     for the jitter of retries. `passing` holds, by lane, what concerns nobody here: it is passed by the next transaction that
-    has more to do, or by `note`.
+    has more to do, or by `note`. Lanes that are `owing` have calls to the world committed for which there was no time.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Processor:
         self.handling = Handling(participant, self.invocation, breakers, self.intake.counts, tracer, clock, chance)
         self.units = Units(participant, store, self.handling, relay, acks, clock, tracer, chance)
         self.passing: dict[int, Sequence[Incoming]] = {}
+        self.owing: set[int] = set()
         self._cautions: dict[int, Caution] = {}
 
     def process(self, lane: Lane, records: Sequence[Record], until: float) -> bool:
@@ -119,7 +120,7 @@ class Processor:
             return
         for part in parts(items, self.batch):
             self.settle(lane)
-            self._carry_on(lane, self._commit(lane, part, departing=True, until=until))
+            self._carry_on(lane, self._commit(lane, part, departing=True, until=until), until)
             if self.clock.monotonic() > until:
                 break
 
@@ -136,7 +137,7 @@ class Processor:
                 ordinary.append(item)
             else:
                 for part in parts(ordinary, self.batch):
-                    self._carry_on(lane, self._commit(lane, part, until=until))
+                    self._carry_on(lane, self._commit(lane, part, until=until), until)
                     if self.clock.monotonic() > until:
                         return ()
                 ordinary = []
@@ -182,21 +183,31 @@ class Processor:
             caution.clear()
             self._count(lane)
 
-    def resume(self, lane: Lane) -> None:
+    def resume(self, lane: Lane, until: float) -> None:
         """Acknowledge what was taken in; ask again, with the same idempotency keys, what the last owner left in the air."""
         self.settle(lane)
         self.passing.pop(lane.number, None)  # it comes again
         with self.store.unit() as unit:
             self.acks.begin(lane, unit)
+        self.call(lane, until)
+
+    def call(self, lane: Lane, until: float) -> None:
+        """Make the calls to the world that are committed and not answered; of what `until` leaves the lane is `owing`."""
+        self.settle(lane)
+        self.owing.discard(lane.number)
+        with self.store.unit() as unit:
             workflows = self.units.ledger(unit).load(unit.running(self.versions.name, lane.number))
             intents, unreadable = self._in_the_air(workflows.values())
         for failure in unreadable:
-            self._carry_on(lane, self._park(lane, Setback(failure, failure.tried + 1)))
+            self._carry_on(lane, self._park(lane, Setback(failure, failure.tried + 1)), until)
         if lane.clean:
-            self._carry_on(lane, intents)
-        else:
-            for intent in intents:
-                self._call_again(lane, intent)
+            self._carry_on(lane, intents, until)
+            return
+        for place, intent in enumerate(intents, 1):
+            self._call_again(lane, intent)
+            if self.clock.monotonic() > until and place < len(intents):
+                self.owing.add(lane.number)
+                return
 
     def _in_the_air(self, workflows: Iterable[Workflow]) -> tuple[list[Intent], list[HandlerFailure]]:
         """The calls that are committed and not answered; of those that this release cannot read, why."""
@@ -247,18 +258,20 @@ class Processor:
     def _see_to(self, lane: Lane, items: Sequence[Resume] | Sequence[Late], until: float) -> None:
         self.settle(lane)
         if (caution := self._caution(lane)) is None:
-            self._carry_on(lane, self._commit(lane, items, until=until))
+            self._carry_on(lane, self._commit(lane, items, until=until), until)
             return
         for item in items:
             self._try(lane, caution, item)
             if self.clock.monotonic() > until:
                 return
 
-    def _carry_on(self, lane: Lane, intents: list[Intent]) -> None:
-        """Call the world for committed intents and commit its answers, until nothing is in the air."""
+    def _carry_on(self, lane: Lane, intents: list[Intent], until: float = math.inf) -> None:
+        """Call the world for committed intents and commit its answers, until nothing is in the air, or no time is left."""
         while intents:
             self.settle(lane)
-            answers, failures = self.externals.carry_out(intents)
+            answers, failures = self.externals.carry_out(intents, until)
+            if len(answers) + len(failures) < len(intents):
+                self.owing.add(lane.number)
             intents = self._commit(lane, answers) if answers else []
             waiting = [Setback(failure, failure.tried) for failure in failures if failure.dependency is not None]
             intents += self._commit(lane, waiting) if waiting else []

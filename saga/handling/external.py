@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 from saga.clock import Clock
@@ -74,15 +76,17 @@ class Externals:
         self.calling: list[Intent] = []
         self._pool = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="saga-external")
 
-    def carry_out(self, intents: Iterable[Intent]) -> tuple[list[Answer], list[HandlerFailure]]:
+    def carry_out(self, intents: Sequence[Intent], until: float) -> tuple[list[Answer], list[HandlerFailure]]:
         """Call the world for each intent, with its quick retries; those that still fail come back as failures.
 
-        Raises what is a matter of infrastructure; all of them are to be asked again then.
+        Of what is not begun when `until` (monotonic) passes nothing comes back, and it may be called at any time; the first is
+        begun in any case. Raises what is a matter of infrastructure; all of them are to be asked again then.
         """
         self.calling = [*intents]
         failpoint(Failpoint.EXTERNAL_INTENDED)
-        coroutines = [intent for intent in intents if intent.handler.asynchronous]
-        futures = [self._pool.submit(self._blocking, intent) for intent in intents if not intent.handler.asynchronous]
+        timed = [*zip(intents, chain([math.inf], repeat(until)), strict=False)]
+        coroutines = [each for each in timed if each[0].handler.asynchronous]
+        futures = [self._pool.submit(self._blocking, *each) for each in timed if not each[0].handler.asynchronous]
         ended = self.invocation.wait(self._together(coroutines)) if coroutines else []
         ended.extend(future.result() for future in futures)
         self.calling = []
@@ -96,16 +100,18 @@ class Externals:
     def close(self) -> None:
         self._pool.shutdown()
 
-    async def _together(self, intents: list[Intent]) -> list[Answer | SagaError]:
+    async def _together(self, intents: Sequence[tuple[Intent, float]]) -> list[Answer | SagaError | None]:
         gate = asyncio.Semaphore(CONCURRENT_CALLS)
 
-        async def one(intent: Intent) -> Answer | SagaError:
+        async def one(intent: Intent, until: float) -> Answer | SagaError | None:
             async with gate:
-                return await self._awaiting(intent)
+                return None if self.clock.monotonic() > until else await self._awaiting(intent)
 
-        return list(await asyncio.gather(*(one(intent) for intent in intents)))
+        return list(await asyncio.gather(*(one(*each) for each in intents)))
 
-    def _blocking(self, intent: Intent) -> Answer | SagaError:
+    def _blocking(self, intent: Intent, until: float) -> Answer | SagaError | None:
+        if self.clock.monotonic() > until:
+            return None
         attempt = intent.tried + 1
         while True:
             try:

@@ -220,9 +220,9 @@ def test_what_is_due_while_it_is_away_is_put_off_without_a_word_to_the_world(
     externals, carried = fleet.loops["hotels"].processor.externals, list[Intent]()
     carry_out, called = externals.carry_out, len(script.reached["hotel"])
 
-    def watched(intents: list[Intent]) -> Any:
+    def watched(intents: list[Intent], until: float) -> Any:
         carried.extend(intents)
-        return carry_out(intents)
+        return carry_out(intents, until)
 
     monkeypatch.setattr(externals, "carry_out", watched)
     for _ in range(600):

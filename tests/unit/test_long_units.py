@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from saga.contracts.topics import lane_of
+from saga.handling import external
 from saga.protocol.facts import WorkflowStatus
 from saga.testing.clock import ManualClock
 from saga.testing.harness import Harness
@@ -42,9 +43,9 @@ def script() -> Slow:
 
 
 @contextmanager
-def waiting(script: Slow, partitions: int) -> Iterator[Harness]:
+def waiting(script: Slow, partitions: int, *, external: bool = False) -> Iterator[Harness]:
     """Ten trips wait for the hotels."""
-    with Harness(*fleet(script), partitions=partitions) as running:
+    with Harness(*fleet(script, external=external), partitions=partitions) as running:
         script.clock = running.clock
         for name in running.stores:
             with running.transaction(name) as tx:
@@ -140,6 +141,27 @@ def test_so_do_dead_letters_that_are_taken_in_again(running: Harness, script: Sl
     assert script.reached["hotel"] == TRIPS[:1]
     running.settle()
     assert script.reached["hotel"] == TRIPS
+
+
+@pytest.mark.parametrize("clean", [True, False], ids=["clean", "left by a crash"])
+def test_a_turn_begins_no_call_to_the_world_after_ten_seconds_and_the_next_one_goes_on(
+    script: Slow, monkeypatch: pytest.MonkeyPatch, *, clean: bool
+) -> None:
+    monkeypatch.setattr(external, "CONCURRENT_CALLS", 1)
+    with waiting(script, partitions=1, external=True) as running:
+        script.seconds = 3.0
+        running.turn("hotels")
+        reached = [*script.reached["hotel"]]
+        if not clean:
+            running.crash("hotels")
+        running.turn("hotels")
+
+        assert reached == TRIPS[:4]
+        assert script.reached["hotel"] == TRIPS[:8]
+        running.settle()
+        assert script.reached["hotel"] == TRIPS
+        assert set(script.calls.values()) == {1}
+        assert [running.workflow("agency", trip).status for trip in TRIPS] == [WorkflowStatus.COMPLETED] * len(TRIPS)  # type: ignore[union-attr]
 
 
 def test_a_lane_behind_a_slow_one_is_not_forgotten(script: Slow) -> None:
