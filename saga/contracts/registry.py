@@ -34,6 +34,9 @@ COMPATIBILITY = "FULL_TRANSITIVE"
 """Of events: replay reads every old version, and old and new services read each other."""
 
 _NOT_FOUND = 404
+_THEIRS = range(40400, 40500)
+"""How a registry itself says that it has no such thing; others at its address, such as a gateway, know no more than 404."""
+
 _NOT_ALLOWED = frozenset({401, 403})
 
 
@@ -158,21 +161,26 @@ class Registry:
         return client
 
     def _look_up(self, subject: str, schema: Schema) -> int:
-        with self._asking(f"{subject}; run: saga schemas register"):
+        with self._asking(subject, missing="; run: saga schemas register"):
             id = self._client.lookup_schema(subject, _avro(schema)).schema_id
         if id is None:
             raise RegistryUnavailable(f"{self.url} did not name the id of {subject}")
         return int(id)
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
+    def _asking(self, what: str, *, missing: str = "") -> Iterator[None]:
         from confluent_kafka.schema_registry import SchemaRegistryError
 
         try:
             yield
         except SchemaRegistryError as error:
+            if error.http_status_code == _NOT_FOUND and error.error_code in _THEIRS:
+                raise SchemaNotFound(f"the registry {self.url} does not know {what}{missing}") from error
             if error.http_status_code == _NOT_FOUND:
-                raise SchemaNotFound(f"the registry {self.url} does not know {what}") from error
+                raise RegistryUnavailable(
+                    f"at {self.url} no registry answers, but something else (404); see that it runs there, or correct "
+                    f"SAGA_REGISTRY, which may need a path as in http://host:8080/apis/ccompat/v7"
+                ) from error
             if error.http_status_code in _NOT_ALLOWED:
                 raise RegistryUnavailable(
                     f"the registry {self.url} does not let us in ({error.http_status_code}); "

@@ -49,6 +49,7 @@ class Fake:
     def __init__(self) -> None:
         fake = self
         self.status, self.asked, self.schemas = 200, list[tuple[str, str | None]](), dict[int, Any]()
+        self.code: int | None = None
         self.lines: list[int] = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -81,7 +82,7 @@ class Fake:
 
     def answer(self, path: str) -> tuple[int, Any]:
         if self.status != 200:
-            return self.status, {"error_code": self.status, "message": "as it was told"}
+            return self.status, {"error_code": self.code or self.status, "message": "as it was told"}
         if path.startswith("/schemas/ids/"):
             number = int(path.partition("?")[0].rpartition("/")[2])
             known = self.schemas.get(number)
@@ -120,13 +121,28 @@ def test_a_forked_process_hears_no_answers_that_are_for_the_one_before(fake: Fak
 
 
 def test_a_schema_that_the_registry_does_not_know_is_told_from_a_registry_that_fails(fake: Fake) -> None:
-    fake.status = 404
+    fake.status, fake.code = 404, 40403
     with pytest.raises(SchemaNotFound, match=r"does not know .*; run: saga schemas register"):
         codec(fake).warm()
 
+    fake.code = None
     for fake.status in (500, 502, 503):
-        with pytest.raises(RegistryUnavailable, match="failed at"):
+        with pytest.raises(RegistryUnavailable, match="failed at") as failed:
             codec(fake).warm()
+        assert "saga schemas register" not in str(failed.value)
+
+
+@pytest.mark.parametrize("code", [None, 404, -1], ids=repr)
+def test_who_is_no_registry_and_knows_nothing_is_not_believed_that_there_is_no_such_schema(
+    fake: Fake, code: int | None
+) -> None:
+    """A gateway whose registry is away, or a path that is missing in its address: events were unreadable for good."""
+    registered = codec(fake)
+    registered.warm()
+    fake.status, fake.code = 404, code
+
+    with pytest.raises(RegistryUnavailable, match=r"no registry answers, but something else \(404\); .*correct SAGA_REGISTRY"):
+        registered.decode(EVENT, b"\0\0\0\0\x08rest")
 
 
 def test_a_folder_in_which_nothing_can_be_kept_costs_only_what_it_is_for(
