@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,10 +16,10 @@ from saga.errors import LaneFenced, LifecycleError, StoreError
 from saga.protocol.facts import StepStatus
 from saga.store.lane import Lane
 from saga.store.memory_letters import MemoryLetters
-from saga.store.memory_tables import MemoryTables
+from saga.store.memory_tables import MemoryTables, altered
 from saga.store.outbox import OutboxRow, Published, Waiting
 from saga.store.port import Changes, Immediate
-from saga.store.workflow import Fence, Workflow
+from saga.store.workflow import Fence, Received, Workflow
 
 _BUSY = {StepStatus.RUNNING, StepStatus.COMPENSATING}
 
@@ -110,10 +111,14 @@ class MemoryUnit(Immediate, MemoryLetters):
     def save(self, saga: str, changes: Changes) -> None:
         for workflow in (*changes.workflows, *changes.closed, *changes.ended):
             self._save(saga, workflow)
+        rows = defaultdict[str, tuple[dict[str, Fence], dict[str, Received]]](lambda: ({}, {}))
         for id_, fence in changes.fences:
-            self._add(saga, id_, "fences", fence.step, fence)
+            rows[id_][0][fence.step] = altered(fence)
         for id_, received in changes.inbox:
-            self._add(saga, id_, "inbox", received.id, received)
+            rows[id_][1][received.id] = altered(received)
+        for id_, (fences, inbox) in rows.items():
+            known = self.tables.workflows[saga, id_]
+            self.tables.workflows[saga, id_] = altered(known, fences=known.fences | fences, inbox=known.inbox | inbox)
         for workflow in (*changes.closed, *changes.ended, *(w for w in changes.workflows if w.closed)):
             self._fold(saga, workflow)
         for row in changes.outbox:
@@ -174,18 +179,13 @@ class MemoryUnit(Immediate, MemoryLetters):
     def _save(self, saga: str, workflow: Workflow) -> None:
         known = self.tables.workflows.get((saga, workflow.id))
         fences, inbox = (known.fences, known.inbox) if known else ({}, {})
-        self.tables.workflows[saga, workflow.id] = replace(workflow, fences=fences, inbox=inbox, unpublished=set())
-
-    def _add(self, saga: str, workflow_id: str, attribute: str, key: str, row: Any) -> None:
-        workflow = self.tables.workflows[saga, workflow_id]
-        rows = getattr(workflow, attribute) | {key: replace(row)}
-        self.tables.workflows[saga, workflow_id] = replace(workflow, **{attribute: rows})
+        self.tables.workflows[saga, workflow.id] = altered(workflow, fences=fences, inbox=inbox, unpublished=set())
 
     def _fold(self, saga: str, workflow: Workflow) -> None:
         if workflow.closed is None:
             raise StoreError(f"workflow {workflow.id} is to be folded, but does not say when it was closed")
         steps = {f.step: Fence(step=f.step, status=f.status, refused=f.refused) for f in workflow.fences.values()}
-        self.tables.workflows[saga, workflow.id] = replace(workflow, fences=steps, inbox={}, unpublished=set())
+        self.tables.workflows[saga, workflow.id] = altered(workflow, fences=steps, inbox={}, unpublished=set())
 
     def _put(self, row: OutboxRow) -> None:
         rows = self.tables.outbox.get((row.saga, row.workflow_id), {})
