@@ -171,9 +171,10 @@ class PostgresTables(Tables):
             return _version(connection) > 0 and connection.execute(self.claimed).fetchone() == (True,)
 
     def upgrade(self) -> list[str]:
-        self.known()
+        if not (missing := self._missing()):
+            return []  # and no lock is waited for
         with self._connection() as connection:
-            return [m.name for m in self._migrations if _apply(connection, m, self._recorded(m))]
+            return [m.name for m in missing if _apply(connection, m, self._recorded(m))]
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:

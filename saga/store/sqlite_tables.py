@@ -94,9 +94,10 @@ class SqliteTables(Tables):
             return _version(connection) > 0 and connection.execute(self.claimed).fetchone() == (1,)
 
     def upgrade(self) -> list[str]:
-        self.known()
+        if not (missing := self._missing()):
+            return []  # and no lock is waited for
         with self._connection() as connection:
-            return [m.name for m in self._migrations if _apply(connection, m, self._recorded(m))]
+            return [m.name for m in missing if _apply(connection, m, self._recorded(m))]
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

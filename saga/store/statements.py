@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -29,10 +30,11 @@ def statements(database: str) -> Mapping[str, str]:
     return found
 
 
-def migrations(database: str) -> list[Migration]:
+@cache
+def migrations(database: str) -> tuple[Migration, ...]:
     """All migrations of a database, oldest first."""
     found = _sql_files(_folder(database).joinpath("migrations"))
-    return [Migration(int(file.name[:3]), file.name.removesuffix(".sql"), file.read_text()) for file in found]
+    return tuple(Migration(int(file.name[:3]), file.name.removesuffix(".sql"), file.read_text()) for file in found)
 
 
 def _folder(database: str) -> Traversable:

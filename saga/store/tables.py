@@ -38,9 +38,7 @@ class Tables(ABC):
 
     def script(self) -> str:
         """The SQL of what is missing, for a database administrator."""
-        version = self.known()
-        missing = (migration for migration in self._migrations if migration.number > version)
-        return "\n".join(f"-- {m.name}\n{self.begin};\n{self._recorded(m)}\nCOMMIT;\n" for m in missing)
+        return "\n".join(f"-- {m.name}\n{self.begin};\n{self._recorded(m)}\nCOMMIT;\n" for m in self._missing())
 
     def known(self) -> int:
         """The version; raises DefinitionError for one that only a newer library knows."""
@@ -52,6 +50,10 @@ class Tables(ABC):
         """Raise DefinitionError unless the tables are those that this library knows."""
         if (found := self.known()) < self.latest():
             raise self._unexpected(found, "run: saga db upgrade")
+
+    def _missing(self) -> list[Migration]:
+        version = self.known()
+        return [migration for migration in self._migrations if migration.number > version]
 
     def _unexpected(self, found: int, step: str) -> DefinitionError:
         state = f"is at migration {found}" if found else "has no saga tables"

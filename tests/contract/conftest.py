@@ -17,8 +17,8 @@ from saga.store.memory import MemoryStore
 from saga.store.port import Store
 from saga.store.postgres import PostgresStore
 from saga.store.postgres_tables import PostgresTables
-from saga.store.sqlite import SqliteStore
 from servers import fresh_database
+from tests.laid import sqlite_store
 
 
 class ArchivedStore(Store, Archive, Protocol):
@@ -49,7 +49,7 @@ def memory(request: pytest.FixtureRequest, folder: Path) -> Iterator[Database]:
 def sqlite(request: pytest.FixtureRequest, folder: Path) -> Iterator[Database]:
     path = folder / "stock.db"
     with (
-        closing(SqliteStore(path, migrate=True)) as store,
+        closing(sqlite_store(path)) as store,
         closing(sqlite3.connect(path, isolation_level=None)) as own,
         closing(sqlite3.connect(folder / "other.db", isolation_level=None)) as foreign,
     ):

@@ -27,6 +27,7 @@ from saga.store.sqlite import SqliteStore
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Outbound, Partition
 from tests.commands import Commands, Said, schemas, written
+from tests.laid import sqlite_store
 
 Saga = Callable[..., Said]
 KEPT = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -60,7 +61,7 @@ def headers(event: str, source: str, step: str) -> tuple[tuple[str, bytes], ...]
 
 
 def known(folder: Path, *letters: DeadLetter) -> None:
-    with closing(SqliteStore(folder / "stock.db", migrate=True)) as store, store.unit() as unit:
+    with closing(sqlite_store(folder / "stock.db")) as store, store.unit() as unit:
         unit.bury(letters)
 
 

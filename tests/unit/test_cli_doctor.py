@@ -17,6 +17,7 @@ from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 from saga.transport.memory import MemoryBroker
 from tests.commands import Commands, Said
+from tests.laid import sqlite_store
 
 CHECKOUT = Path(__file__).parents[2] / "schemas" / "checkout"
 STOCK = "services.stock.app:stock"
@@ -38,7 +39,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
 
 def recorded(folder: Path, partitions: int) -> str:
     """A database that has recorded this partition count."""
-    store = SqliteStore(folder / "stock.db", migrate=True)
+    store = sqlite_store(folder / "stock.db")
     store.release(store.claim("checkout", 0, partitions))
     store.close()
     return "sqlite:///stock.db"
@@ -85,7 +86,7 @@ def test_a_span_after_which_no_worker_would_delete_workflows_is_found_before_one
 
 
 def test_a_database_of_another_participant_is_found(saga: Commands, cluster: MemoryBroker, tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "stock.db", migrate=True)
+    store = sqlite_store(tmp_path / "stock.db")
     store.release(store.claim("checkout", 0, 4, "orders"))
     store.close()
 

@@ -17,6 +17,7 @@ from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
 from saga.store.workflow import Workflow
 from tests.commands import Commands, Said
+from tests.laid import sqlite_store
 
 OPENED = datetime(2026, 3, 1, tzinfo=UTC)
 ORDER = {"order_id": "o", "units": 2, "country": "Spain"}
@@ -24,7 +25,7 @@ ORDER = {"order_id": "o", "units": 2, "country": "Spain"}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    with closing(SqliteStore(tmp_path / "stock.db", migrate=True)) as store:
+    with closing(sqlite_store(tmp_path / "stock.db")) as store:
         store.release(store.claim("checkout", 0, 4))
     return tmp_path
 
@@ -177,7 +178,7 @@ def test_a_version_of_which_records_wait_for_newer_code_is_not_drained(folder: P
         place=place, key=b"w", value=b"", headers=(), reason=Reason.UNKNOWN_VERSION, error="", recorded=datetime.now(UTC),
         workflow_id="w", version=3,
     )  # fmt: skip
-    with closing(SqliteStore(folder / "stock.db", migrate=True)) as store, store.unit() as unit:
+    with closing(sqlite_store(folder / "stock.db")) as store, store.unit() as unit:
         unit.bury([letter])
 
     said = Commands(folder)("drain", "checkout", "--version", "3", SAGA_DATABASE="sqlite:///stock.db")

@@ -20,6 +20,7 @@ from saga.store.sqlite import SqliteStore
 from saga.store.workflow import Fence, Workflow
 from services.stock.app import stock
 from tests.commands import Commands, Said
+from tests.laid import sqlite_store
 
 Saga = Callable[..., Said]
 OPENED = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -36,7 +37,7 @@ def saga(tmp_path: Path) -> Saga:
 
 @contextmanager
 def database(folder: Path) -> Iterator[SqliteStore]:
-    with closing(SqliteStore(folder / "stock.db", migrate=True)) as store:
+    with closing(sqlite_store(folder / "stock.db")) as store:
         yield store
 
 

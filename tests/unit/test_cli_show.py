@@ -19,6 +19,7 @@ from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
 from saga.store.workflow import Fence, Received, Workflow
 from tests.commands import Commands, schemas, written
+from tests.laid import sqlite_store
 
 OPENED = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 CONTRACTS = schemas(
@@ -79,7 +80,7 @@ def stated(event: str, step: str, status: FactStatus, *, by: str = "stock") -> O
 
 def saved(folder: Path, changes: Changes, *published: OutboxRow) -> None:
     """A database `stock.db` that holds this."""
-    store = SqliteStore(folder / "stock.db", migrate=True)
+    store = sqlite_store(folder / "stock.db")
     with store.unit() as unit:
         unit.save("checkout", changes)
         unit.mark([Published(row.saga, row.workflow_id, row.sequence, 9) for row in published])

@@ -23,6 +23,7 @@ from saga.store.workflow import Workflow
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Outbound, Partition
 from tests.commands import Commands
+from tests.laid import sqlite_store
 
 OPENED = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 CHECKOUT = Path(__file__).parents[2] / "schemas" / "checkout"
@@ -45,7 +46,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
 @pytest.fixture
 def orders(tmp_path: Path) -> Iterator[SqliteStore]:
     """Orders placed w1, which is at offset 4 and concerns stock and payments, and w2, which is not published."""
-    with closing(SqliteStore(tmp_path / "orders.db", migrate=True)) as store:
+    with closing(sqlite_store(tmp_path / "orders.db")) as store:
         for number in (1, 2):
             workflow = Workflow(id=f"w{number}", version=1, lane=0, opened=OPENED, sequence=1)
             with store.unit() as unit:

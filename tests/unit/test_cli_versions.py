@@ -15,6 +15,7 @@ from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
 from saga.store.workflow import Fence, Workflow
 from tests.commands import Commands, schemas
+from tests.laid import sqlite_store
 
 DEPOT = "tests.unit.test_cli_versions:depot"
 OPENED = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -75,7 +76,7 @@ later.compensation(of="ship")(fetch)
 
 def parked(folder: Path, version: int, **fields: object) -> SqliteStore:
     """A database with a parked workflow of this version."""
-    store = SqliteStore(folder / "depot.db", migrate=True)
+    store = sqlite_store(folder / "depot.db")
     fence = Fence(**{"step": "ship", "status": StepStatus.IDLE, "attempt": 12, "error": "no carrier", **fields})  # type: ignore[arg-type]
     with store.unit() as unit:
         unit.save(

@@ -15,6 +15,7 @@ from saga.engine.lanes import FENCED_PAUSE
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.sqlite import SqliteStore
 from saga.testing.harness import Harness
+from tests.laid import sqlite_store
 from tests.travel import CREATE_EFFECTS, Script, TripBooked, fleet
 
 
@@ -36,7 +37,7 @@ class OnFiles(Harness):
 
     def new_store(self) -> SqliteStore:  # type: ignore[override]
         file = next(self._files)
-        store = SqliteStore(file, migrate=True, clock=self.clock)
+        store = sqlite_store(file, clock=self.clock)
         self.files[id(store)] = file
         return store
 

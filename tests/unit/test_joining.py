@@ -15,13 +15,14 @@ from saga.errors import DefinitionError
 from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
 from saga.store.workflow import Workflow
+from tests.laid import sqlite_store
 
 KNOWN = Changes(workflows=[Workflow(id="w1", version=1, lane=0, opened=datetime(2026, 3, 1, tzinfo=UTC))])
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    with closing(SqliteStore(tmp_path / "stock.db", migrate=True)) as store:
+    with closing(sqlite_store(tmp_path / "stock.db")) as store:
         yield store
 
 

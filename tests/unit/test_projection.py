@@ -34,6 +34,7 @@ from saga.transport.port import Record
 from servers import fresh_database
 from tests.flaky import Doubtful, FlakyStore
 from tests.histories import lived, made_again
+from tests.laid import sqlite_store
 from tests.travel import HotelBooked, Script, TripBooked, TripCancelled, TripInsured, harness
 from tests.travel import saga as travel
 
@@ -74,7 +75,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
         with fresh_database(request.getfixturevalue("postgres")) as url, closing(PostgresStore(url, migrate=True)) as on_server:
             yield on_server
         return
-    opened: Database = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "reports.db", migrate=True)
+    opened: Database = MemoryStore() if request.param == "memory" else sqlite_store(tmp_path / "reports.db")
     with closing(opened):
         yield opened
 

@@ -22,8 +22,10 @@ from saga.store.outbox import OutboxRow, Published
 from saga.store.port import Changes
 from saga.store.sqlite import SqliteStore
 from saga.store.sqlite_swap import swap
+from saga.store.sqlite_tables import SqliteTables
 from saga.store.statements import statements
 from saga.store.workflow import Workflow
+from tests.laid import sqlite_store
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOLD = """
@@ -69,7 +71,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
-    with closing(SqliteStore(path, migrate=True, busy_timeout=0.05, clock=FixedClock())) as store:
+    with closing(sqlite_store(path, busy_timeout=0.05, clock=FixedClock())) as store:
         yield store
 
 
@@ -223,6 +225,12 @@ def test_a_locked_database_says_so_and_what_to_do(store: SqliteStore, caller: sq
         pass
 
     assert isinstance(refusal.value.__cause__, sqlite3.OperationalError)
+
+
+def test_an_upgrade_that_has_nothing_to_do_waits_for_no_writer(store: SqliteStore, caller: sqlite3.Connection) -> None:
+    caller.execute("BEGIN IMMEDIATE")
+
+    assert SqliteTables(store.path, busy_timeout=0.05).upgrade() == []
 
 
 def test_a_thread_that_waits_too_long_for_another_is_told_so(store: SqliteStore) -> None:
