@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from contextlib import chdir
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -44,12 +46,24 @@ class Commands:
         nothing: dict[str, str | None] = dict.fromkeys(key for key in os.environ if key.startswith("SAGA_"))
         path = [*sys.path]
         try:
-            with chdir(self.folder), CliRunner().isolation(env={**nothing, **environment}) as (out, err, *_):
+            with _logging_kept(), chdir(self.folder), CliRunner().isolation(env={**nothing, **environment}) as (out, err, *_):
                 code = _exit_code([str(argument) for argument in arguments])
                 sys.stdout.flush()
                 return Said(code, _text(out), _text(err))
         finally:
             sys.path[:] = path
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """Give the root logger its own handlers back: a worker's would write to a stream that is closed by then, in every test."""
+    root = logging.getLogger()
+    handlers, level = [*root.handlers], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def _exit_code(arguments: list[str]) -> int:

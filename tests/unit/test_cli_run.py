@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +36,14 @@ def saga(tmp_path: Path) -> Commands:
     return Commands(tmp_path)
 
 
-@pytest.fixture(autouse=True)
-def quiet_afterwards() -> Iterator[None]:
-    """Give the root logger its handlers back."""
+def test_a_command_in_this_process_leaves_the_log_of_the_tests_alone(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saga.cli.running.run._work", lambda worker: None)
     root = logging.getLogger()
-    handlers, level = [*root.handlers], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    before = [*root.handlers], root.level
+
+    saga("run", "travel_service:hotels", "--upgrade", SAGA_DATABASE="sqlite:///hotels.db", SAGA_BROKER="kafka:9092")
+
+    assert ([*root.handlers], root.level) == before
 
 
 def test_the_log_says_which_versions_the_process_knows(saga: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
