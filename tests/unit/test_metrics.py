@@ -28,7 +28,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "observing.md"
 ROWS = re.findall(r"^\| `(saga\.[\w.]+)` \| `(\w+)` \| ([^|]+) \| [^|]+ \|$", DOCUMENT.read_text(), re.MULTILINE)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # nobody alters it, and it takes a second until its figures stand
 def worker() -> Iterator[Worker]:
     """The airline, which has flown one trip and told it, since when its store was looked at."""
     agency, _, airline, _ = fleet(Script())
