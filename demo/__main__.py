@@ -152,6 +152,7 @@ def _keep(fleet: Fleet) -> None:
         f"  curl -s http://127.0.0.1:{fleet.gateway_port}/ledger | head -c 1000\n"
         f"  {saga} show {mine}\n"
         f"  {topics} {COMMAND} trace {mine} --schemas schemas/checkout\n"
+        f"  {topics} {COMMAND} observe --schemas schemas/checkout\n"
         f"  {topics} {COMMAND} state checkout --schemas schemas/checkout -o checkout.avro\n",
         highlight=False,
         markup=False,

@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("assembly",),
     ("documents",),
     ("replay",),
+    ("observer",),
     ("testing",),
     ("cli",),
     ("__main__",),

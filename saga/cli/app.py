@@ -47,6 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "show": "looking.show:show",
         "unacknowledged": "looking.unacknowledged:unacknowledged",
         "lanes": "looking.lanes:lanes",
+        "observe": "looking.observe:observe",
     },
     "Act": {
         "retry": "acting.retry:retry",

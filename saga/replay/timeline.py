@@ -46,9 +46,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """What must come next: who, for what, and until when if a time limit is set."""
+    """What must come next: from whom, of which step, in words, and until when if a time limit is set."""
 
     participant: str
+    step: str
     what: str
     until: datetime | None
 
@@ -75,7 +76,7 @@ def timeline(contracts: Contracts, history: History) -> Timeline:
         workflow=history.workflow,
         state=stands.shown(contracts.sagas[stands.version]) if stands else None,
         moments=tuple(_moments(contracts, saga, history)),
-        awaited=tuple(_awaited(saga, history.messages(saga))) if saga and stands and stands.closed is None else (),
+        awaited=tuple(awaited(saga, history.messages(saga))) if saga and stands and stands.closed is None else (),
         holes=tuple(hole.text for hole in missing),
         notices=tuple(notices(history, saga)),
     )
@@ -154,7 +155,7 @@ class _Stands:
     refused: bool = False
 
 
-def _awaited(saga: Saga, messages: list[Message]) -> Iterator[Awaited]:
+def awaited(saga: Saga, messages: list[Message]) -> Iterator[Awaited]:
     """What each participant must do now, by the very function with which it decides."""
     facts = [message.fact for message in messages]
     refused = {m.kind.step for m in messages if m.kind.status is FactStatus.REFUSED}
@@ -162,7 +163,7 @@ def _awaited(saga: Saga, messages: list[Message]) -> Iterator[Awaited]:
     deadline = next((m.deadline for m in messages if m.deadline), None)
     for step in saga.steps:
         if statuses[step.name] is StepStatus.STUCK:
-            yield Awaited(step.by, f"an operator, for step {step.name}", None)
+            yield Awaited(step.by, step.name, f"an operator, for step {step.name}", None)
     for participant in sorted(saga.participants):
         own = (step.name for step in saga.owned(participant) if statuses[step.name] is not StepStatus.IDLE)
         fences = {name: _Stands(statuses[name], refused=name in refused) for name in own}
@@ -172,10 +173,10 @@ def _awaited(saga: Saga, messages: list[Message]) -> Iterator[Awaited]:
                     began = max(m.time for m in messages if m.kind.type in trigger)
                     timeout = saga[name].timeout
                     until = min(filter(None, [began + timeout if timeout else None, deadline]), default=None)
-                    yield Awaited(participant, f"the outcome of {name}", until)
+                    yield Awaited(participant, name, f"the outcome of {name}", until)
                 case Compensate(name):
-                    yield Awaited(participant, f"the undoing of {name}", None)
+                    yield Awaited(participant, name, f"the undoing of {name}", None)
                 case Skip(name):
-                    yield Awaited(participant, f"word that {name} will not happen", None)
+                    yield Awaited(participant, name, f"word that {name} will not happen", None)
                 case Refuse(name):
-                    yield Awaited(participant, f"the refusal of {name}", None)
+                    yield Awaited(participant, name, f"the refusal of {name}", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,14 @@ from saga.documents.folder import write
 from saga.documents.library import library
 from saga.documents.past import past
 from saga.evolution.history import History
+from saga.observer.observer import Observer
+from saga.observer.site import answer
+from saga.replay.contracts import Contracts
 from tests.documented import CHECKOUT, loan, returns
 from tests.foreign.conftest import Judge
+from tests.histories import lived
 from tests.optional import needs
+from tests.travel import saga as travel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs("avro")]
 
@@ -41,6 +47,25 @@ def test_every_page_is_legible_wherever_it_is_read(judge: Judge, browser: Path, 
         assert told["overflow"] <= 0, where
         assert (told["told"], told["asked"]) == ([], []), where
     assert len({told["ground"] for told in found}) == 2
+
+
+def test_the_pages_of_the_observer_are_as_legible(judge: Judge, browser: Path, tmp_path: Path) -> None:
+    with lived() as fleet:
+        observer = Observer(Contracts([travel()]), fleet.broker, fleet.clock, idle=timedelta(hours=1))
+        observer.look()
+        fleet.clock.advance(120)
+        for name, path in {"overview": "/", "undone": "/workflow?id=poor", "waiting": "/workflow?id=open"}.items():
+            (tmp_path / f"{name}.html").write_bytes(answer(observer, "GET", path).body)
+
+    found = looked_at(judge, browser, tmp_path, "overview.html", "undone.html", "waiting.html")
+
+    assert len(found) == 12
+    for told in found:
+        where = f"{told['page']} on {told['screen']} in {told['colorScheme']}"
+        assert told["texts"] > 20, where
+        assert (told["faint"], told["outside"], told["small"]) == ([], [], 0), where
+        assert told["overflow"] <= 0, where
+        assert (told["told"], told["asked"]) == ([], []), where
 
 
 def test_the_browser_would_complain(judge: Judge, browser: Path, tmp_path: Path) -> None:

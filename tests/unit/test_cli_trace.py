@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -67,11 +67,11 @@ class Turning:
     def __getattr__(self, name: str) -> object:
         return getattr(self.fleet.broker, name)
 
-    def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
-        found = [*self.fleet.broker.read(starts)]
+    def spans(self, partitions: Sequence[Partition]) -> dict[Partition, range]:
+        found = self.fleet.broker.spans(partitions)
         for name in self.fleet.loops:
             self.fleet.turn(name)
-        return iter(found)
+        return found
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -99,12 +99,13 @@ def test_a_workflow_is_followed_as_its_records_come_to_its_end(
 
 
 def test_a_topic_that_is_made_again_is_not_followed_as_if_it_were_the_same(fleet: Harness) -> None:
-    following = Following(TopicSource(fleet.broker, "travel"), "open")
-    assert following.look()
+    source = TopicSource(fleet.broker, "travel")
+    following = Following(source, source.lanes())
+    assert [*following.look()]
     made_again(fleet.broker, "travel.events")
 
     with pytest.raises(BrokerError, match="a topic was deleted and made again while it was followed"):
-        following.look()
+        next(following.look())
 
 
 def test_following_ends_at_ctrl_c_and_tells_how_far_the_workflow_has_come(

@@ -19,7 +19,7 @@ from saga.count import many
 from saga.engine.retention import refuse_to_forget
 from saga.errors import SagaError
 from saga.evolution.plan import subjects
-from saga.observe.health import place
+from saga.observe.serving import place
 from saga.observe.webhook import Webhook
 from saga.participant.gates import unknown_gates
 from saga.settings import Settings
@@ -184,7 +184,7 @@ class _Examination:
     def _health(self, settings: Settings) -> Iterator[Finding]:
         if (address := settings.health) is not None:
             fix = "correct SAGA_HEALTH"
-            yield _tried("health", f"answered on {address} by saga run", lambda: place(address), fix=fix)[1]
+            yield _tried("health", f"answered on {address} by saga run", lambda: place(address, "health"), fix=fix)[1]
 
     def _database(self, settings: Settings) -> Iterator[Finding]:
         if settings.database is None:

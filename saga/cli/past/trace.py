@@ -56,7 +56,7 @@ def trace(
     if follow:
         if not isinstance(source, TopicSource) or as_mermaid:
             raise DefinitionError("--follow reads topics and prints lines; leave --from and --mermaid out")
-        _follow(contracts, Following(source, workflow_id), as_json=as_json)
+        _follow(contracts, Following(source, [source.lane_of(workflow_id)]), workflow_id, as_json=as_json)
         return
     lanes = [source.lane_of(workflow_id)] if isinstance(source, TopicSource) else None
     found = History(contracts.name, workflow_id)
@@ -76,16 +76,17 @@ def trace(
         _tell(told, SystemClock().now())
 
 
-def _follow(contracts: Contracts, following: Following, *, as_json: bool) -> None:
+def _follow(contracts: Contracts, following: Following, workflow_id: str, *, as_json: bool) -> None:
     """Tell each record once, in the order of their causes among those that came together."""
-    found, told, clock = History(contracts.name, following.workflow), set[str](), SystemClock()
+    found, told, clock = History(contracts.name, workflow_id), set[str](), SystemClock()
     now = timeline(contracts, found)
     if not as_json:
-        output.progress(f"following {contracts.name} {following.workflow}; Ctrl-C ends it")
+        output.progress(f"following {contracts.name} {workflow_id}; Ctrl-C ends it")
     while True:
         try:
             for entry in following.look():
-                found.add(entry)
+                if entry.workflow == workflow_id:
+                    found.add(entry)
             now = timeline(contracts, found)
             for moment in now.moments:
                 if moment.id not in told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from saga.documents.html.markup import Markup, element, joined
 from saga.documents.html.words import duration
@@ -24,6 +25,13 @@ Link = Callable[[str], str]
 """From a step or an event to the place where it is explained."""
 
 
+class Mark(NamedTuple):
+    """What is said of a step at the edge of its card; `kind` gives its colour."""
+
+    text: str
+    kind: str
+
+
 def rows(step: Step) -> list[tuple[str, str]]:
     """How it can end, as (kind, event)."""
     found = [("done", event) for event in step.emits]
@@ -42,7 +50,18 @@ def width(saga: Definition) -> float:
     return min(max(widest, _NARROWEST), _WIDEST)
 
 
-def card(saga: Definition, step: Step, x: float, y: float, size: float, owner: int, link: Link, *, dimmed: bool) -> Markup:
+def card(
+    saga: Definition,
+    step: Step,
+    x: float,
+    y: float,
+    size: float,
+    owner: int,
+    link: Link,
+    *,
+    dimmed: bool,
+    mark: Mark | None = None,
+) -> Markup:
     """The card with its upper left corner at (x, y)."""
     pivot = step.name in saga.pivots
     parts = [
@@ -54,9 +73,16 @@ def card(saga: Definition, step: Step, x: float, y: float, size: float, owner: i
         element("text", _owner(step), class_="owner", x=x + 14, y=y + 38),
         *_badges(step, pivot, x + size - 10, y),
         *_rows(step, x, y + HEAD, size, link),
+        *([_mark(mark, x + size / 2, y + height(step))] if mark is not None else []),
     ]
     classes = " ".join(name for name, holds in (("step", True), ("pivot", pivot), ("dimmed", dimmed)) if holds)
     return element("g", *parts, class_=classes)
+
+
+def _mark(mark: Mark, middle: float, y: float) -> Markup:
+    wide = len(mark.text) * _LETTER + 20
+    box = element("rect", x=middle - wide / 2, y=y - 8, width=wide, height=22, rx=11)
+    return element("g", box, element("text", mark.text, x=middle, y=y + 7.5), class_=f"mark {mark.kind}")
 
 
 def _badges(step: Step, pivot: bool, right: float, y: float) -> Iterator[Markup]:

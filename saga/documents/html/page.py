@@ -5,13 +5,32 @@ A page asks for nothing from anywhere: style and pictures are inside it, and its
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from hashlib import sha256
 from importlib import resources
 
 from saga.documents.html.markup import Content, Markup, element, trusted
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_LIVE = """
+const away = document.getElementById("away");
+setInterval(async () => {
+  if (document.hidden || document.activeElement.closest("form")) return;
+  try {
+    const answer = await fetch(location.href);
+    const found = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+    const opened = new Set([...document.querySelectorAll("details[open]")].map((one) => one.id));
+    for (const one of found.querySelectorAll("details")) one.open = opened.has(one.id);
+    document.querySelector("main").replaceWith(found);
+    away.hidden = true;
+  } catch {
+    away.hidden = false;
+  }
+}, 3000);
+"""
+"""Has what a live page says replaced by what it says now, and tells where nobody answers any more."""
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='6' "
     "fill='none' stroke='%232448b8' stroke-width='3'/%3E%3C/svg%3E"
@@ -21,19 +40,33 @@ Links = Sequence[tuple[str, str]]
 """Texts and where they lead, relative to the page."""
 
 
-def page(title: str, *content: Content, trail: Links, sections: Mapping[str, Links] | None = None, here: str = "") -> str:
-    """A whole page. `trail` leads back up, `sections` list what else there is by heading, `here` is this page in them."""
+def page(
+    title: str,
+    *content: Content,
+    trail: Links,
+    sections: Mapping[str, Links] | None = None,
+    here: str = "",
+    live: bool = False,
+) -> str:
+    """A whole page. `trail` leads back up, `sections` list what else there is by heading, `here` is this page in them.
+
+    A `live` page asks its own server every few seconds what it says now.
+    """
     side = _side(sections, here) if sections else None
     return (
         "<!DOCTYPE html>\n"
         + element(
             "html",
-            _head(title),
+            _head(title, _POLICY + _live_policy() if live else _POLICY),
             element(
                 "body",
                 element("a", "Skip to the text", class_="skip", href="#text"),
                 element("header", _trail(trail, title), class_="top"),
+                element("p", "Nobody answers: this page is not up to date.", class_="trouble", id="away", hidden=True)
+                if live
+                else None,
                 element("div", element("main", *content, id="text"), side, class_="frame" if side else "frame bare"),
+                element("script", trusted(_LIVE)) if live else None,
             ),
             lang="en",
         )
@@ -79,12 +112,18 @@ def code(text: str) -> Markup:
     return element("pre", element("code", text), tabindex=0)
 
 
-def _head(title: str) -> Markup:
+@cache
+def _live_policy() -> str:
+    digest = b64encode(sha256(_LIVE.encode()).digest()).decode()
+    return f"; script-src 'sha256-{digest}'; connect-src 'self'"
+
+
+def _head(title: str, policy: str) -> Markup:
     return element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("meta", name_="color-scheme", content="light dark"),
         element("title", title),
         element("link", rel="icon", href=trusted(_ICON)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from saga.documents.html.card import Link, card, height, width
+from saga.documents.html.card import Link, Mark, card, height, width
 from saga.documents.html.layout import Layout, Spot, layout
 from saga.documents.html.markup import Markup, element
 from saga.protocol.definition import Definition, Step
@@ -32,14 +32,17 @@ def owners(saga: Definition) -> Mapping[str, int]:
     return {participant: number % 8 for number, participant in enumerate(sorted(saga.participants))}
 
 
-def picture(saga: Definition, link: Link, *, of: str | None = None) -> Markup:
-    """The saga drawn from top to bottom; the steps of others are dimmed where it is the picture `of` one participant."""
-    return _Picture(saga, link, of).svg()
+def picture(saga: Definition, link: Link, *, of: str | None = None, marks: Mapping[str, Mark] | None = None) -> Markup:
+    """The saga drawn from top to bottom; the steps of others are dimmed where it is the picture `of` one participant.
+
+    With `marks`, those are drawn of their steps, and the steps that have none are dimmed.
+    """
+    return _Picture(saga, link, of, marks).svg()
 
 
 class _Picture:
-    def __init__(self, saga: Definition, link: Link, of: str | None) -> None:
-        self.saga, self.link, self.of = saga, link, of
+    def __init__(self, saga: Definition, link: Link, of: str | None, marks: Mapping[str, Mark] | None) -> None:
+        self.saga, self.link, self.of, self.marks = saga, link, of, marks
         self.size = width(saga)
         self.plan: Layout = layout(saga, self.size)
         self.tops = [*self._tops()]
@@ -90,8 +93,10 @@ class _Picture:
         colours = owners(self.saga)
         for step in self.saga.steps:
             x, y = self._top(step.name)
-            dimmed = self.of is not None and step.by != self.of
-            yield card(self.saga, step, x - self.size / 2, y, self.size, colours[step.by], self.link, dimmed=dimmed)
+            mark = self.marks.get(step.name) if self.marks else None
+            dimmed = (self.of is not None and step.by != self.of) or (self.marks is not None and mark is None)
+            left, owner = x - self.size / 2, colours[step.by]
+            yield card(self.saga, step, left, y, self.size, owner, self.link, dimmed=dimmed, mark=mark)
 
     def _begin(self) -> Iterator[Markup]:
         """The start, and the end of what was unwound."""

@@ -1,0 +1,276 @@
+"""The observer: what it tells of a saga's workflows is what their databases hold, and it lives through whatever topics do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from html import unescape
+from http import HTTPStatus
+
+import orjson
+import pytest
+
+from saga.errors import BrokerError
+from saga.observer.observer import Observer
+from saga.observer.site import answer
+from saga.observer.standing import Concern
+from saga.protocol.facts import WorkflowStatus
+from saga.replay.contracts import Contracts
+from saga.replay.source import Topics
+from saga.store.archive import Search
+from saga.testing.harness import Harness
+from saga.transport.port import Partition, Record
+from tests.histories import lived, made_again
+from tests.travel import Script, TripBooked, harness
+from tests.travel import saga as travel
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def fleet() -> Iterator[Harness]:
+    with lived() as running:
+        yield running
+
+
+def observer(fleet: Harness, broker: Topics | None = None, **options: int) -> Observer:
+    return Observer(Contracts([travel()]), broker or fleet.broker, fleet.clock, idle=HOUR, **options)
+
+
+def looked(fleet: Harness, broker: Topics | None = None, **options: int) -> Observer:
+    found = observer(fleet, broker, **options)
+    found.look()
+    return found
+
+
+def held(fleet: Harness, participant: str = "agency") -> Counter[str]:
+    """How many workflows stand how in a database; one that its initiator has accepted is in progress."""
+    statuses = (one.workflow.status for one in fleet.stores[participant].search(Search(), 1000))
+    return Counter((WorkflowStatus.IN_PROGRESS if each is WorkflowStatus.ACCEPTED else each).value for each in statuses)
+
+
+def page(observer: Observer, path: str = "/") -> str:
+    found = answer(observer, "GET", path)
+    assert found.status is HTTPStatus.OK, found.body
+    return found.body.decode()
+
+
+def test_it_counts_what_the_databases_hold_and_says_who_is_awaited(fleet: Harness) -> None:
+    told = looked(fleet).overview()
+
+    assert told.counts == {"completed": 1, "compensated": 2, "in_progress": 1} == dict(held(fleet))
+    assert [(one.participant, one.step, one.workflows) for one in told.waiting] == [("airline", "flight", 1)]
+    assert told.alarms == ()
+
+
+def test_it_goes_on_from_where_it_was_and_reads_nothing_twice(fleet: Harness) -> None:
+    watching = looked(fleet)
+    before = watching.overview().records
+
+    fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+    fleet.settle()
+    watching.look()
+    watching.look()
+
+    facts = sum(len(log) for partition, log in fleet.broker.logs.items() if not partition.topic.endswith(".acks"))
+    assert before < watching.overview().records == facts
+    assert watching.overview().counts["completed"] == 2
+
+
+def test_a_step_whose_time_is_over_is_an_alarm_until_its_participant_has_seen_to_it(fleet: Harness) -> None:
+    watching = looked(fleet)
+    fleet.clock.advance(120)
+
+    (alarm,) = watching.overview().alarms
+    assert (alarm.workflow, alarm.concern, alarm.awaited) == ("open", Concern.OVERDUE, ("airline",))
+    assert alarm.text == "the outcome of flight by airline is overdue"
+
+    fleet.settle()
+    watching.look()
+    assert watching.overview().alarms == ()
+    assert watching.overview().counts == dict(held(fleet))
+
+
+def test_a_compensation_that_is_stuck_needs_a_person_before_all_others() -> None:
+    script = Script(raising={("free_hotel", "rome"): 100}, failing={("pay", "rome")}, waiting={"open"})
+    with harness(script) as fleet:
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        fleet.settle()
+        for _ in range(40):
+            fleet.advance(3600)
+        fleet.start(TripBooked(trip="open"), workflow_id="open")
+        fleet.settle()
+        fleet.clock.advance(120)
+        told = looked(fleet).overview()
+
+    assert [(one.workflow, one.concern) for one in told.alarms] == [("rome", Concern.STUCK), ("open", Concern.OVERDUE)]
+    assert told.alarms[0].awaited == ("hotels",)
+
+
+def test_a_workflow_of_which_nothing_is_heard_is_an_alarm_however_long_its_own_limits_are() -> None:
+    with harness(Script(raising={("hotel", "rome"): 100})) as fleet:
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        fleet.settle()
+        watching = Observer(Contracts([travel()]), fleet.broker, fleet.clock, idle=timedelta(minutes=5))
+        watching.look()
+        fleet.clock.advance(290)
+        assert watching.overview().alarms == ()
+        fleet.clock.advance(20)
+
+        (alarm,) = watching.overview().alarms
+
+    assert (alarm.workflow, alarm.concern, alarm.text) == ("rome", Concern.IDLE, "nothing has been heard of it")
+
+
+def test_what_is_missing_is_an_alarm_but_not_where_records_have_aged_out(fleet: Harness) -> None:
+    log = next(log for log in fleet.broker.logs.values() if any(r.key == b"smooth" and r.value for r in log))
+    log.remove(next(record for record in log if record.key == b"smooth"))
+
+    (alarm,) = looked(fleet).overview().alarms
+    assert (alarm.workflow, alarm.concern) == ("smooth", Concern.TORN)
+    assert "missing" in alarm.text
+
+    partition = next(
+        partition for partition, found in fleet.broker.logs.items() if found and partition.topic == "travel.events"
+    )
+    fleet.broker.begins[partition] = 1
+    told = looked(fleet).overview()
+    assert told.aged == (f"{partition.topic}/{partition.number} begins at offset 1",)
+    assert told.alarms == ()
+
+
+def test_of_those_that_ended_the_last_are_held_and_the_others_counted(fleet: Harness) -> None:
+    watching = looked(fleet, keep=1)
+
+    assert watching.overview().counts == dict(held(fleet))
+    ended = [one.id for one in watching.search() if one.closed is not None]
+    assert len(ended) == 1
+    (gone, *_) = {"smooth", "full", "poor"} - {*ended}
+    assert "it has ended, and is not held any more" in answer(watching, "GET", f"/workflow?id={gone}").body.decode()
+
+
+def test_what_comes_late_about_a_workflow_that_was_let_go_is_no_new_one(fleet: Harness) -> None:
+    watching = looked(fleet, keep=0)
+    log = next(log for log in fleet.broker.logs.values() if any(r.key == b"smooth" for r in log))
+    again = next(record for record in log if record.key == b"smooth")
+    log.append(again._replace(offset=len(log)))
+
+    watching.look()
+
+    assert [one.id for one in watching.search()] == ["open"]
+    assert watching.overview().counts == dict(held(fleet))
+
+
+class Torn:
+    """A broker that goes away in the middle of a reading, a given number of times."""
+
+    def __init__(self, fleet: Harness, times: int) -> None:
+        self.fleet, self.times = fleet, times
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.fleet.broker, name)
+
+    def read(self, starts: Mapping[Partition, int | None]) -> Iterator[Record]:
+        for number, record in enumerate(self.fleet.broker.read(starts)):
+            if number == 2 and self.times:
+                self.times -= 1
+                raise BrokerError("nobody answers", retriable=True)
+            yield record
+
+
+def test_a_broker_that_goes_away_while_it_is_read_costs_no_record(fleet: Harness) -> None:
+    watching = observer(fleet, Torn(fleet, 3))  # type: ignore[arg-type]
+    for _ in range(3):
+        with pytest.raises(BrokerError):
+            watching.look()
+        assert "The topics cannot be read: nobody answers." in page(watching)
+
+    watching.look()
+
+    assert watching.overview().counts == dict(held(fleet))
+    assert watching.overview().records == looked(fleet).overview().records
+    assert watching.overview().trouble is None
+
+
+def test_topics_that_are_made_again_are_begun_anew(fleet: Harness) -> None:
+    watching = looked(fleet)
+    made_again(fleet.broker, "travel.events")
+
+    with pytest.raises(BrokerError, match="made again"):
+        watching.look()
+    watching.look()
+
+    assert "smooth" not in {one.id for one in watching.search(limit=1000)}
+    assert any(one.id.startswith("new ") for one in watching.search(limit=1000))
+
+
+def test_workflows_are_found_by_status_and_by_a_part_of_their_id(fleet: Harness) -> None:
+    watching = looked(fleet)
+
+    assert {one.id for one in watching.search(status=WorkflowStatus.COMPENSATED)} == {"full", "poor"}
+    assert [one.id for one in watching.search(text="moot")] == ["smooth"]
+    assert "poor" not in page(watching, "/?status=completed&text=").partition('id="workflows"')[2]
+
+
+def test_the_page_of_a_workflow_tells_all_records_and_who_is_awaited(fleet: Harness) -> None:
+    watching = looked(fleet)
+
+    undone, waiting = page(watching, "/workflow?id=poor"), page(watching, "/workflow?id=open")
+
+    assert all(words in undone for words in ("pay failed: TripDeclined", "hotel undone: HotelFreed", "compensated"))
+    assert ": the outcome of flight, until " in waiting
+    assert orjson.loads(page(watching, "/workflow.json?id=poor"))["state"]["status"] == "compensated"
+
+
+def test_programs_are_told_the_same_as_people(fleet: Harness) -> None:
+    watching = looked(fleet)
+
+    told = orjson.loads(page(watching, "/overview.json"))
+
+    assert told["counts"] == dict(watching.overview().counts)
+    assert [one["id"] for one in orjson.loads(page(watching, "/workflows.json?text=oo"))] == [
+        one.id for one in watching.search(text="oo")
+    ]
+
+
+def test_no_text_of_a_record_becomes_a_tag() -> None:
+    evil = "<script>alert(1)</script>&'\""
+    with harness(Script()) as fleet:
+        fleet.start(TripBooked(trip=evil), workflow_id=evil)
+        fleet.settle()
+        watching = looked(fleet)
+        (found,) = watching.search()
+        link = page(watching).partition('href="workflow?id=')[2].partition('"')[0]
+
+        assert "<script>alert" not in page(watching) + page(watching, f"/workflow?id={link}")
+        assert "over after" in page(watching, f"/workflow?id={link}")
+        assert found.id == evil
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "said"),
+    [
+        ("POST", "/", HTTPStatus.METHOD_NOT_ALLOWED, "send GET or HEAD"),
+        ("GET", "/nowhere", HTTPStatus.NOT_FOUND, "there is no /nowhere; ask for /, /overview.json"),
+        ("GET", "/workflow?id=misspelt", HTTPStatus.NOT_FOUND, "nothing is known of workflow 'misspelt': check the id"),
+        ("GET", "/workflow", HTTPStatus.NOT_FOUND, "check the id"),
+    ],
+)
+def test_what_it_does_not_do_is_refused_in_words(fleet: Harness, method: str, path: str, status: HTTPStatus, said: str) -> None:
+    found = answer(looked(fleet), method, path)
+
+    assert found.status is status
+    assert said in orjson.loads(found.body)["error"]
+
+
+def test_before_the_first_look_the_page_says_so(fleet: Harness) -> None:
+    assert "The topics are being read: 0 records" in page(observer(fleet))
+
+
+def test_nobody_may_frame_it_and_it_asks_nobody_else(fleet: Harness) -> None:
+    found = answer(looked(fleet), "GET", "/")
+
+    assert ("x-frame-options", "DENY") in found.headers
+    assert "default-src 'none'" in unescape(found.body.decode())
+    assert "http://" not in found.body.decode().replace("http://www.w3.org/2000/svg", "")
