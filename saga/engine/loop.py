@@ -172,9 +172,11 @@ class Loop:
             self._guard(owned, partial(self.processor.call, owned.lane, until))
         self._greet(until)
         for number, batch in self.lanes.split(records).items():
+            if self.stopping.is_set():
+                break  # what is left is read again by the lanes' next owner
             owned = self.lanes.owned[number]
             self._guard(owned, partial(self._process, owned.lane, batch, until))
-        if self.agenda.is_due:
+        if self.agenda.is_due and not self.stopping.is_set():
             self._settle()
             self.agenda.see_to_it(self.consumer)
         self._publish(quiet=not any(record.topic != self.acks.topic for record in records))

@@ -173,6 +173,21 @@ def test_a_lane_behind_a_slow_one_is_not_forgotten(script: Slow) -> None:
         assert len(script.reached["hotel"]) == 2
 
 
+def test_who_is_to_end_begins_nothing_for_its_other_lanes(script: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    with waiting(script, partitions=2) as running:
+        loop = running.loops["hotels"]
+        script.seconds = 11.0
+        with monkeypatch.context() as patch:
+            patch.setattr(ManualClock, "sleep", lambda *_: loop.stopping.set())  # SIGTERM comes while the first is handled
+            running.turn("hotels")
+
+        assert {lane_of(trip, 2) for trip in script.reached["hotel"]} == {lane_of(script.reached["hotel"][0], 2)}
+        loop.leave()
+        running.crash("hotels")
+        running.settle()
+        assert [running.workflow("agency", trip).status for trip in TRIPS] == [WorkflowStatus.COMPLETED] * len(TRIPS)  # type: ignore[union-attr]
+
+
 def test_what_was_done_before_the_process_dies_is_done(running: Harness, script: Slow) -> None:
     script.deadly = "t7"
     with pytest.raises(KeyboardInterrupt):
