@@ -50,6 +50,27 @@ def chromium(report: Report) -> Path:
     return _found("Chromium", _find_chromium, ("chromium",), report, otherwise="")
 
 
+def promtool(report: Report) -> Path:
+    """Prometheus's judge of rules; raises ServerMissing.
+
+    Out of its package, which is not installed: that would start a server.
+    """
+    if (path := _on_path("promtool")) is not None:
+        return path
+    folder = cache() / "prometheus"
+    path = folder / "usr" / "bin" / "promtool"
+    with one_at_a_time("apt"):
+        if not path.exists():
+            if os.geteuid() != 0 or not _on_path("apt-get"):
+                raise ServerMissing("promtool is not here. Install it (on Debian: apt-get install prometheus)")
+            report("fetching promtool by apt")
+            folder.mkdir(exist_ok=True)
+            run("apt-get update", [*_APT, "update"], cwd=folder)
+            run("fetching prometheus", [*_APT, "download", "prometheus"], cwd=folder)
+            run("unpacking prometheus", ["dpkg-deb", "-x", *map(str, folder.glob("*.deb")), str(folder)], cwd=folder)
+    return path
+
+
 def unprivileged() -> pwd.struct_passwd | None:
     """The user as whom to run what refuses root; None when we are not root."""
     if os.geteuid() != 0:

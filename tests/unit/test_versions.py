@@ -303,7 +303,7 @@ def test_an_openfeature_provider_that_gives_no_answer_is_told_once_until_it_does
         return InMemoryProvider({"insurance": InMemoryFlag("on", {"on": value})})
 
     running = travel(Script(), versions=(2,), gate="insurance", gates=OpenFeatureGates(api.get_client()))
-    begun = []
+    begun: list[list[str]] = []
     for answering in (Failing({}) if flag is None else provider(flag), InMemoryProvider({}), provider(True)):
         api.set_provider_and_wait(answering)
         begun.append([started(running, f"{city} {len(begun)}") for city in ("rome", "oslo")])
