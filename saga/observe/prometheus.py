@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from saga.engine.worker import Worker
-from saga.observe.figures import FIGURES, Figure, reading, whose
+from saga.observe.figures import FIGURES, Figure, Value, reading, whose
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -13,11 +13,15 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def exposition(worker: Worker) -> str:
     """All figures of the worker as one page."""
     found, common = reading(worker), whose(worker)
-    lines: list[str] = []
-    for figure in FIGURES:
-        name = name_of(figure)
-        lines += [f"# HELP {name} {figure.text}", f"# TYPE {name} {'counter' if figure.counter else 'gauge'}"]
-        lines += [f"{name}{{{_labels({**common, **more})}}} {value:.15g}" for value, more in figure.values(found)]
+    return "".join(
+        told(name_of(figure), figure.text, figure.values(found), common, counter=figure.counter) for figure in FIGURES
+    )
+
+
+def told(name: str, text: str, values: Iterable[Value], common: Mapping[str, str], *, counter: bool = False) -> str:
+    """One figure as the page has it; all of its `values` have the `common` attributes."""
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} {'counter' if counter else 'gauge'}"]
+    lines += [f"{name}{{{_labels({**common, **more})}}} {value:.15g}" for value, more in values]
     return "\n".join(lines) + "\n"
 
 

@@ -30,7 +30,8 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """`counts` are workflows by status, see `EXCEPTIONS` and `UNKNOWN`; `alarms` the gravest and longest of `alarmed`.
+    """`counts` are workflows by status, see `EXCEPTIONS` and `UNKNOWN`; `alarms` the gravest and longest of `alarmed`,
+    `concerns` all of those by concern.
 
     `looked` is when the topics were last read to their end, `trouble` why they cannot be, `aged` where records are gone.
     """
@@ -39,6 +40,7 @@ class Overview:
     version: int
     counts: Mapping[str, int]
     alarmed: int
+    concerns: Mapping[str, int]
     alarms: tuple[Alarm, ...]
     waiting: tuple[Waiting, ...]
     records: int = 0
@@ -56,6 +58,7 @@ def overview(saga: Saga, standings: Sequence[Standing], now: datetime, idle: tim
         version=saga.version,
         counts=sum(map(counted, standings), Counter[str]()),
         alarmed=len(alarms),
+        concerns=Counter(one.concern.value for one in alarms),
         alarms=tuple(alarms[:MOST_ALARMS]),
         waiting=tuple(_waiting(standings, now)),
     )

@@ -1,6 +1,7 @@
 """What the observer answers over HTTP: its pages, and the same for programs. Reads only.
 
-`/` and `/workflow?id=...` are for people, `/overview.json`, `/workflows.json` and `/workflow.json?id=...` say the same.
+`/` and `/workflow?id=...` are for people, `/overview.json`, `/workflows.json` and `/workflow.json?id=...` say the same, and
+`/metrics` is for Prometheus.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from http import HTTPStatus
 from urllib.parse import parse_qs
 
 from saga.contracts.saga import Saga
+from saga.observe.prometheus import CONTENT_TYPE
 from saga.observe.serving import Answer, as_json, refusal
+from saga.observer.figures import exposition
 from saga.observer.observer import Observer
 from saga.observer.overview_page import overview_page
 from saga.observer.workflow_page import workflow_page
@@ -29,6 +32,8 @@ def answer(observer: Observer, method: str, path: str) -> Answer:
     match place.rpartition("/")[2]:
         case "":
             return _overview(observer, asked)
+        case "metrics":
+            return Answer(HTTPStatus.OK, CONTENT_TYPE, exposition(observer.overview(), observer.clock.now()).encode())
         case "overview.json":
             return as_json(HTTPStatus.OK, observer.overview())
         case "workflows.json":
@@ -36,7 +41,8 @@ def answer(observer: Observer, method: str, path: str) -> Answer:
         case "workflow" | "workflow.json" as page:
             return _workflow(observer, asked.get("id", ""), is_page=page == "workflow")
     return as_json(
-        HTTPStatus.NOT_FOUND, {"error": f"there is no {place}; ask for /, /overview.json, /workflows.json or /workflow?id="}
+        HTTPStatus.NOT_FOUND,
+        {"error": f"there is no {place}; ask for /, /overview.json, /workflows.json, /metrics or /workflow?id="},
     )
 
 

@@ -35,6 +35,10 @@ WELL = {
     'saga_outbox_oldest_age_seconds{%,instance="a"}': "0 20 40 0x117",
     'saga_unhandled_oldest_age_seconds{%,instance="a"}': "0 400 0x118",
     'saga_events_lost_total{%,instance="a"}': "0x120",
+    'saga_workflows_alarmed{saga_name="checkout",saga_concern="stuck"}': "0x120",
+    'saga_workflows_alarmed{saga_name="checkout",saga_concern="overdue"}': "0 3 3 0x117",
+    'saga_workflows_alarmed{saga_name="checkout",saga_concern="not whole"}': "0x120",
+    'saga_observer_age_seconds{saga_name="checkout"}': "1x120",
 }
 """A fleet that is well, minute by minute: what is over soon is nobody's business."""
 
@@ -45,6 +49,12 @@ class Sick(NamedTuple):
     series: str
     values: str
     labels: Mapping[str, str] = MappingProxyType({})
+
+
+def _alarmed(concern: str) -> Sick:
+    return Sick(
+        f'saga_workflows_alarmed{{saga_name="checkout",saga_concern="{concern}"}}', "0x60 1x60", {"saga_concern": concern}
+    )
 
 
 SICK = {
@@ -59,6 +69,10 @@ SICK = {
     "SagaFactsRefused": Sick('saga_facts_total{%,saga_outcome="refused"}', "0x85 1x35"),
     "SagaOutboxOld": Sick('saga_outbox_oldest_age_seconds{%,instance="a"}', "0x60 0+60x60"),
     "SagaUnacknowledged": Sick('saga_unhandled_oldest_age_seconds{%,instance="a"}', "0x60 0+60x60"),
+    "SagaCompensationStuck": _alarmed("stuck"),
+    "SagaWorkflowsOverdue": _alarmed("overdue"),
+    "SagaWorkflowsNotWhole": _alarmed("not whole"),
+    "SagaObserverBlind": Sick('saga_observer_age_seconds{saga_name="checkout"}', "1x60 0+60x60"),
     "SagaEventsLost": Sick('saga_events_lost_total{%,instance="a"}', "0x60 1x60"),
 }
 LATE = "90m"
@@ -73,7 +87,7 @@ def judge() -> Path:
 def verdict(judge: Path, folder: Path, series: Mapping[str, str], expected: Mapping[str, Sick]) -> str:
     """What promtool objects to if these alarms, and no others, are to ring after an hour and a half; their words apart."""
     rules = [{key: value for key, value in rule.items() if key != "annotations"} for rule in ALL]
-    rung = {name: [{"exp_labels": {**WHOSE, **sick.labels, **_labels(name)}}] for name, sick in expected.items()}
+    rung = {name: [{"exp_labels": {**_whose(sick), **sick.labels, **_labels(name)}}] for name, sick in expected.items()}
     alarms = [{"eval_time": LATE, "alertname": rule["alert"], "exp_alerts": rung.get(rule["alert"], [])} for rule in rules]
     whose = ",".join(f'{name}="{value}"' for name, value in WHOSE.items())
     given = [{"series": name.replace("%", whose), "values": values} for name, values in series.items()]
@@ -88,6 +102,10 @@ def asked(judge: Path, *arguments: str | Path) -> str:
     """What promtool objects to."""
     done = subprocess.run([judge, *arguments], capture_output=True, text=True, check=False, timeout=60)
     return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def _whose(sick: Sick) -> Mapping[str, str]:
+    return WHOSE if "%" in sick.series else {"saga_name": WHOSE["saga_name"]}
 
 
 def _labels(name: str) -> dict[str, str]:

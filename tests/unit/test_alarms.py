@@ -12,10 +12,11 @@ import yaml
 
 from saga.observe.figures import FIGURES
 from saga.observe.prometheus import name_of
+from saga.observer.figures import ALARMED, BEHIND, WORKFLOWS
 from tests.sources import ROOT
 
 DOCS = ROOT / "docs"
-NAMES = {name_of(figure) for figure in FIGURES}
+NAMES = {*map(name_of, FIGURES), WORKFLOWS, ALARMED, BEHIND}
 RULES: list[dict[str, Any]] = yaml.safe_load((DOCS / "operations" / "alarms.yml").read_text())["groups"][0]["rules"]
 DASHBOARD: dict[str, Any] = json.loads((DOCS / "operations" / "dashboard.json").read_text())
 PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
@@ -23,7 +24,7 @@ PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
 
 def figures(expression: str) -> set[str]:
     """The names of ours in it, without the labels."""
-    return set(re.findall(r"\bsaga_\w+", re.sub(r"by \([^)]*\)|\{[^}]*\}", "", expression)))
+    return set(re.findall(r"\bsaga_\w+", re.sub(r"(by|on) \([^)]*\)|\{[^}]*\}", "", expression)))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])

@@ -274,3 +274,18 @@ def test_nobody_may_frame_it_and_it_asks_nobody_else(fleet: Harness) -> None:
     assert ("x-frame-options", "DENY") in found.headers
     assert "default-src 'none'" in unescape(found.body.decode())
     assert "http://" not in found.body.decode().replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_figures_are_those_of_the_page_and_are_not_told_before_all_was_read(fleet: Harness) -> None:
+    watching = observer(fleet)
+    assert page(watching, "/metrics") == ""
+    watching.look()
+    fleet.clock.advance(120)
+
+    told = page(watching, "/metrics").splitlines()
+
+    assert 'saga_workflows{saga_name="travel",saga_status="compensated"} 2' in told
+    assert 'saga_workflows{saga_name="travel",saga_status="unknown"} 0' in told
+    assert 'saga_workflows_alarmed{saga_name="travel",saga_concern="overdue"} 1' in told
+    assert 'saga_workflows_alarmed{saga_name="travel",saga_concern="stuck"} 0' in told
+    assert 'saga_observer_age_seconds{saga_name="travel"} 120' in told
