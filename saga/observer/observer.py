@@ -49,19 +49,20 @@ class Observer:
         try:
             if self._following is None:
                 source = TopicSource(self.broker, self.contracts.name)
-                self.size, self._following = source.size, Following(source, source.lanes())
+                self.size, self._following, self.trouble = source.size, Following(source, source.lanes()), None
             self._take(self._following.look())
         except BrokerError as error:
             self.trouble = str(error)
             if not error.retriable:
                 with self._lock:
-                    self._following, self._held = None, Workflows(self.contracts, self.keep)
+                    self._following, self._held, self.looked = None, Workflows(self.contracts, self.keep), None
             raise
         self.looked, self.trouble = self.clock.now(), None
 
     def overview(self) -> Overview:
         """All of it in short."""
-        aged = tuple(self._following.source.aged) if self._following is not None else ()
+        following = self._following
+        aged = tuple(following.source.aged) if following is not None else ()
         with self._lock:
             found = overview(self.contracts.latest, self._held.standings(), self.clock.now(), self.idle, aged=aged)
             counts = {**(Counter(found.counts) + self._held.ended)}

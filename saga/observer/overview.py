@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from saga.contracts.saga import Saga
-from saga.observer.standing import Alarm, Concern, Standing, alarm
+from saga.observer.standing import Alarm, Concern, Standing, alarm, is_overdue
 from saga.replay.timeline import Awaited
 
 MOST_ALARMS = 200
@@ -87,7 +87,7 @@ def _waiting(standings: Iterable[Standing], now: datetime) -> list[Waiting]:
             what=what,
             workflows=len(of),
             since=min(stands.moved for stands, _ in of),
-            overdue=sum(one.until is not None and one.until < now for _, one in of),
+            overdue=sum(is_overdue(one, now) for _, one in of),
         )
         for (participant, step, what), of in found.items()
     ]

@@ -83,6 +83,8 @@ def _tiles(told: Overview) -> Iterator[Markup]:
 
 
 def _alarms(saga: Saga, told: Overview, now: datetime) -> Markup:
+    if not told.alarms and told.looked is None:
+        return element("p", "Not known before all is read.")
     if not told.alarms:
         return element(
             "p",
@@ -111,7 +113,7 @@ def _alarms(saga: Saga, told: Overview, now: datetime) -> Markup:
 
 def _waiting(saga: Saga, told: Overview, now: datetime) -> Markup:
     if not told.waiting:
-        return element("p", "Nobody: all workflows have ended.")
+        return element("p", "Nobody: all workflows have ended." if told.looked else "Not known before all is read.")
     rows: list[list[Content]] = [
         [
             words.participant(saga, one.participant),

@@ -15,7 +15,7 @@ from saga.replay.state import end, step_statuses
 from saga.replay.timeline import Awaited, awaited
 
 GRACE = timedelta(seconds=30)
-"""Beyond a time limit, in which a participant that is at work sees to it by itself."""
+"""Beyond a time limit, in which a participant that is at work sees to it by itself, and what was published later is there."""
 
 
 class Concern(Enum):
@@ -75,6 +75,11 @@ def standing(contracts: Contracts, history: History) -> Standing:
     )
 
 
+def is_overdue(one: Awaited, now: datetime) -> bool:
+    """Whether its time limit has passed so long ago that its participant does not see to it."""
+    return one.until is not None and one.until + GRACE < now
+
+
 def alarm(stands: Standing, now: datetime, idle: timedelta, *, aged: bool) -> Alarm | None:
     """The gravest concern of a workflow, if there is one; what is missing is none where records have `aged` out.
 
@@ -89,7 +94,8 @@ def alarm(stands: Standing, now: datetime, idle: timedelta, *, aged: bool) -> Al
 
 
 def _concern(stands: Standing, now: datetime, idle: timedelta, *, aged: bool) -> tuple[Concern, str, datetime] | None:
-    if stands.holes and not aged:
+    # one participant's records are in two partitions, of which either may be ahead
+    if stands.holes and not aged and stands.moved + GRACE < now:
         torn = Concern.TORN, stands.holes[0], stands.moved
     else:
         torn = None
@@ -99,7 +105,7 @@ def _concern(stands: Standing, now: datetime, idle: timedelta, *, aged: bool) ->
         return Concern.STUCK, f"the undoing of {' and '.join(stuck)} is stuck, and waits for an operator", stands.moved
     if torn is not None:
         return torn
-    late = [one for one in stands.awaited if one.until is not None and one.until + GRACE < now]
+    late = [one for one in stands.awaited if is_overdue(one, now)]
     if late:
         first = min(late, key=lambda one: one.until or now)
         return Concern.OVERDUE, f"{first.what} by {first.participant} is overdue", first.until or now

@@ -24,8 +24,11 @@ class Following:
 
         Raises BrokerError, which is not `retriable` where one has to begin anew. What was taken is not read again.
         """
-        if (ids := self.source.broker.ids(self.source.topics)) != self._ids and None not in ids.values():
+        broker, topics = self.source.broker, self.source.topics
+        if (ids := broker.ids(topics)) != self._ids and None not in ids.values():
             raise BrokerError("a topic was deleted and made again while it was followed; begin anew with what is there")
+        if (counts := {*broker.partitions(topics).values()}) != {self.source.count} and None not in counts:
+            raise BrokerError("partitions were added to a topic while it was followed; begin anew with all of them")
         for lane in self._with_news():
             # of twins, the end of what undoes is asked first
             last, first = [self._read(Partition(topic, lane)) for topic in reversed(self.source.topics)]

@@ -156,11 +156,15 @@ class _Stands:
 
 
 def awaited(saga: Saga, messages: list[Message]) -> Iterator[Awaited]:
-    """What each participant must do now, by the very function with which it decides."""
+    """What each participant must do now, by the very function with which it decides.
+
+    What takes no work is to be said at once, so its time limit is that of the latest record.
+    """
     facts = [message.fact for message in messages]
     refused = {m.kind.step for m in messages if m.kind.status is FactStatus.REFUSED}
     statuses = step_statuses(saga, messages)
     deadline = next((m.deadline for m in messages if m.deadline), None)
+    at_once = max((m.time for m in messages), default=None)
     for step in saga.steps:
         if statuses[step.name] is StepStatus.STUCK:
             yield Awaited(step.by, step.name, f"an operator, for step {step.name}", None)
@@ -177,6 +181,7 @@ def awaited(saga: Saga, messages: list[Message]) -> Iterator[Awaited]:
                 case Compensate(name):
                     yield Awaited(participant, name, f"the undoing of {name}", None)
                 case Skip(name):
-                    yield Awaited(participant, name, f"word that {name} will not happen", None)
+                    until = None if saga[name].external else at_once  # the world may still be asked for its outcome
+                    yield Awaited(participant, name, f"word that {name} will not happen", until)
                 case Refuse(name):
-                    yield Awaited(participant, name, f"the refusal of {name}", None)
+                    yield Awaited(participant, name, f"the refusal of {name}", at_once)
