@@ -77,7 +77,7 @@ def standing(contracts: Contracts, history: History) -> Standing:
 
 def is_overdue(one: Awaited, now: datetime) -> bool:
     """Whether its time limit has passed so long ago that its participant does not see to it."""
-    return one.until is not None and one.until + GRACE < now
+    return one.until is not None and now - one.until > GRACE
 
 
 def alarm(stands: Standing, now: datetime, idle: timedelta, *, aged: bool) -> Alarm | None:
@@ -95,7 +95,7 @@ def alarm(stands: Standing, now: datetime, idle: timedelta, *, aged: bool) -> Al
 
 def _concern(stands: Standing, now: datetime, idle: timedelta, *, aged: bool) -> tuple[Concern, str, datetime] | None:
     # one participant's records are in two partitions, of which either may be ahead
-    if stands.holes and not aged and stands.moved + GRACE < now:
+    if stands.holes and not aged and now - stands.moved > GRACE:
         torn = Concern.TORN, stands.holes[0], stands.moved
     else:
         torn = None

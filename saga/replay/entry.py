@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from saga.contracts.message import Message, from_headers
+from saga.contracts.message import Message, from_headers, moment_of
 from saga.errors import DecodeError
 from saga.transport.port import Record
 
@@ -100,7 +100,6 @@ def _number(text: str) -> int:
 
 def _moment(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return moment_of(text.encode())
     except ValueError:
         return _UNDATED
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

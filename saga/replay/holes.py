@@ -22,7 +22,7 @@ class Hole(NamedTuple):
 def holes(history: History, contracts: Contracts) -> tuple[Hole, ...]:
     """Every sign that the records of this workflow are not whole, or cannot all be understood."""
     saga = contracts.of(history)
-    return (*_versions(history, contracts), *_unreadable(history), *_gaps(history), *_orphans(history), *_untold(history, saga))
+    return (*_unreadable(history), *_versions(history, contracts), *_gaps(history), *_orphans(history), *_untold(history, saga))
 
 
 _RAN = frozenset({FactStatus.DONE, FactStatus.FAILED})
@@ -33,7 +33,7 @@ def _versions(history: History, contracts: Contracts) -> Iterator[Hole]:
     for version in sorted(history.versions - known):
         at_hand = ", ".join(map(str, sorted(known)))
         yield Hole("version", f"it is of saga version {version}; contracts are at hand of {at_hand}")
-    if history.versions <= known and contracts.of(history) is None:
+    if history.kinds() and history.versions <= known and contracts.of(history) is None:
         yield Hole("version", f"its records do not agree on version and gates: {', '.join(sorted(history.kinds()))}")
 
 

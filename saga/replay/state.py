@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from saga.contracts.message import Message, open_gates
 from saga.contracts.saga import Saga
 from saga.contracts.sensitive import redact
-from saga.errors import ContractError
+from saga.errors import ContractError, DecodeError
 from saga.protocol.decide import Close, decide, status
 from saga.protocol.facts import FactStatus, StepStatus, WorkflowStatus
 from saga.protocol.gates import gates
@@ -135,7 +135,13 @@ def _events(
         events[step.name] = None
         if telling is not None:
             try:
-                events[step.name] = telling.kind.type, codec.decode(telling.kind.type, telling.value)
+                events[step.name] = telling.kind.type, _decoded(saga, codec, telling)
             except ContractError as error:
                 unread.append(Hole("payload", f"{telling.topic}/{telling.partition}@{telling.offset}: {error}"))
     return events, unread
+
+
+def _decoded(saga: Saga, codec: AvroCodec, telling: Message) -> dict[str, Any]:
+    if telling.kind.type not in saga.types:
+        raise DecodeError(f"{telling.kind.type} is no event of saga {saga.name} v{saga.version}; expected one of its contracts")
+    return codec.decode(telling.kind.type, telling.value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -186,12 +186,26 @@ def headers(record: object) -> bytes:
     return b" ".join(value or b"" for _, value in record.headers)  # type: ignore[attr-defined]
 
 
-def test_a_status_and_a_record_of_a_later_library_are_shown(fleet: Harness, contracts: Commands) -> None:
+def confirm_otherwise(fleet: Harness, said: Mapping[str, bytes]) -> None:
+    """The last record of `smooth` says this in its headers."""
     for log in fleet.broker.logs.values():
         for n, r in enumerate(log):
             if r.key == b"smooth" and b"TripConfirmed" in headers(r):
-                new = {**dict(r.headers), "ce_status": b"applauded", "ce_type": b"saga.Applauded"}
-                log[n] = r._replace(headers=[*new.items()])
+                log[n] = r._replace(headers=[*{**dict(r.headers), **said}.items()])
+
+
+def test_an_event_that_no_contract_knows_is_told_and_so_is_the_rest(fleet: Harness, contracts: Commands) -> None:
+    confirm_otherwise(fleet, {"ce_type": b"travel.Unknown"})
+
+    said = contracts("trace", "smooth", "--schemas", "contracts")
+
+    assert said.code == 0, said.err
+    assert "travel.Unknown is no event of saga travel v1; expected one of its contracts" in said.out
+    assert "pay done: TripPaid" in said.out
+
+
+def test_a_status_and_a_record_of_a_later_library_are_shown(fleet: Harness, contracts: Commands) -> None:
+    confirm_otherwise(fleet, {"ce_status": b"applauded", "ce_type": b"saga.Applauded"})
 
     said = contracts("trace", "smooth", "--schemas", "contracts")
 

@@ -300,6 +300,23 @@ def test_programs_are_told_the_same_as_people(fleet: Harness) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "when", [b"0001-01-01T00:00:00+14:00", b"9999-12-31T23:59:59-14:00", b"9999-12-31T23:59:59Z", b"never"]
+)
+def test_a_record_that_nobody_can_read_is_shown_beside_the_others(fleet: Harness, when: bytes) -> None:
+    log = next(log for log in fleet.broker.logs.values() if log)
+    odd = {**dict(log[0].headers), "ce_id": b"odd", "ce_subject": b"odd", "ce_time": when}
+    log.append(log[0]._replace(offset=len(log), key=b"odd", headers=[*odd.items()]))
+
+    watching = looked(fleet)
+
+    (alarm,) = watching.overview().alarms
+    assert (alarm.workflow, alarm.concern) == ("odd", Concern.TORN)
+    assert "has a header that makes no sense" in alarm.text
+    assert "smooth" in page(watching)
+    assert "Not whole: " in page(watching, "/workflow?id=odd")
+
+
 def test_no_text_of_a_record_becomes_a_tag() -> None:
     evil = "<script>alert(1)</script>&'\""
     with harness(Script()) as fleet:
