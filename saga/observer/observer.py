@@ -60,13 +60,15 @@ class Observer:
         self.looked, self.trouble = self.clock.now(), None
 
     def overview(self) -> Overview:
-        """All of it in short."""
+        """All of it in short. Before all was read, what goes on is not known: most of what looks open has ended since."""
         following = self._following
         aged = tuple(following.source.aged) if following is not None else ()
         with self._lock:
             found = overview(self.contracts.latest, self._held.standings(), self.clock.now(), self.idle, aged=aged)
             counts = {**(Counter(found.counts) + self._held.ended)}
             records = self._held.records
+        if self.looked is None:
+            found = replace(found, alarmed=0, alarms=(), waiting=())
         return replace(found, counts=counts, records=records, looked=self.looked, trouble=self.trouble, aged=aged)
 
     def search(self, *, status: WorkflowStatus | None = None, text: str = "", limit: int = LISTED) -> list[Standing]:

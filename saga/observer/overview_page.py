@@ -18,7 +18,7 @@ from saga.observer.overview import EXCEPTIONS, UNKNOWN, Overview
 from saga.observer.standing import Standing
 from saga.protocol.facts import WorkflowStatus
 
-_SHOWN = 20
+_UNKNOWN_YET = "Not known before all is read."
 
 
 def overview_page(
@@ -40,7 +40,7 @@ def overview_page(
         section("Needs a person", _alarms(saga, told, now)),
         section("Awaited", _waiting(saga, told, now)),
         section("Where open workflows wait", flow(saga, _marks(told))),
-        section("Workflows", _search(wanted, text), _workflows(found, now), id="workflows"),
+        section("Workflows", _search(wanted, text), _workflows(found, now, is_known=told.looked is not None), id="workflows"),
         trail=[],
         live=True,
     )
@@ -70,10 +70,11 @@ def _reading(told: Overview, size: int | None, now: datetime) -> Iterator[Markup
 
 
 def _tiles(told: Overview) -> Iterator[Markup]:
+    nothing = "0" if told.looked else "?"
+
     def tile(name: str, count: int, kind: str) -> Markup:
-        return element(
-            "dl", element("dt", name), element("dd", f"{count:,}", class_=kind if count else "plain"), class_="panel"
-        )
+        said = f"{count:,}" if count else nothing
+        return element("dl", element("dt", name), element("dd", said, class_=kind if count else "plain"), class_="panel")
 
     for status, (name, kind) in words.STATUS.items():
         if status is not None or told.counts.get(UNKNOWN):
@@ -84,7 +85,7 @@ def _tiles(told: Overview) -> Iterator[Markup]:
 
 def _alarms(saga: Saga, told: Overview, now: datetime) -> Markup:
     if not told.alarms and told.looked is None:
-        return element("p", "Not known before all is read.")
+        return element("p", _UNKNOWN_YET)
     if not told.alarms:
         return element(
             "p",
@@ -113,7 +114,7 @@ def _alarms(saga: Saga, told: Overview, now: datetime) -> Markup:
 
 def _waiting(saga: Saga, told: Overview, now: datetime) -> Markup:
     if not told.waiting:
-        return element("p", "Nobody: all workflows have ended." if told.looked else "Not known before all is read.")
+        return element("p", "Nobody: all workflows have ended." if told.looked else _UNKNOWN_YET)
     rows: list[list[Content]] = [
         [
             words.participant(saga, one.participant),
@@ -162,9 +163,9 @@ def _search(wanted: WorkflowStatus | None, text: str) -> Markup:
     )
 
 
-def _workflows(found: Sequence[Standing], now: datetime) -> Markup:
+def _workflows(found: Sequence[Standing], now: datetime, *, is_known: bool) -> Markup:
     if not found:
-        return element("p", "None is so.")
+        return element("p", "None is so." if is_known else _UNKNOWN_YET)
     rows: list[list[Content]] = [
         [
             words.to_workflow(one.id),

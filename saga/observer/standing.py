@@ -10,7 +10,7 @@ from enum import Enum
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.replay.contracts import Contracts
 from saga.replay.history import History
-from saga.replay.holes import holes
+from saga.replay.holes import UNREAD, holes
 from saga.replay.state import end, step_statuses
 from saga.replay.timeline import Awaited, awaited
 
@@ -29,7 +29,10 @@ class Concern(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """`status` is None where the records cannot be folded, and `holes` then says why; `moved` is the time of the latest one."""
+    """`status` is None where the records cannot be folded, and `holes` then says why; `moved` is the time of the latest one.
+
+    `unread` are those of the holes that are no want of records.
+    """
 
     id: str
     version: int
@@ -41,6 +44,7 @@ class Standing:
     steps: Mapping[str, StepStatus]
     awaited: tuple[Awaited, ...]
     holes: tuple[str, ...]
+    unread: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,7 @@ class Alarm:
 
 def standing(contracts: Contracts, history: History) -> Standing:
     """How a workflow stands of which there is one record at least."""
-    saga, missing = contracts.of(history), tuple(hole.text for hole in holes(history, contracts))
+    saga, found = contracts.of(history), holes(history, contracts)
     messages = history.messages(saga) if saga is not None else []
     times = [message.time for message in messages] or [entry.time for entry in history.entries.values()]
     status, closed = end(saga, messages) if saga is not None and messages else (None, None)
@@ -71,7 +75,8 @@ def standing(contracts: Contracts, history: History) -> Standing:
         closed=closed,
         steps=step_statuses(saga, messages) if saga is not None else {},
         awaited=tuple(awaited(saga, messages)) if saga is not None and is_open else (),
-        holes=missing,
+        holes=tuple(hole.text for hole in found),
+        unread=tuple(hole.text for hole in found if hole.kind in UNREAD),
     )
 
 
@@ -95,8 +100,8 @@ def alarm(stands: Standing, now: datetime, idle: timedelta, *, aged: bool) -> Al
 
 def _concern(stands: Standing, now: datetime, idle: timedelta, *, aged: bool) -> tuple[Concern, str, datetime] | None:
     # one participant's records are in two partitions, of which either may be ahead
-    if stands.holes and not aged and now - stands.moved > GRACE:
-        torn = Concern.TORN, stands.holes[0], stands.moved
+    if (torn_by := stands.unread if aged else stands.holes) and now - stands.moved > GRACE:
+        torn = Concern.TORN, torn_by[0], stands.moved
     else:
         torn = None
     if stands.closed is not None or stands.status is None:

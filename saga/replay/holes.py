@@ -19,6 +19,10 @@ class Hole(NamedTuple):
     text: str
 
 
+UNREAD = frozenset({"version", "header", "payload"})
+"""Kinds of what is there and cannot be understood; all others are of what is not there."""
+
+
 def holes(history: History, contracts: Contracts) -> tuple[Hole, ...]:
     """Every sign that the records of this workflow are not whole, or cannot all be understood."""
     saga = contracts.of(history)

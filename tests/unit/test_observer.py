@@ -176,6 +176,20 @@ def test_what_is_missing_is_an_alarm_but_not_where_records_have_aged_out(fleet: 
     assert told.alarms == ()
 
 
+def test_what_cannot_be_understood_is_an_alarm_where_records_have_aged_out_too(fleet: Harness) -> None:
+    partition, log = next((partition, log) for partition, log in fleet.broker.logs.items() if log)
+    later = {**dict(log[0].headers), "ce_id": b"later", "ce_subject": b"later", "ce_sagaversion": b"2"}
+    log.append(log[0]._replace(offset=len(log), key=b"later", headers=[*later.items()]))
+    fleet.broker.begins[partition] = 1
+    fleet.clock.advance(40)
+
+    told = looked(fleet).overview()
+
+    assert told.aged
+    (alarm,) = told.alarms
+    assert (alarm.workflow, alarm.text) == ("later", "it is of saga version 2; contracts are at hand of 1")
+
+
 def test_of_those_that_ended_the_last_are_held_and_the_others_counted(fleet: Harness) -> None:
     watching = looked(fleet, keep=1)
 
@@ -348,7 +362,23 @@ def test_what_it_does_not_do_is_refused_in_words(fleet: Harness, method: str, pa
 
 
 def test_before_the_first_look_the_page_says_so(fleet: Harness) -> None:
-    assert "The topics are being read: 0 records" in page(observer(fleet))
+    told = page(observer(fleet))
+
+    assert "The topics are being read: 0 records" in told
+    assert not any(words in told for words in ("Nothing does", "Nobody: all", "None is so", ">0<"))
+
+
+def test_what_is_half_read_is_no_alarm(fleet: Harness) -> None:
+    watching = observer(fleet, Torn(fleet, 1))  # type: ignore[arg-type]
+    fleet.clock.advance(7200)
+    with pytest.raises(BrokerError):
+        watching.look()
+
+    told = watching.overview()
+    assert told.records
+    assert (told.alarmed, told.alarms, told.waiting) == (0, (), ())
+    watching.look()
+    assert [one.workflow for one in watching.overview().alarms] == ["open"]
 
 
 def test_nobody_may_frame_it_and_it_asks_nobody_else(fleet: Harness) -> None:
