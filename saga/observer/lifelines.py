@@ -12,6 +12,7 @@ from saga.replay.timeline import Moment, Timeline
 _APART, _ROW, _HEAD, _SIDE = 220.0, 40.0, 44.0, 100.0
 _LETTER = 6.4
 _SMALLEST = 0.82
+_LONGEST = 25
 
 
 def lifelines(saga: Definition, told: Timeline) -> Markup:
@@ -38,7 +39,12 @@ def _lines(saga: Definition, x: dict[str, float], tall: float) -> Iterator[Marku
     for name, at in x.items():
         yield element("line", class_="life", x1=at, y1=_HEAD - 10, x2=at, y2=tall - 8)
         yield element("path", class_=f"stripe owner-{colours.get(name, 7)}", d=f"M{at - 30:.1f} {_HEAD - 12:.1f}H{at + 30:.1f}")
-        yield element("text", name or "unknown", class_="name said", x=at, y=_HEAD - 22)
+        yield element("text", element("title", name), short(name or "unknown"), class_="name said", x=at, y=_HEAD - 22)
+
+
+def short(name: str) -> str:
+    """As much of a name as is drawn; what sets long ones apart is mostly at their end."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}…{name[-(_LONGEST // 2) :]}"
 
 
 def _said(moment: Moment, x: dict[str, float], y: float) -> Iterator[Markup]:

@@ -14,6 +14,7 @@ from saga.documents.html.markup import Content, Markup, element, joined
 from saga.documents.html.page import page, section, table
 from saga.documents.html.picture import picture
 from saga.observer import words
+from saga.observer.observer import LISTED
 from saga.observer.overview import EXCEPTIONS, UNKNOWN, Overview
 from saga.observer.standing import Standing
 from saga.protocol.facts import WorkflowStatus
@@ -177,4 +178,7 @@ def _workflows(found: Sequence[Standing], now: datetime, *, is_known: bool) -> M
         ]
         for one in found
     ]
-    return table(["Workflow", "Status", "Began", "Took, or is open for", "Last heard of", "Awaited"], rows)
+    most = (
+        element("p", f"These {LISTED} moved last; there may be more: find them by their id.") if len(found) >= LISTED else None
+    )
+    return joined([table(["Workflow", "Status", "Began", "Took, or is open for", "Last heard of", "Awaited"], rows), most])

@@ -17,6 +17,8 @@ from saga.observer.lifelines import lifelines
 from saga.observer.overview_page import flow
 from saga.replay.timeline import Awaited, Moment, Timeline
 
+_MOST_HOLES = 5
+
 
 def workflow_page(saga: Saga, told: Timeline, now: datetime) -> str:
     """The whole page; `saga` is its version with the gates that are open in it."""
@@ -26,7 +28,8 @@ def workflow_page(saga: Saga, told: Timeline, now: datetime) -> str:
         told.workflow,
         element("h1", told.workflow, " ", mark),
         element("p", _headline(told, now), class_="lead"),
-        *(element("p", f"Not whole: {hole}.", class_="trouble") for hole in told.holes),
+        *(element("p", f"Not whole: {hole}.", class_="trouble") for hole in told.holes[:_MOST_HOLES]),
+        element("p", f"And {more:,} more.") if (more := len(told.holes) - _MOST_HOLES) > 0 else None,
         *(element("p", notice, class_="plain") for notice in told.notices),
         section("Awaited", bullets(_awaited(saga, one, now) for one in told.awaited)) if told.awaited else None,
         section(

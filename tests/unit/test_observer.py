@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from saga.errors import BrokerError
+from saga.observer.lifelines import short
 from saga.observer.observer import Observer
 from saga.observer.site import answer
 from saga.observer.standing import Concern
@@ -301,6 +302,37 @@ def test_the_page_of_a_workflow_tells_all_records_and_who_is_awaited(fleet: Harn
     assert all(words in undone for words in ("pay failed: TripDeclined", "hotel undone: HotelFreed", "compensated"))
     assert ": the outcome of flight, until " in waiting
     assert orjson.loads(page(watching, "/workflow.json?id=poor"))["state"]["status"] == "compensated"
+
+
+def test_a_list_that_is_cut_says_so(fleet: Harness) -> None:
+    assert "moved last" not in page(looked(fleet))
+    for number in range(100):
+        fleet.start(TripBooked(trip="rome"), workflow_id=f"rome {number}")
+    fleet.settle()
+
+    assert "These 100 moved last; there may be more" in page(looked(fleet))
+
+
+def test_of_a_thousand_holes_the_first_are_shown_and_the_others_counted(fleet: Harness) -> None:
+    log = next(log for log in fleet.broker.logs.values() if any(r.key == b"smooth" for r in log))
+    good = next(record for record in log if record.key == b"smooth")
+    for number in range(1000):
+        odd = {**dict(good.headers), "ce_id": b"%d" % number, "ce_time": b"never"}
+        log.append(good._replace(offset=len(log), headers=[*odd.items()]))
+
+    told = page(looked(fleet), "/workflow?id=smooth")
+
+    assert told.count("Not whole: ") == 5
+    assert "And 995 more." in told
+
+
+def test_long_names_of_participants_stay_apart_in_the_picture() -> None:
+    names = [f"participant-with-a-rather-long-name-{number}" for number in range(3)]
+    drawn = [short(name) for name in names]
+
+    assert len({*drawn}) == 3
+    assert all(len(name) <= 25 for name in drawn)
+    assert short("airline") == "airline"
 
 
 def test_programs_are_told_the_same_as_people(fleet: Harness) -> None:
