@@ -11,6 +11,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qs
 
 from saga.contracts.saga import Saga
+from saga.errors import RegistryUnavailable
 from saga.observe.prometheus import CONTENT_TYPE
 from saga.observe.serving import Answer, as_json, refusal
 from saga.observer.figures import exposition
@@ -54,7 +55,11 @@ def _overview(observer: Observer, asked: Mapping[str, str]) -> Answer:
 
 
 def _workflow(observer: Observer, id: str, *, is_page: bool) -> Answer:
-    if (told := observer.timeline(id)) is None:
+    try:
+        told = observer.timeline(id)
+    except RegistryUnavailable as error:
+        return as_json(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"workflow {id!r} cannot be read now: {error}"})
+    if told is None:
         why = "it has ended, and is not held any more; ask the topics: saga trace" if observer.is_let_go(id) else "check the id"
         return as_json(HTTPStatus.NOT_FOUND, {"error": f"nothing is known of workflow {id!r}: {why}"})
     return _page(workflow_page(_saga(observer, told), told, observer.clock.now())) if is_page else as_json(HTTPStatus.OK, told)

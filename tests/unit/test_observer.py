@@ -11,7 +11,8 @@ from http import HTTPStatus
 import orjson
 import pytest
 
-from saga.errors import BrokerError
+from saga.contracts.avro import AvroCodec
+from saga.errors import BrokerError, RegistryUnavailable
 from saga.observer.lifelines import short
 from saga.observer.observer import Observer
 from saga.observer.site import answer
@@ -391,6 +392,20 @@ def test_what_it_does_not_do_is_refused_in_words(fleet: Harness, method: str, pa
 
     assert found.status is status
     assert said in orjson.loads(found.body)["error"]
+
+
+def test_a_registry_that_is_away_is_told_to_whoever_asks(fleet: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(*_: object) -> None:
+        raise RegistryUnavailable("the registry does not answer")
+
+    watching = looked(fleet)
+    monkeypatch.setattr(AvroCodec, "decode", decode)
+
+    found = answer(watching, "GET", "/workflow?id=poor")
+
+    assert found.status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert orjson.loads(found.body)["error"] == "workflow 'poor' cannot be read now: the registry does not answer"
+    assert "smooth" in page(watching)
 
 
 def test_before_the_first_look_the_page_says_so(fleet: Harness) -> None:
