@@ -68,7 +68,7 @@ class Observer:
             counts = {**(Counter(found.counts) + self._held.ended)}
             records = self._held.records
         if self.looked is None:
-            found = replace(found, alarmed=0, alarms=(), waiting=())
+            found = replace(found, alarmed=0, concerns={}, alarms=(), waiting=())
         return replace(found, counts=counts, records=records, looked=self.looked, trouble=self.trouble, aged=aged)
 
     def search(self, *, status: WorkflowStatus | None = None, text: str = "", limit: int = LISTED) -> list[Standing]:
@@ -80,8 +80,9 @@ class Observer:
     def timeline(self, workflow: str) -> Timeline | None:
         """One workflow, told; None if nothing is held of it."""
         with self._lock:
-            history = self._held.history(workflow)
-            return timeline(self.contracts, history) if history is not None and history.entries else None
+            held = self._held.history(workflow)
+            history = replace(held, entries={**held.entries}) if held is not None and held.entries else None
+        return timeline(self.contracts, history) if history is not None else None  # which may ask a registry, and wait
 
     def is_let_go(self, workflow: str) -> bool:
         """Whether it ended, and so many others after it that it is not held any more."""

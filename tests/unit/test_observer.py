@@ -19,7 +19,9 @@ from saga.observer.site import answer
 from saga.observer.standing import Concern
 from saga.protocol.facts import WorkflowStatus
 from saga.replay.contracts import Contracts
+from saga.replay.history import History
 from saga.replay.source import Topics
+from saga.replay.timeline import Timeline, timeline
 from saga.store.archive import Search
 from saga.testing.harness import Harness
 from saga.transport.port import Partition, Record
@@ -423,9 +425,23 @@ def test_what_is_half_read_is_no_alarm(fleet: Harness) -> None:
 
     told = watching.overview()
     assert told.records
-    assert (told.alarmed, told.alarms, told.waiting) == (0, (), ())
+    assert (told.alarmed, told.concerns, told.alarms, told.waiting) == (0, {}, (), ())
     watching.look()
     assert [one.workflow for one in watching.overview().alarms] == ["open"]
+
+
+def test_a_page_that_waits_for_a_registry_keeps_nobody_else_waiting(fleet: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = looked(fleet)
+    asked: list[int] = []
+
+    def slow(contracts: Contracts, history: History) -> Timeline:
+        asked.append(watching.overview().records)  # which another thread would ask
+        return timeline(contracts, history)
+
+    monkeypatch.setattr("saga.observer.observer.timeline", slow)
+
+    assert "pay failed" in page(watching, "/workflow?id=poor")
+    assert asked == [watching.overview().records]
 
 
 def test_nobody_may_frame_it_and_it_asks_nobody_else(fleet: Harness) -> None:
