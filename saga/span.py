@@ -42,6 +42,14 @@ def spelt(span: timedelta) -> str:
     return f"P{f'{days}D' if days else ''}T{''.join(said[bool(days) :])}"
 
 
+def rough(span: timedelta) -> str:
+    """The two largest units, for people: `3 d 4 h`, `2 min 5 s`; whether it is past or to come is not told."""
+    seconds = int(abs(span).total_seconds())
+    units = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60), ("s", seconds % 60))
+    said = [f"{count} {unit}" for unit, count in units if count]
+    return " ".join(said[:2]) or "0 s"
+
+
 def _read(value: Any) -> Any:
     try:
         span = span_of(value) if isinstance(value, str) else value

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -160,14 +160,6 @@ def on_terminal() -> bool:
 def moment(when: datetime | None) -> str:
     """A moment in UTC to the second; empty for none."""
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}" if when else ""
-
-
-def duration(span: timedelta) -> str:
-    """The two largest units of a span: `3 d 4 h`, `2 min 5 s`."""
-    seconds = int(abs(span).total_seconds())
-    units = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60), ("s", seconds % 60))
-    said = [f"{count} {unit}" for unit, count in units if count]
-    return " ".join(said[:2]) or "0 s"
 
 
 def _in_a_line(found: BaseException | str) -> str:

@@ -18,6 +18,7 @@ from saga.observer.observer import LISTED
 from saga.observer.overview import EXCEPTIONS, UNKNOWN, Overview
 from saga.observer.standing import Standing
 from saga.protocol.facts import WorkflowStatus
+from saga.span import rough
 
 _UNKNOWN_YET = "Not known before all is read."
 
@@ -172,7 +173,7 @@ def _workflows(found: Sequence[Standing], now: datetime, *, is_known: bool) -> M
             words.to_workflow(one.id),
             words.status(one.status, exceptions=one.exceptions and one.closed is not None),
             words.moment(one.opened),
-            words.span((one.closed or now) - one.opened),
+            rough((one.closed or now) - one.opened),
             words.ago(one.moved, now),
             words.whom(one),
         ]

@@ -15,7 +15,7 @@ from saga.errors import RegistryUnavailable
 from saga.observe.prometheus import CONTENT_TYPE
 from saga.observe.serving import Answer, as_json, refusal
 from saga.observer.figures import exposition
-from saga.observer.observer import Observer
+from saga.observer.observer import LISTED, Observer
 from saga.observer.overview_page import overview_page
 from saga.observer.workflow_page import workflow_page
 from saga.protocol.facts import WorkflowStatus
@@ -38,7 +38,8 @@ def answer(observer: Observer, method: str, path: str) -> Answer:
         case "overview.json":
             return as_json(HTTPStatus.OK, observer.overview())
         case "workflows.json":
-            return as_json(HTTPStatus.OK, observer.search(status=_status(asked), text=asked.get("text", "")))
+            found = observer.search(status=_status(asked), text=asked.get("text", ""), limit=LISTED + 1)
+            return as_json(HTTPStatus.OK, {"workflows": found[:LISTED], "more": len(found) > LISTED})
         case "workflow" | "workflow.json" as page:
             return _workflow(observer, asked.get("id", ""), is_page=page == "workflow")
     return as_json(

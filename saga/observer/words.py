@@ -1,9 +1,9 @@
-"""How the observer's pages say moments and spans, statuses and whose a step is."""
+"""How the observer's pages say moments, statuses and whose a step is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from saga.documents.html.address import tag
@@ -13,6 +13,7 @@ from saga.documents.html.picture import owners
 from saga.observer.standing import Standing
 from saga.protocol.definition import Definition
 from saga.protocol.facts import StepStatus, WorkflowStatus
+from saga.span import rough
 
 STATUS: Mapping[WorkflowStatus | None, tuple[str, str]] = {
     WorkflowStatus.IN_PROGRESS: ("in progress", "open"),
@@ -38,17 +39,9 @@ def moment(when: datetime) -> Markup:
     return element("time", f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S}", class_="when", datetime=when.isoformat())
 
 
-def span(between: timedelta) -> str:
-    """The two largest units: `3 d 4 h`, `2 min 5 s`."""
-    seconds = max(0, int(between.total_seconds()))
-    units = (("d", seconds // 86400), ("h", seconds // 3600 % 24), ("min", seconds // 60 % 60), ("s", seconds % 60))
-    said = [f"{count} {unit}" for unit, count in units if count]
-    return " ".join(said[:2]) or "0 s"
-
-
 def ago(when: datetime, now: datetime) -> str:
     """How long it is past, or in how long it comes."""
-    return f"{span(now - when)} ago" if when <= now else f"in {span(when - now)}"
+    return f"{rough(now - when)} ago" if when <= now else f"in {rough(when - now)}"
 
 
 def status(found: WorkflowStatus | None, *, exceptions: bool = False) -> Markup:

@@ -16,6 +16,7 @@ from saga.observer import words
 from saga.observer.lifelines import lifelines
 from saga.observer.overview_page import flow
 from saga.replay.timeline import Awaited, Moment, Timeline
+from saga.span import rough
 
 _MOST_HOLES = 5
 
@@ -49,14 +50,14 @@ def _headline(told: Timeline, now: datetime) -> str:
         return "Its records cannot be folded into a state."
     began = f"{told.saga} version {state.version}, began {state.opened:%Y-%m-%d %H:%M:%S} UTC"
     if state.closed is not None:
-        return f"{began}, over after {words.span(state.closed - state.opened)}."
-    return f"{began}, open for {words.span(now - state.opened)}."
+        return f"{began}, over after {rough(state.closed - state.opened)}."
+    return f"{began}, open for {rough(now - state.opened)}."
 
 
 def _awaited(saga: Saga, one: Awaited, now: datetime) -> Markup:
     until = f", until {one.until:%H:%M:%S} UTC" if one.until is not None else ""
     if one.until is not None and one.until < now:
-        until = f", overdue since {words.span(now - one.until)}"
+        until = f", overdue since {rough(now - one.until)}"
     return joined((words.participant(saga, one.participant), f": {one.what}{until}"))
 
 

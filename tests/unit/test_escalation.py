@@ -178,7 +178,8 @@ def test_an_address_that_has_moved_is_told_and_not_taken_for_one_that_has_heard(
     assert f"it answered {code}, which leads elsewhere; correct SAGA_WEBHOOK; see: saga parked" in caplog.text
 
 
-def test_a_webhook_that_does_not_keep_up_drops_and_counts_and_never_blocks(caplog: pytest.LogCaptureFixture) -> None:
+def posting() -> tuple[Webhook, threading.Event]:
+    """A webhook in the middle of its first post, which ends with the event; two more find room."""
     entered, go_on = threading.Event(), threading.Event()
 
     def dawdle(body: bytes) -> None:
@@ -188,6 +189,11 @@ def test_a_webhook_that_does_not_keep_up_drops_and_counts_and_never_blocks(caplo
     webhook = Webhook("https://pager/hook", post=dawdle, queued=2)
     webhook(PARKED)
     until(entered.is_set, what="the first post")
+    return webhook, go_on
+
+
+def test_a_webhook_that_does_not_keep_up_drops_and_counts_and_never_blocks(caplog: pytest.LogCaptureFixture) -> None:
+    webhook, go_on = posting()
     for _ in range(5):
         webhook(PARKED)
     go_on.set()
@@ -199,15 +205,7 @@ def test_a_webhook_that_does_not_keep_up_drops_and_counts_and_never_blocks(caplo
 def test_what_could_not_be_posted_before_the_end_is_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    entered, go_on = threading.Event(), threading.Event()
-
-    def dawdle(body: bytes) -> None:
-        entered.set()
-        go_on.wait(20)
-
-    webhook = Webhook("https://pager/hook", post=dawdle, queued=2)
-    webhook(PARKED)
-    until(entered.is_set, what="the first post")
+    webhook, go_on = posting()
     for _ in range(3):  # one of them finds no room
         webhook(PARKED)
     with monkeypatch.context() as patch:

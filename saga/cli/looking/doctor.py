@@ -23,6 +23,7 @@ from saga.observe.serving import place
 from saga.observe.webhook import Webhook
 from saga.participant.gates import unknown_gates
 from saga.settings import Settings
+from saga.span import rough
 from saga.store.archive import Search
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState
 from saga.store.lane import require_author
@@ -309,7 +310,7 @@ class _Examination:
             broker = assembly.broker(settings, timeout=PATIENCE)
             yield _tried(
                 "pruning",
-                f"workflows that ended more than {output.duration(keep)} ago are deleted",
+                f"workflows that ended more than {rough(keep)} ago are deleted",
                 lambda: refuse_to_forget(keep, self.sagas, broker.kept(fact_topics(saga))),
                 fix="correct SAGA_KEEP_WORKFLOWS, or the topics' retention",
             )[1]

@@ -12,6 +12,7 @@ from saga.cli import arguments, output
 from saga.clock import SystemClock
 from saga.protocol.facts import WorkflowStatus
 from saga.settings import Settings
+from saga.span import rough
 from saga.store.archive import Listed, Search
 from saga.store.workflow import Fence
 
@@ -81,7 +82,7 @@ def _data(one: Listed) -> dict[str, Any]:
 
 def _row(one: Listed, now: datetime) -> list[str]:
     workflow = one.workflow
-    waits = "" if workflow.closed else output.duration(now - one.moved)
+    waits = "" if workflow.closed else rough(now - one.moved)
     said = [f"{fence.step}, {_until(fence)}" for fence in _parked(one)]
     if workflow.error and not workflow.closed:
         said.append(workflow.error)

@@ -17,6 +17,7 @@ from saga.clock import SystemClock
 from saga.contracts.saga import Saga
 from saga.protocol.facts import WorkflowStatus
 from saga.settings import Settings
+from saga.span import rough
 from saga.store.dead_letter import DeadLetter, LetterSearch
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ def _headline(one: Account, now: datetime) -> str:
     if one.parked:
         status += ", PARKED"
     if one.closed:
-        return f"{one.saga} v{one.version} {one.id}: {status} after {output.duration(one.closed - one.opened)}"
-    return f"{one.saga} v{one.version} {one.id}: {status}, open for {output.duration(now - one.opened)}"
+        return f"{one.saga} v{one.version} {one.id}: {status} after {rough(one.closed - one.opened)}"
+    return f"{one.saga} v{one.version} {one.id}: {status}, open for {rough(now - one.opened)}"
 
 
 def _times(one: Account) -> str:

@@ -20,6 +20,7 @@ from saga.contracts.saga import Saga
 from saga.contracts.topics import group
 from saga.errors import BrokerError
 from saga.settings import Settings
+from saga.span import rough
 from saga.store.outbox import OutboxRow
 from saga.transport.port import Broker, Partition
 
@@ -133,4 +134,4 @@ def _data(row: OutboxRow, told: Told, silent: Silent) -> dict[str, Any]:
 def _row(row: OutboxRow, told: Told, silent: Silent, now: datetime) -> list[str]:
     at = f"{row.topic}/{row.lane}" + (f"@{row.offset}" if row.offset is not None else "")
     said = ", ".join(f"{name}: {why}" for name, why in silent.items())
-    return [row.type, row.workflow_id, told.level(row), f"{output.duration(now - row.created)} ago", at, said]
+    return [row.type, row.workflow_id, told.level(row), f"{rough(now - row.created)} ago", at, said]

@@ -24,6 +24,7 @@ from saga.errors import SagaError
 from saga.replay.courtesy import Courtesy, Neighbour, Throttle
 from saga.replay.gathering import Pace
 from saga.signals import asked_to_end
+from saga.span import rough
 
 _FORKS = multiprocessing.get_context("forkserver")
 _LOADED = (__name__, "saga.cli.past.rebuild", "saga.contracts.avro", "saga.store.postgres", "saga.transport.kafka")
@@ -177,7 +178,7 @@ class _Pace:
         self.told = now
         rate = (read - self.before) / (now - self.began)
         text = f"{read} of {read + left} records, {rate:.0f}/s"
-        text += f", {output.duration(timedelta(seconds=left / rate))} left" if rate else ""
+        text += f", {rough(timedelta(seconds=left / rate))} left" if rate else ""
         if self.follow and not left:
             text = f"{many(read, 'record')}, up to date; stop the participant's workers, then Ctrl-C"
         if text != self._said:

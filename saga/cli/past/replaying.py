@@ -20,6 +20,7 @@ from saga.replay.history import History
 from saga.replay.recording import RecordingSource
 from saga.replay.source import Source, TopicSource
 from saga.settings import Settings
+from saga.span import rough
 
 Name = Annotated[str, typer.Argument(metavar="SAGA", help="The saga's name, after which its topics are called.")]
 Schemas = Annotated[
@@ -99,7 +100,7 @@ class Pace:
         self.told, rate = now, read / max(now - self.began, 0.001)
         text = f"{many(read, 'record')}, {rate:.0f}/s"
         if self.size:
-            left = output.duration(timedelta(seconds=max(0, self.size - read) / rate))
+            left = rough(timedelta(seconds=max(0, self.size - read) / rate))
             text = f"{read} of {self.size} records, {rate:.0f}/s, {left} left"
         output.progress(text)
 

@@ -22,6 +22,7 @@ from saga.replay.recording import RecordingSource
 from saga.replay.source import TopicSource
 from saga.replay.timeline import Awaited, Moment, Timeline, timeline
 from saga.settings import Settings
+from saga.span import rough
 
 PAUSE = 0.5
 _STYLES = {
@@ -143,7 +144,7 @@ def _headline(told: Timeline, now: datetime) -> str:
 
 def _span(begin: datetime, end: datetime) -> str:
     seconds = (end - begin).total_seconds()
-    return f"{seconds:.3f} s" if seconds < 1 else output.duration(end - begin)
+    return f"{seconds:.3f} s" if seconds < 1 else rough(end - begin)
 
 
 def _until(awaited: Awaited, now: datetime) -> str:
