@@ -94,7 +94,8 @@ def alarm(stands: Standing, now: datetime, idle: timedelta, *, aged: bool) -> Al
     if found is None:
         return None
     concern, text, since = found
-    names = tuple(sorted({one.participant for one in stands.awaited}))
+    late = {one.keeper for one in stands.awaited if one.keeper is not None and is_overdue(one, now)}
+    names = tuple(sorted({one.participant for one in stands.awaited} | late))
     return Alarm(workflow=stands.id, concern=concern, text=text, since=since, awaited=names)
 
 
@@ -113,7 +114,8 @@ def _concern(stands: Standing, now: datetime, idle: timedelta, *, aged: bool) ->
     late = [one for one in stands.awaited if is_overdue(one, now)]
     if late:
         first = min(late, key=lambda one: one.until or now)
-        return Concern.OVERDUE, f"{first.what} by {first.participant} is overdue", first.until or now
+        unseen = f", and {first.keeper}, who keeps the deadline, has not ended it" if first.keeper else ""
+        return Concern.OVERDUE, f"{first.what} by {first.participant} is overdue{unseen}", first.until or now
     if now - stands.moved > idle:
         return Concern.IDLE, "nothing has been heard of it", stands.moved
     return None

@@ -46,12 +46,16 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """What must come next: from whom, of which step, in words, and until when if a time limit is set."""
+    """What must come next: from whom, of which step, in words, and until when if a time limit is set.
+
+    `keeper` is another participant who must see to it once that has passed: a deadline is the initiator's.
+    """
 
     participant: str
     step: str
     what: str
     until: datetime | None
+    keeper: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,9 +179,11 @@ def awaited(saga: Saga, messages: list[Message]) -> Iterator[Awaited]:
             match act:
                 case Run(name, trigger):
                     began = max(m.time for m in messages if m.kind.type in trigger)
-                    timeout = saga[name].timeout
-                    until = min(filter(None, [began + timeout if timeout else None, deadline]), default=None)
-                    yield Awaited(participant, name, f"the outcome of {name}", until)
+                    timeout = began + limit if (limit := saga[name].timeout) else None
+                    until = min(filter(None, [timeout, deadline]), default=None)
+                    is_deadline = until is not None and until != timeout and name not in saga.after_pivot
+                    keeper = saga.initiator if is_deadline and participant != saga.initiator else None
+                    yield Awaited(participant, name, f"the outcome of {name}", until, keeper)
                 case Compensate(name):
                     yield Awaited(participant, name, f"the undoing of {name}", None)
                 case Skip(name):

@@ -159,6 +159,22 @@ def test_a_workflow_of_which_nothing_is_heard_is_an_alarm_however_long_its_own_l
     assert (alarm.workflow, alarm.concern, alarm.text) == ("rome", Concern.IDLE, "nothing has been heard of it")
 
 
+def test_a_deadline_that_nobody_has_seen_to_is_its_keepers_business_too() -> None:
+    with harness(Script(raising={("hotel", "rome"): 100})) as fleet:
+        fleet.start(TripBooked(trip="rome"), workflow_id="rome")
+        fleet.settle()
+        watching = looked(fleet)
+        fleet.clock.advance(640)
+
+        (alarm,) = watching.overview().alarms
+        fleet.settle()
+        watching.look()
+
+        assert watching.overview().alarms == ()
+    assert (alarm.concern, alarm.awaited) == (Concern.OVERDUE, ("agency", "hotels"))
+    assert alarm.text == "the outcome of hotel by hotels is overdue, and agency, who keeps the deadline, has not ended it"
+
+
 def test_what_is_missing_is_an_alarm_but_not_where_records_have_aged_out(fleet: Harness) -> None:
     log = next(log for log in fleet.broker.logs.values() if any(r.key == b"smooth" and r.value for r in log))
     log.remove(next(record for record in log if record.key == b"smooth"))
