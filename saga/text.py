@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def spelt_out(text: str) -> str:
     """The text with what UTF-8 lacks as escapes, so that it can be written."""
@@ -16,3 +18,8 @@ def storable(text: str) -> str:
 def storable_if_any(text: str | None) -> str | None:
     """As `storable`; None stays what it is."""
     return None if text is None else storable(text)
+
+
+def plain(value: Any) -> str:
+    """What JSON has no word for: bytes as hexadecimal digits, the rest as its own text."""
+    return value.hex() if isinstance(value, bytes) else str(value)

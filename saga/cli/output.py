@@ -21,6 +21,7 @@ import orjson
 import typer
 
 from saga.errors import SagaError
+from saga.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,12 +70,12 @@ def json(data: Any) -> None:
     """Print data, dataclasses and moments included."""
     if (answer := _answer.get(None)) is not None:
         answer.told = True
-    typer.echo(orjson.dumps(data, default=_plain, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
+    typer.echo(orjson.dumps(data, default=plain, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
 
 
 def json_line(data: Any) -> None:
     """Print data on a line of its own, for a reader that takes one after the other."""
-    typer.echo(orjson.dumps(data, default=_plain))
+    typer.echo(orjson.dumps(data, default=plain))
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
@@ -222,8 +223,3 @@ def _writable(text: str) -> str:
     """The text with what the terminal's encoding lacks as escapes, since rich ends at the first letter of that kind."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has no word for: bytes as hexadecimal digits, the rest as its own text."""
-    return value.hex() if isinstance(value, bytes) else str(value)

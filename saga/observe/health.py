@@ -5,8 +5,7 @@ Nothing is asked when a request comes in; the answer is what the worker and its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import Any
 
@@ -65,11 +64,9 @@ def asgi(worker: Worker) -> Application:
     return application(lambda method, path: answer(worker, method, path))
 
 
-@contextmanager
-def served(worker: Worker | Opening, address: str) -> Iterator[str]:
+def served(worker: Worker | Opening, address: str) -> AbstractContextManager[str]:
     """Answer at `host:port` (port 0: any) in a thread beside the caller's work; gives the URL.
 
     Raises DefinitionError for an address that is none, or on which nobody may listen.
     """
-    with listening(lambda method, path: answer(worker, method, path), address, "health") as url:
-        yield url
+    return listening(lambda method, path: answer(worker, method, path), address, "health")

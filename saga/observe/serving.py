@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from saga.errors import DefinitionError
+from saga.text import plain
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -46,11 +47,7 @@ Answering = Callable[[str, str], Answer]
 
 def as_json(status: HTTPStatus, content: Any) -> Answer:
     """Content for programs."""
-    return Answer(status, JSON, orjson.dumps(content, default=_plain, option=_OPTIONS))
-
-
-def _plain(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else str(value)
+    return Answer(status, JSON, orjson.dumps(content, default=plain, option=_OPTIONS))
 
 
 def refusal(method: str) -> Answer | None:

@@ -17,6 +17,7 @@ from saga.observer.lifelines import lifelines
 from saga.observer.overview_page import flow
 from saga.replay.timeline import Awaited, Moment, Timeline
 from saga.span import rough
+from saga.text import plain
 
 _MOST_HOLES = 5
 
@@ -73,7 +74,7 @@ def _rows(saga: Saga, told: Timeline) -> Iterator[list[Content]]:
 
 
 def _details(moment: Moment) -> Markup:
-    fields = orjson.dumps(moment.fields, default=str, option=orjson.OPT_INDENT_2).decode() if moment.fields else "no fields"
+    fields = orjson.dumps(moment.fields, default=plain, option=orjson.OPT_INDENT_2).decode() if moment.fields else "no fields"
     said = f"{moment.type} #{moment.sequence} at {moment.place}\nid {moment.id}\ncause {moment.cause or 'none'}\n{fields}"
     return element("details", element("summary", f"{moment.source} #{moment.sequence}"), code(said), id=f"record-{moment.id}")
 

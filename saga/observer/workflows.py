@@ -43,8 +43,6 @@ class Workflows:
         history.add(replace(entry, record=entry.record._replace(headers=())))  # which are half of what it weighs
         if history.entries:
             self._touched.setdefault(id)
-        if history.has_ended(self.contracts.of(history)):
-            self._over.setdefault(id)
 
     def refresh(self, most: int) -> bool:
         """Find how so many of those stand of which something has come, and let those go that ended first.
@@ -53,7 +51,9 @@ class Workflows:
         """
         for id in [*islice(self._touched, most)]:
             del self._touched[id]
-            self._standings[id] = standing(self.contracts, self._histories[id])
+            stands = self._standings[id] = standing(self.contracts, self._histories[id])
+            if stands.closed is not None:
+                self._over.setdefault(id)
         while len(self._over) > self.keep and (first := next(iter(self._over))) not in self._touched:
             self._let_go(first)
         return bool(self._touched)

@@ -83,11 +83,9 @@ class History:
 
     def is_settled(self, saga: Saga | None) -> bool:
         """Whether it ended and nothing that is known of is missing, so that it may be told and forgotten."""
-        return self.has_ended(saga) and not self.gaps() and not self.orphans()
-
-    def has_ended(self, saga: Saga | None) -> bool:
-        """Whether a record says that it is over, whatever is missing."""
-        return saga is not None and any(_ends(saga, entry) for entry in self.entries.values())
+        if saga is None or not any(_ends(saga, entry) for entry in self.entries.values()):
+            return False
+        return not self.gaps() and not self.orphans()
 
     def ordered(self, saga: Saga | None = None) -> list[Entry]:
         """Causes before effects, each source in its own order, and what is independent by time.
