@@ -30,8 +30,8 @@ from saga.store.workflow import Workflow
 Patch = pytest.MonkeyPatch
 
 
-def inbox_before_handler(patch: Patch, between: Callable[[], None] = lambda: None) -> None:
-    """What came in is committed first, and acted upon in a transaction of its own; `between` happens between the two."""
+def inbox_before_handler(patch: Patch, between: Callable[[Sequence[Message]], None] = lambda taken: None) -> None:
+    """What came in is committed first, and acted upon in a transaction of its own; `between` the two is told what it was."""
     commit = Processor._commit
 
     def take(self: Handling, ledger: Ledger, lane: Lane, message: Message) -> list[Intent]:
@@ -40,9 +40,10 @@ def inbox_before_handler(patch: Patch, between: Callable[[], None] = lambda: Non
 
     def commit_twice(self: Processor, lane: Lane, items: Sequence[Item], **how: bool) -> list[Intent]:
         intents = commit(self, lane, items)  # before the second begins, the first must have ended
-        ids = dict.fromkeys(item.message.workflow_id for item in items if isinstance(item, Incoming) and item.message)
-        if ids:
-            between()
+        taken = [item.message for item in items if isinstance(item, Incoming) and item.message]
+        if taken:
+            between(taken)
+        ids = dict.fromkeys(message.workflow_id for message in taken)
         return intents + commit(self, lane, [Late(id, self.clock.now()) for id in ids], **how)
 
     patch.setattr(Handling, "_take", take)

@@ -125,7 +125,7 @@ def begin(kafka: str, postgres: str, registry: str, tmp_path: Path) -> Iterator[
 
 @pytest.mark.parametrize("bug", [None, "inbox_before_handler"])
 def test_an_inbox_that_is_recorded_before_the_handler_runs_loses_what_a_crash_falls_into(begin: Begin, bug: str | None) -> None:
-    dies = {"PLANTED_DIES": "2"} if bug else {"SAGA_FAILPOINTS": "unit.committed:kill:4"}
+    dies = {"PLANTED_DIES": "clear"} if bug else {"SAGA_FAILPOINTS": "unit.committed:kill:4"}
     bank = begin(bug, "payee", armed={"payee": dies})
 
     bank.ask("open-07")
