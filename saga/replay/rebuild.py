@@ -271,10 +271,10 @@ class Rebuild:
             reading = Reading.of(self.restoring, one.lane, piece, self.until, self.clock.now())
             if not self.partial:
                 self._refuse_unknown(reading.letters)
-            asked = reading.workflows - batch.workflows.keys() - batch.aside.keys()
+            asked = [id for id in reading.workflows if id not in batch.workflows and id not in batch.aside]
             batch.learn(self._known(asked if one.met is None else [id for id in asked if id in one.met]))
             batch.take(reading)
-            read, size = read + len(piece), size + sum(len(record.value or b"") for record in piece)
+            read, size = read + len(piece), size + sum([len(record.value) for record in piece if record.value])
             self.pace(self.read + read)
         if read:
             self._write(one, batch, {})

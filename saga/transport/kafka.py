@@ -165,14 +165,19 @@ class KafkaBroker:
             client.assign([kafka_partition(p, span.start) for p, span in spans.items()])
             while left:
                 for message in self._fetched(client):
-                    record = record_of(message) if message.error() is None else None
-                    place = partition_of(message) if record is None else record[:2]
+                    record: Record | None = None
+                    if (error := message.error()) is None:
+                        record = record_of(message)
+                        place, after = record[:2], record[2] + 1
+                    elif _is_end(error):
+                        place, after = partition_of(message), _offset(message)
+                    else:
+                        continue
                     if (span := left.get(place)) is None:
                         continue
                     if record is not None and record[2] in span:
                         yield record
-                    # markers of foreign transactions may take the last offsets of a span
-                    if (_offset(message) if record is None else record[2] + 1) >= span.stop:
+                    if after >= span.stop:  # markers of foreign transactions may take the last offsets of a span
                         del left[place]
                         client.pause([kafka_partition(Partition(*place))])
 
@@ -180,13 +185,7 @@ class KafkaBroker:
         first = client.poll(self.settings.timeout)
         if first is None:
             raise BrokerError(f"nothing to read arrived within {self.settings.timeout} s", retriable=True)
-        messages = []
-        for message in (first, *client.consume(_READ_BATCH - 1, 0)):
-            if (error := message.error()) is None or error.code() == KafkaError._PARTITION_EOF:
-                messages.append(message)
-            elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # of a group that is not used here
-                raise broker_error(error, "cannot read")
-        return messages
+        return [first, *client.consume(_READ_BATCH - 1, 0)]
 
     @contextmanager
     def _reader(self, group: str = READERS) -> Iterator[Consumer]:
@@ -233,6 +232,13 @@ def _kept(topic: str, answer: Future[Any], limit: float) -> timedelta | None:
     if retention < 0 or found["cleanup.policy"] != "delete":
         return None
     return timedelta(milliseconds=retention + segment)
+
+
+def _is_end(error: KafkaError) -> bool:
+    """Whether it says that a partition ends; if not, it is of a group that is not used here. Raises BrokerError for others."""
+    if error.code() not in (KafkaError._PARTITION_EOF, KafkaError.GROUP_AUTHORIZATION_FAILED):
+        raise broker_error(error, "cannot read")
+    return error.code() == KafkaError._PARTITION_EOF
 
 
 def _offset(end: Message) -> int:
