@@ -32,6 +32,7 @@ from saga.errors import (
 )
 from saga.handling.intake import Intake
 from saga.participant.participant import Participant
+from saga.replay.aged import forgotten
 from saga.replay.batch import Batch
 from saga.replay.contracts import Contracts
 from saga.replay.course import Course
@@ -174,7 +175,8 @@ class Rebuild:
         self._refuse_changed()
         before, ends = self.read, {where: span.stop for where, span in self._spans().items()}
         for one in self.lanes.values():
-            self._note_gaps(one)
+            if self._note_gaps(one):
+                self._write(one, self._batch(one), {})  # there may be nothing left to read
             records = self._ahead(one)
             while not stopping() and self._forward(one, records, stopping):
                 pass
@@ -190,12 +192,19 @@ class Rebuild:
         lanes, ids = (one.lane for one in self.lanes.values()), self.broker.ids(fact_topics(self.saga))
         require_same(lanes, ids, f"what was read is of another topic of that name. {_ANEW}")
 
-    def _note_gaps(self, one: _Lane) -> None:
-        """Pin where topics begin that are new to the lane: what is gone is not acknowledged by the worker that goes on."""
+    def _note_gaps(self, one: _Lane) -> bool:
+        """Pin where topics begin that are new to the lane; answers whether the beginning of one is gone.
+
+        The worker that goes on does not acknowledge what is gone, nor take it for news should it be sent again.
+        """
         new = [Partition(t, one.lane.number) for t in fact_topics(self.saga) if t not in one.held.upto]
         begins = {where.topic: span.start for where, span in self.broker.spans(new).items()} if new else {}
         one.held.upto |= begins
-        one.lane.gaps |= {topic: [(0, start)] for topic, start in begins.items() if start}
+        gone = {topic: [(0, start)] for topic, start in begins.items() if start}
+        one.lane.gaps |= gone
+        aged = [Partition(topic, one.lane.number) for topic in gone]
+        one.lane.forget(forgotten(self.broker, aged, self.participant.versions, self.clock.now()))
+        return bool(gone)
 
     def _spans(self) -> dict[Partition, range]:
         return self.broker.spans([Partition(topic, n) for topic in fact_topics(self.saga) for n in self.lanes])

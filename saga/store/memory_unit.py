@@ -155,10 +155,11 @@ class MemoryUnit(Immediate, MemoryLetters):
 
     def advance(self, lane: Lane) -> None:
         held, now = self.tables.held(lane), lane.copy()
+        now.forget(held.pruned)
         if held.batch < lane.committed:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
         self.tables.lanes[lane.saga, lane.number] = replace(
-            held, offsets=now.offsets, batch=now.batch, acks=now.acks, gaps=now.gaps
+            held, offsets=now.offsets, batch=now.batch, acks=now.acks, gaps=now.gaps, pruned=now.pruned
         )
 
     def batches(self, saga: str) -> dict[int, tuple[int, int]]:

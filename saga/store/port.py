@@ -185,7 +185,7 @@ class Unit(Transaction, DeadLetters, Protocol):
         ...
 
     def advance(self, lane: Lane) -> None:
-        """Store the lane as its owner has it, the last statement.
+        """Store the lane as its owner has it, the last statement; `pruned` never moves back.
 
         Raises LaneFenced if its epoch does not hold any more, or if the store has lost what was committed before: a replica
         that took the place of a server may be some transactions behind.

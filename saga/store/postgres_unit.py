@@ -217,11 +217,12 @@ class PostgresUnit:
         """As the port says, only that a fenced owner may hear of it as late as at the end."""
         # whoever advances a lane publishes what was written for it from memory
         self._unannounced.discard((lane.saga, lane.number))
+        place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch}
+        moved = {"batch": lane.batch, "committed": lane.committed, "pruned": lane.pruned}
         held = {"offsets": lane.offsets, "acks": lane.acks, "gaps": lane.gaps}
-        place = {"saga": lane.saga, "lane": lane.number, "epoch": lane.epoch, "batch": lane.batch, "committed": lane.committed}
-        place |= {name: orjson.dumps(column).decode() for name, column in held.items()}
+        written = {name: orjson.dumps(column).decode() for name, column in held.items()}
 
-        self.pipeline.add("advance", place, excuse=_fenced(lane))
+        self.pipeline.add("advance", {**place, **moved, **written}, excuse=_fenced(lane))
         self._end_of_verb()
 
     def batches(self, saga: str) -> dict[int, tuple[int, int]]:

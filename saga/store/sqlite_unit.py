@@ -142,8 +142,9 @@ class SqliteUnit(Immediate):
         return [*self.query("parked", saga, lane)]
 
     def advance(self, lane: Lane) -> None:
-        held = (orjson.dumps(column).decode() for column in (lane.offsets, lane.acks, lane.gaps))
-        if self.query("advance", lane.saga, lane.number, lane.epoch, lane.batch, *held, lane.committed).rowcount == 0:
+        held = [orjson.dumps(column).decode() for column in (lane.offsets, lane.acks, lane.gaps)]
+        place, moved = (lane.saga, lane.number, lane.epoch), (lane.batch, *held, _iso(lane.pruned))
+        if self.query("advance", *place, *moved, lane.committed).rowcount == 0:
             raise LaneFenced(lane.saga, lane.number, lane.epoch)
 
     def batches(self, saga: str) -> dict[int, tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -71,6 +72,15 @@ def test_the_next_owner_knows_how_far_it_went(store: ArchivedStore) -> None:
 
     assert lane.pruned == successor.pruned == store.claim("checkout", 0, 4).pruned == NOW - 31 * DAY
     assert [one.pruned for one in store.lanes()] == [NOW - 31 * DAY]
+
+
+def test_an_owner_that_knows_of_more_that_is_gone_has_it_remembered_and_takes_nothing_back(store: ArchivedStore) -> None:
+    lane = store.claim("checkout", 0, 4)
+    for batch, until in enumerate((NOW - 31 * DAY, None, NOW - 50 * DAY), start=1):
+        with store.unit() as unit:
+            unit.advance(replace(lane, batch=batch, pruned=until))
+
+        assert [one.pruned for one in store.lanes()] == [NOW - 31 * DAY]
 
 
 def test_one_that_goes_later_and_was_closed_earlier_takes_nothing_back(store: ArchivedStore) -> None:

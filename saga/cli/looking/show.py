@@ -67,7 +67,10 @@ def _pruned(settings: Settings) -> str:
         until = max((lane.pruned for lane in store.lanes() if lane.pruned), default=None)
     finally:
         store.close()
-    return f", and those that ended up to {output.moment(until)} were deleted here (SAGA_KEEP_WORKFLOWS)" if until else ""
+    if until is None:
+        return ""
+    gone = f"those that ended up to {output.moment(until)} were deleted here (SAGA_KEEP_WORKFLOWS)"
+    return f", and {gone}, or had aged out when it was rebuilt"
 
 
 def _letters(settings: Settings, workflow_id: str) -> list[DeadLetter]:

@@ -55,7 +55,7 @@ SELECT 1 / count(*) FROM mine;
 WITH mine AS (
     UPDATE saga_lane
     SET batch = %(batch)s, offsets = %(offsets)s::json, acks = %(acks)s::json, gaps = %(gaps)s::json,
-        backend = pg_backend_pid()
+        pruned = greatest(pruned, %(pruned)s::timestamptz), backend = pg_backend_pid()
     WHERE saga = %(saga)s AND lane = %(lane)s AND epoch = %(epoch)s AND batch >= %(committed)s
     RETURNING epoch
 )

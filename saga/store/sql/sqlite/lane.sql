@@ -21,8 +21,9 @@ ON CONFLICT (saga, lane) DO UPDATE SET epoch = epoch + 1, clean = 0;
 UPDATE saga_lane SET clean = 1, trials = '{}' WHERE saga = ?1 AND lane = ?2 AND epoch = ?3 AND batch >= ?4;
 
 -- name: advance
-UPDATE saga_lane SET batch = ?4, offsets = ?5, acks = ?6, gaps = ?7
-WHERE saga = ?1 AND lane = ?2 AND epoch = ?3 AND batch >= ?8;
+UPDATE saga_lane
+SET batch = ?4, offsets = ?5, acks = ?6, gaps = ?7, pruned = coalesce(max(pruned, ?8), pruned, ?8)
+WHERE saga = ?1 AND lane = ?2 AND epoch = ?3 AND batch >= ?9;
 
 -- name: batches
 SELECT lane, epoch, batch FROM saga_lane WHERE saga = ?1;
