@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import datetime, timedelta
 
 import psycopg
 import pytest
@@ -16,15 +17,17 @@ from saga.replay.contracts import Contracts
 from saga.replay.gathering import histories
 from saga.replay.holes import holes
 from saga.replay.projector import Projector
+from saga.replay.rebuild import Rebuild
 from saga.replay.source import TopicSource
 from saga.replay.state import State, state
 from saga.store.postgres import PostgresStore
+from saga.testing.clock import ManualClock
 from saga.transport.kafka import KafkaBroker
 from saga.transport.kafka_settings import KafkaSettings
 from saga.transport.port import Partition
 from tests.brokers import copy
 from tests.histories import lived, records
-from tests.travel import saga
+from tests.travel import Script, fleet, saga
 from tests.unit.test_projection import WHOLE, trips
 
 pytestmark = pytest.mark.slow
@@ -37,8 +40,8 @@ def published(kafka: str) -> KafkaBroker:
     """A broker with the topics of saga `past`, two partitions each, and what has happened on them."""
     broker = KafkaBroker(KafkaSettings(kafka))
     broker.create(saga_topics(NAME), 2, {})
-    with lived(name=NAME) as fleet:
-        copy(records(fleet.broker), broker)
+    with lived(name=NAME) as past:
+        copy(records(past.broker), broker)
     return broker
 
 
@@ -52,8 +55,8 @@ def states(broker: KafkaBroker) -> list[State]:
 
 
 def test_kafka_tells_the_same_as_the_log_in_memory(published: KafkaBroker) -> None:
-    with lived(name=NAME) as fleet:
-        told = {h.workflow: state(contracts(), h) for h in histories(TopicSource(fleet.broker, NAME), contracts())}
+    with lived(name=NAME) as past:
+        told = {h.workflow: state(contracts(), h) for h in histories(TopicSource(past.broker, NAME), contracts())}
 
     assert {one.id: (one.status, one.steps, one.events, one.holes) for one in states(published)} == {
         id_: (one.status, one.steps, one.events, one.holes) for id_, one in told.items() if one is not None
@@ -91,13 +94,17 @@ def test_a_read_model_on_postgres_is_filled_once_and_rebuilt_beside_itself(publi
             assert tx.execute("SELECT * FROM trips ORDER BY trip").fetchall() == WHOLE
 
 
-def test_records_that_were_deleted_are_missed_workflow_by_workflow(published: KafkaBroker, kafka: str, database: str) -> None:
-    """The last test of this module: it deletes what the others read."""
-    span = published.spans([Partition(f"{NAME}.events", 0)])[Partition(f"{NAME}.events", 0)]
+@pytest.fixture
+def truncated(published: KafkaBroker, kafka: str) -> KafkaBroker:
+    """Its first three events are gone; for the last tests of this module, since the others read them."""
     client = AdminClient({"bootstrap.servers": kafka})
-    [done] = client.delete_records([TopicPartition(f"{NAME}.events", 0, span.start + 3)]).values()
+    [done] = client.delete_records([TopicPartition(f"{NAME}.events", 0, 3)]).values()
     done.result(30)
-    source = TopicSource(published, NAME)
+    return published
+
+
+def test_records_that_were_deleted_are_missed_workflow_by_workflow(truncated: KafkaBroker, database: str) -> None:
+    source = TopicSource(truncated, NAME)
 
     found = {h.workflow: [hole.kind for hole in holes(h, contracts())] for h in histories(source, contracts())}
 
@@ -109,4 +116,19 @@ def test_records_that_were_deleted_are_missed_workflow_by_workflow(published: Ka
         closing(PostgresStore(database, migrate=True)) as store,
         pytest.raises(SagaError, match="is not whole, and maybe others"),
     ):
-        Projector(trips(name=NAME), store, published).start()
+        Projector(trips(name=NAME), store, truncated).start()
+
+
+def test_a_lane_that_is_rebuilt_of_what_is_left_remembers_up_to_when_it_may_lack_workflows(
+    truncated: KafkaBroker, database: str
+) -> None:
+    hotels = next(one for one in fleet(Script(), name=NAME) if one.name == "hotels")
+    first = next(truncated.read({Partition(f"{NAME}.events", 0): None}))
+    stated = datetime.fromisoformat((dict(first.headers)["ce_time"] or b"").decode())
+    with closing(PostgresStore(database, migrate=True)) as store:
+        rebuild = Rebuild(hotels, store, truncated, evolve=False, partial=True, clock=ManualClock(stated + timedelta(days=9)))
+        rebuild.prepare()
+        rebuild.start()
+        rebuild.catch_up()
+
+        assert {lane.number: lane.pruned for lane in store.lanes()} == {0: stated, 1: None}
