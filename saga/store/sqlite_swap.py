@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import sqlite3
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from string import digits
 
@@ -42,7 +43,7 @@ def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
             lock = WorkerLock(str(file))
             lock.take()
             locks.callback(lock.drop)
-            _fold_log(file)
+            locks.enter_context(_held(file))
         for name in second_names(place):
             if name.name.startswith(f"{place.name}.{kept.rstrip(digits)}"):  # others are not ours to remove
                 name.unlink()
@@ -54,15 +55,24 @@ def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
     return backup if was_there else None
 
 
-def _fold_log(file: Path) -> None:
-    """Have all that was committed in the file itself, since its log bears its name."""
-    if file.exists():
+@contextmanager
+def _held(file: Path) -> Iterator[None]:
+    """All that was committed is in the file itself, since its log bears its name, and nobody else opens it meanwhile.
+
+    Who tries to waits, and looks then whether the name is still that of the file: see `connect`.
+    """
+    if not file.exists():
+        yield
+        return
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         try:
-            with engine_statements(str(file)), closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            with engine_statements(str(file)):
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 connection.execute("PRAGMA journal_mode = DELETE")  # not as long as anybody else has the file open
+                connection.execute("BEGIN EXCLUSIVE")
         except StoreConflict as conflict:
             raise DefinitionError(f"{file} is in use; end the processes that read or write it, then swap again") from conflict
+        yield
 
 
 def _set_logs_aside(gone: Path, backup: Path) -> None:

@@ -13,7 +13,33 @@ from saga.store.tables import Tables
 
 
 def connect(path: str, busy_timeout: float) -> sqlite3.Connection:
-    """A connection in WAL mode that flushes every commit and begins nothing by itself."""
+    """A connection in WAL mode that flushes every commit and begins nothing by itself.
+
+    As long as it is open no other file takes the place of this one; one that did meanwhile is opened instead.
+    """
+    while True:
+        before = _identity(path)
+        try:
+            connection = _opened(path, busy_timeout)
+        except StoreError:
+            if before is None or _identity(path) in {before, None}:
+                raise
+        else:
+            if before is not None and _identity(path) == before:
+                return connection
+            connection.close()
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells the file from another one that has its name later; None if it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _opened(path: str, busy_timeout: float) -> sqlite3.Connection:
     with engine_statements(path), ExitStack() as opening:
         connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
         opening.callback(connection.close)

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -30,6 +31,7 @@ from tests.laid import sqlite_store
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOLD = """
 import sys
+import threading
 from saga.store.sqlite import SqliteStore
 SqliteStore(sys.argv[1]).claim("checkout", 0, 1)
 print("held", flush=True)
@@ -473,3 +475,33 @@ def test_a_name_of_the_live_file_that_no_swap_has_given_is_left_alone(tmp_path: 
     swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "before_2")
 
     assert said(tmp_path / "live.db.mine") == [("old",)]
+
+
+def test_who_opens_the_file_while_it_is_swapped_gets_the_one_that_has_its_name_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, word in ("live", "old"), ("rebuilt", "new"):
+        SqliteStore(tmp_path / f"{name}.db", migrate=True).close()
+        database_of(tmp_path / f"{name}.db", word)
+    link, found = os.link, list[str]()
+
+    def opened() -> None:
+        with closing(SqliteStore(tmp_path / "live.db")) as store, store.transaction() as tx:
+            found.extend(word for (word,) in tx.execute("SELECT word FROM said").fetchall())
+            tx.execute("INSERT INTO said VALUES ('written meanwhile')")
+
+    somebody = threading.Thread(target=opened)
+
+    def while_linking(*files: Path) -> None:
+        link(*files)
+        somebody.start()
+        somebody.join(0.3)  # as long as it waits for the swap it does not end
+
+    monkeypatch.setattr(os, "link", while_linking)
+
+    swap(tmp_path / "live.db", tmp_path / "rebuilt.db", "before")
+    somebody.join()
+
+    assert found == ["new"]
+    assert said(tmp_path / "live.db") == [("new",), ("written meanwhile",)]
+    assert said(tmp_path / "live.db.before") == [("old",)]
