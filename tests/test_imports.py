@@ -11,7 +11,7 @@ from tests.sources import MODULES, ROOT, imports
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "clock", "count", "span", "text", "forking", "signals"),
-    ("failpoints",),
+    ("failpoints", "whole"),
     ("settings",),
     ("protocol",),
     ("contracts",),

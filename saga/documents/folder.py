@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from saga.errors import SagaError
+from saga.whole import put
 
 LIST = ".saga-docs"
 
@@ -39,7 +40,7 @@ def write(folder: Path, files: Mapping[str, str], *, force: bool = False) -> Wri
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8", newline="\n")
+        put(path, content.encode())
     stale = sorted(earlier - set(files))
     for name in stale:
         _remove(folder, name)
@@ -68,7 +69,7 @@ def _foreign(folder: Path) -> bool:
 
 def _list(folder: Path, names: Iterable[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / LIST).write_text("".join(f"{name}\n" for name in sorted(names)), encoding="utf-8", newline="\n")
+    put(folder / LIST, "".join(f"{name}\n" for name in sorted(names)).encode())
 
 
 def _remove(folder: Path, name: str) -> None:

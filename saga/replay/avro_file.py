@@ -5,14 +5,13 @@ Imports fastavro, for these files alone and when one is opened: every command of
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from saga.contracts.schema import Schema
 from saga.errors import DecodeError
+from saga.whole import whole
 
 
 def write(file: Path, schema: Schema, records: Iterable[Mapping[str, Any]], metadata: Mapping[str, str]) -> None:
@@ -22,28 +21,8 @@ def write(file: Path, schema: Schema, records: Iterable[Mapping[str, Any]], meta
     """
     import fastavro
 
-    with _whole(file) as opened:
+    with whole(file) as opened:
         fastavro.writer(opened, fastavro.parse_schema(schema), records, codec="deflate", metadata=dict(metadata))
-
-
-def put(file: Path, content: bytes) -> None:
-    """Write what is said beside such a file, in the same way."""
-    with _whole(file) as opened:
-        opened.write(content)
-
-
-@contextmanager
-def _whole(file: Path) -> Iterator[BinaryIO]:
-    """What is written inside the block has the file's name afterwards, and is on the disk by then."""
-    part = file.with_name(f"{file.name}.part")
-    try:
-        with part.open("wb") as opened:
-            yield opened
-            opened.flush()
-            os.fsync(opened.fileno())
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def metadata(file: Path) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from saga.cli import output
 from saga.cli.contracts.check import Folder
 from saga.contracts import python as source
 from saga.contracts.saga import Saga
+from saga.whole import put
 
 
 def python(
@@ -31,7 +32,7 @@ def python(
     if check:
         _compare(text, to, shlex.join(words))
     elif to is not None:
-        to.write_text(text)
+        put(to, text.encode())
     if as_json:
         output.json({"file": to, "text": text})
     elif to is None:

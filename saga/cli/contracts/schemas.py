@@ -24,6 +24,7 @@ from saga.evolution.plan import Entry, plan, registered_version, subjects
 from saga.protocol.check import check as proved
 from saga.protocol.story import render
 from saga.settings import Settings
+from saga.whole import put
 
 schemas = typer.Typer(cls=Listing, help="The contracts, and how they change.", no_args_is_help=True, rich_markup_mode=None)
 schemas.command("check")(evolution.check)
@@ -74,7 +75,7 @@ def pull(
     for schema in schemas:
         stem = str(schema["name"])
         file = to / f"{stem if names.count(stem) == 1 else full_name(schema, '')}.avsc"
-        file.write_bytes(orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        put(file, orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
         files.append(str(file))
     if as_json:
         output.json({"saga": saga.name, "version": saga.version, "files": sorted(files)})

@@ -23,6 +23,7 @@ from saga.replay.holes import holes
 from saga.replay.source import Source
 from saga.replay.state import State, state
 from saga.settings import Settings
+from saga.whole import put
 
 
 def tell_state(
@@ -166,7 +167,7 @@ def _write(to: str, telling: _Telling, *, replace: bool) -> str:
     def records() -> Iterator[dict[str, Any]]:
         yield from (one.record() for one in telling.states())
         if telling.marked:  # before the file has its name, so that it is never there without them
-            avro_file.put(marks, orjson.dumps(telling.marked, option=orjson.OPT_INDENT_2))
+            put(marks, orjson.dumps(telling.marked, option=orjson.OPT_INDENT_2))
 
     avro_file.write(file, schema, records(), {"saga.subject": subject})
     if telling.marked:
