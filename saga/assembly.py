@@ -146,6 +146,18 @@ def swap(live: Settings, rebuilt: Settings, kept: str) -> str | None:
     return str(found) if found else None
 
 
+def kept(live: Settings, kept: str) -> str | None:
+    """Where a swap that was made with the same word has put what was there; None if there was nothing."""
+    if _on_postgres(live):
+        with _postgres_extra():
+            from saga.store import postgres_swap
+        return postgres_swap.backup(_database(live), kept)
+    from saga.store import sqlite_swap
+
+    found = sqlite_swap.backup(_file(live), kept)
+    return str(found) if found.exists() else None
+
+
 def second_names(settings: Settings) -> list[str]:
     """Other names of the very file that the database is, as a swap that was killed may leave; none on PostgreSQL."""
     if _on_postgres(settings):

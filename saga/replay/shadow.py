@@ -122,6 +122,26 @@ class Shadow:
             _run(tx, new.values())
             self._put(tx, [("after", name, None) for name in new])
 
+    def swapping(self, rebuilt: str, kept: str) -> None:
+        """The database, called `rebuilt` until now, is about to take the place of one that is put away as `kept`."""
+        with self.store.transaction() as tx:
+            self._put(tx, [("swap", "of", rebuilt), ("swap", "kept", kept)])
+
+    def swapped(self, rebuilt: str) -> str | None:
+        """As what the one before was put away; None if this is not one that was called `rebuilt` and took its place."""
+        if not self.is_there():
+            return None
+        with self.store.transaction() as tx:
+            said = dict(tx.execute(f"SELECT name, value FROM {TABLE} WHERE word = 'swap'").fetchall())  # noqa: S608 - ours
+        return said.get("kept") if said.get("of") == rebuilt else None
+
+    def is_untouched(self) -> bool:
+        """Whether nobody but a rebuild has claimed a lane."""
+        with self.store.unit() as unit:
+            rows = unit.execute(f"SELECT name, value FROM {TABLE} WHERE word = 'lane'").fetchall()  # noqa: S608 - ours
+            found = unit.batches(self.saga)
+        return all(found.get(int(lane), (0, 0))[0] == int(epoch) for lane, epoch in rows)
+
     def drop(self) -> None:
         """End the rebuild: from now on the database is like any other."""
         with self.store.transaction() as tx:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psycopg
 from psycopg import sql
 
 from saga.errors import DefinitionError, StoreBusy
-from saga.store.postgres_tables import Address, engine_statements
+from saga.store.postgres_tables import Address, Connection, engine_statements
 
 _LONGEST = 63  # of a name, in bytes: PostgreSQL cuts off what is longer, and with it what tells it from the live one
 
@@ -22,20 +25,41 @@ def swap(live: str, rebuilt: str, kept: str, *, through: str = "postgres") -> st
     if place[0] != place[1] or not all(address.parameters.get("dbname") for address in (old, new)):
         raise DefinitionError(f"{old} and {new} are not two databases of one server; point SAGA_DATABASE at the rebuilt one")
     name, other = str(old.parameters["dbname"]), str(new.parameters["dbname"])
-    backup = f"{name.encode()[: _LONGEST - len(kept) - 1].decode(errors='ignore')}_{kept}"
-    between = Address(live)
-    between.parameters["dbname"] = through
-    with engine_statements(between), between.connect() as connection, connection.transaction():
-        was_there = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None
+    away = _away(name, kept)
+    with _connected(live, through) as connection, connection.transaction():
+        was_there = _is_there(connection, name)
         try:
             if was_there:
-                connection.execute(_rename(name, backup))
+                connection.execute(_rename(name, away))
             connection.execute(_rename(other, name))
         except psycopg.errors.ObjectInUse as error:
             raise StoreBusy(
                 f"{old} or {new} is in use; end the worker, and whoever else is connected, then swap again. Nothing was renamed"
             ) from error
-    return backup if was_there else None
+    return away if was_there else None
+
+
+def backup(live: str, kept: str, *, through: str = "postgres") -> str | None:
+    """The name under which a swap has kept the database of `live`; None if there is none."""
+    away = _away(str(Address(live).parameters["dbname"]), kept)
+    with _connected(live, through) as connection:
+        return away if _is_there(connection, away) else None
+
+
+def _away(name: str, kept: str) -> str:
+    return f"{name.encode()[: _LONGEST - len(kept) - 1].decode(errors='ignore')}_{kept}"
+
+
+@contextmanager
+def _connected(live: str, through: str) -> Iterator[Connection]:
+    between = Address(live)
+    between.parameters["dbname"] = through
+    with engine_statements(between), between.connect() as connection:
+        yield connection
+
+
+def _is_there(connection: Connection, name: str) -> bool:
+    return connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None
 
 
 def _rename(old: str, new: str) -> sql.Composed:

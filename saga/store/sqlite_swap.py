@@ -27,6 +27,12 @@ def second_names(live: Path) -> list[Path]:
     return [other for other in beside if not other.is_symlink() and other.samefile(place)]
 
 
+def backup(live: Path, kept: str) -> Path:
+    """Where a swap puts the file of `live`."""
+    place = live.resolve()
+    return place.with_name(f"{place.name}.{kept}")
+
+
 def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
     """Let `rebuilt` bear the name of `live`, whose file is kept as `kept` beside it; None if there was none.
 
@@ -35,9 +41,9 @@ def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
     the other's place.
     """
     place = live.resolve()  # a link goes on leading to where it leads
-    backup = place.with_name(f"{place.name}.{kept}")
-    if backup.exists():
-        raise DefinitionError(f"there is a file {backup} already; move it away, or swap again in a moment")
+    away = backup(live, kept)
+    if away.exists():
+        raise DefinitionError(f"there is a file {away} already; move it away, or swap again in a moment")
     with ExitStack() as locks:
         for file in (live, rebuilt):
             lock = WorkerLock(str(file))
@@ -48,11 +54,11 @@ def swap(live: Path, rebuilt: Path, kept: str) -> Path | None:
             if name.name.startswith(f"{place.name}.{kept.rstrip(digits)}"):  # others are not ours to remove
                 name.unlink()
         if was_there := place.exists():
-            os.link(place, backup)
+            os.link(place, away)
         else:
-            _set_logs_aside(place, backup)
-        _replace(rebuilt.resolve(), place, backup)
-    return backup if was_there else None
+            _set_logs_aside(place, away)
+        _replace(rebuilt.resolve(), place, away)
+    return away if was_there else None
 
 
 @contextmanager

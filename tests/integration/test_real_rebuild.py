@@ -33,11 +33,15 @@ MODULE = """
 import os, pathlib, signal, time
 from saga.participant.participant import Participant
 from saga.replay.rebuild import Rebuild
+from saga.replay.shadow import Shadow
 from saga import Transaction
 from tests.travel import HotelBooked, HotelFreed, HotelFull, note, saga
 
 Rebuild.__init__.__kwdefaults__["batch"] = 4
 hotels = Participant("hotels", saga(name="killed"))
+
+if pathlib.Path("cut").exists():
+    Shadow.drop = lambda _: os.kill(os.getpid(), signal.SIGKILL)
 
 @hotels.evolve(HotelBooked, HotelFull, HotelFreed)
 def again(told: HotelBooked | HotelFull | HotelFreed, tx: Transaction) -> None:
@@ -78,12 +82,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def begun(folder: Path, kafka: str, database: str) -> subprocess.Popen[str]:
+def begun(folder: Path, kafka: str, database: str, *more: str) -> subprocess.Popen[str]:
     """A rebuild by two processes, in a group of processes of its own."""
     program = [sys.executable, "-c", "from saga.cli import main; main()", "rebuild", "killed:hotels", "--to", database]
     environment = {**foreign_environment(), "SAGA_BROKER": kafka, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
     return subprocess.Popen(
-        [*program, "--sql", "tables.sql", "--processes", "2", "--at-most", "none"],
+        [*program, "--sql", "tables.sql", "--processes", "2", "--at-most", "none", *more],
         cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
@@ -155,6 +159,33 @@ def test_one_that_is_killed_in_its_turn_keeps_nobody_waiting_for_ever(published:
     assert "of the rebuild died; run the same command to go on" in told
     (folder / "deadly").unlink()
     assert ended(begun(folder, published, database))[0] == 0
+
+
+def test_one_that_is_killed_when_it_is_in_place_is_ended_by_the_same_command(
+    published: str, postgres: str, folder: Path
+) -> None:
+    with fresh_database(postgres) as live, psycopg.connect(postgres, autocommit=True) as connection:
+        name = live.rpartition("/")[2]
+        rebuilt, command = f"{live}_again", ("--swap", "--database", live)
+        connection.execute(f'CREATE DATABASE "{name}_again"')
+        try:
+            (folder / "cut").touch()
+            killed, _ = ended(begun(folder, published, rebuilt, *command))
+            (folder / "cut").unlink()
+            code, told = ended(begun(folder, published, rebuilt, *command))
+            there = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+            whole = everything(live)
+            with psycopg.connect(live) as asked:
+                marked = asked.execute("SELECT to_regclass('saga_rebuild')").fetchone()
+        finally:
+            for (each,) in connection.execute("SELECT datname FROM pg_database").fetchall():
+                if each.startswith(f"{name}_"):
+                    connection.execute(f'DROP DATABASE "{each}"')
+
+    assert (killed, code, marked) == (-signal.SIGKILL, 0, (None,)), told
+    assert len(whole["saga_workflow"]) == TRIPS
+    assert f"{name}_again" not in there
+    assert any(each.startswith(f"{name}_before_") for each in there)
 
 
 def test_tables_with_columns_of_any_type_are_compared_whatever_the_order_of_their_columns(postgres: str) -> None:

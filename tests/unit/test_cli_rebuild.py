@@ -13,6 +13,7 @@ import pytest
 from saga import assembly
 from saga.errors import BrokerError
 from saga.replay import courtesy
+from saga.replay.shadow import Shadow
 from saga.store.sqlite import SqliteStore
 from saga.store.sqlite_tables import SqliteTables
 from saga.testing.clock import ManualClock
@@ -317,3 +318,53 @@ def test_a_script_that_is_no_text_is_named_before_anything_is_made(fleet: Harnes
     assert said.code == 2
     assert f"error: {option}: odd.sql cannot be read: it is not UTF-8" in said.err
     assert not (service.folder / "hotels.db").exists()
+
+
+def cut_off(monkeypatch: pytest.MonkeyPatch, service: Commands, *command: str, **settings: str) -> int:
+    """The exit code of a command that is interrupted between the swap and its last word."""
+
+    def interrupt(_: Shadow) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Shadow, "drop", interrupt)
+        return service(*command, **settings).code
+
+
+def test_one_that_is_cut_off_when_it_is_in_place_is_not_rebuilt_again_by_the_same_command(
+    fleet: Harness, service: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+    again = ["rebuild", HOTELS, "--to", "sqlite:///again.db", "--sql", "tables.sql", "--compare", "--swap", "--json"]
+    settings = {"SAGA_DATABASE": "sqlite:///hotels.db"}
+
+    assert cut_off(monkeypatch, service, *again, **settings) == 130
+    said = service(*again, **settings)
+
+    assert said.code == 0, said.err
+    (kept,) = service.folder.glob("hotels.db.before_*[0-9]")
+    assert said.json == {
+        "database": "sqlite:///again.db", "participant": HOTELS, "complete": True, "swapped": True, "kept": str(kept),
+    }  # fmt: skip
+    assert not (service.folder / "again.db").exists()
+    assert rows(service.folder, "hotels.db", "SELECT 1 FROM sqlite_master WHERE name = 'saga_rebuild'") == []
+    kept.rename(service.folder / "put-away.db")
+    assert service(*again, **settings).json["records"] > 0  # which is another rebuild
+
+
+def test_where_a_worker_has_lived_since_the_same_command_is_another_rebuild(
+    fleet: Harness, service: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service("rebuild", HOTELS, "--to", "sqlite:///hotels.db", "--sql", "tables.sql")
+    again = ["rebuild", HOTELS, "--to", "sqlite:///again.db", "--sql", "tables.sql", "--swap", "--json"]
+    settings = {"SAGA_DATABASE": "sqlite:///hotels.db"}
+    assert cut_off(monkeypatch, service, *again, **settings) == 130
+    with closing(SqliteStore(service.folder / "hotels.db")) as store:
+        store.claim("travel", 0, 2, "hotels")
+    next(service.folder.glob("hotels.db.before_*[0-9]")).rename(service.folder / "put-away.db")
+
+    said = service(*again, **settings)
+
+    assert said.code == 0, said.err
+    assert said.json["records"] > 0
+    assert "an earlier rebuild was put in the place of sqlite:///hotels.db and cut off then; this is another one" in said.err

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,12 +16,12 @@ from saga import assembly
 from saga.cli import arguments, output
 from saga.cli.past.rebuilding import Total, carry_out, make_ready
 from saga.cli.past.share import Job
+from saga.cli.past.swapping import Swapped, finished, mark, swapped
 from saga.count import many
 from saga.errors import DefinitionError, StoreError
 from saga.replay.comparison import Comparison, compare
 from saga.replay.courtesy import REST, Neighbour
 from saga.replay.rebuild import Rebuild
-from saga.replay.shadow import Shadow
 from saga.settings import Settings
 from saga.store.tables import Tables
 
@@ -75,6 +74,12 @@ def rebuild(
     live, shadow = Settings.load(database=database, broker=broker), Settings.load(database=to, broker=broker)
     moment, bound = None if until is None else _moment(until), None if at_most is None else _bound(at_most)
     _refuse_what_makes_no_sense(live, shadow, moment, needs_live=against or swap, swap=swap)
+    if swap and (done := finished(target, live, shadow)) is not None:
+        data = {"database": assembly.database_name(shadow), "participant": target, "complete": True}
+        data |= _put_in_place(live, done, as_json)
+        if as_json:
+            output.json(data)
+        return
     count = 1 if to.startswith("sqlite:") else processes or min(MOST_PROCESSES, os.cpu_count() or 1)
     if count > 1:
         make_ready()
@@ -88,12 +93,7 @@ def rebuild(
     data = _told(target, shadow, total, time.monotonic() - began, as_json)
     found = _compare(target, live, shadow, as_json, data, tables=not engine_tables_only) if against else None
     if swap and total.is_complete and (found is None or found.is_equal):
-        data["swapped"], data["kept"] = True, assembly.swap(live, shadow, f"before_{datetime.now(UTC):%Y%m%d%H%M%S}")
-        with _mark(target, live) as mark:
-            mark.drop()
-        if not as_json:
-            kept = f"; what was there is kept as {data['kept']}" if data["kept"] else ""
-            output.line(f"{assembly.database_name(live)} is the rebuilt one now{kept}. Start the worker")
+        data |= _put_in_place(live, swapped(target, live, shadow), as_json)
     if as_json:
         output.json(data)
     if not total.is_complete or (found is not None and not found.is_equal):
@@ -190,18 +190,8 @@ def _is_lived_on(tables: Tables, shadow: Settings) -> bool:
 
 
 def _complete(target: str, shadow: Settings, scripts: Sequence[str]) -> None:
-    with _mark(target, shadow) as mark:
-        mark.complete(scripts)
-
-
-@contextmanager
-def _mark(target: str, settings: Settings) -> Iterator[Shadow]:
-    """What a database says of its rebuild."""
-    participant, store = arguments.participant(target), assembly.store(settings)
-    try:
-        yield Shadow(store, participant.saga.name, participant.name)
-    finally:
-        store.close()
+    with mark(target, shadow) as said:
+        said.complete(scripts)
 
 
 def _told(target: str, shadow: Settings, total: Total, seconds: float, as_json: bool) -> dict[str, Any]:
@@ -222,6 +212,13 @@ def _tell_marked(marked: Mapping[str, Sequence[str]]) -> None:
         output.line(f"  {workflow} is not whole: {'; '.join(texts)}")
     if len(marked) > SHOWN:
         output.line(f"  and {len(marked) - SHOWN} more; each says so in `saga show`")
+
+
+def _put_in_place(live: Settings, done: Swapped, as_json: bool) -> dict[str, Any]:
+    if not as_json:
+        kept = f"; what was there is kept as {done.kept}" if done.kept else ""
+        output.line(f"{assembly.database_name(live)} is the rebuilt one now{kept}. Start the worker")
+    return {"swapped": True, "kept": done.kept}
 
 
 def _compare(target: str, live: Settings, shadow: Settings, as_json: bool, data: dict[str, Any], *, tables: bool) -> Comparison:
