@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any
+from uuid import uuid4
 
 import orjson
 
@@ -17,6 +18,7 @@ from saga.replay.state import State
 
 BATCH = 500
 
+_BUILT = "saga_export"
 _LENGTH = 63  # of a name in PostgreSQL, beyond which it is cut off
 _NOTE = re.compile(r"workflows of saga ([\w.-]+)")
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -54,7 +56,7 @@ def _apart(name: str, taken: set[str]) -> str:
 
 
 def write(url: str, saga: Saga, states: Iterable[State], *, replace: bool = False) -> str:
-    """Make the table and fill it, in one transaction; answers its name.
+    """Make the table, fill it, and let it take the place of an earlier one, which is there until then; answers its name.
 
     Raises DefinitionError where such a table is there already, unless it is to be replaced and an export of the same saga,
     and StoreError for what the database says.
@@ -116,22 +118,32 @@ def _require_replaceable(saga: Saga, note: str, replace: bool) -> None:
 
 
 def _write_sqlite(file: str, saga: Saga, columns: Sequence[tuple[str, str]], rows: Iterator[list[Any]], replace: bool) -> None:
-    name, found = table_name(saga), "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
+    name = table_name(saga)
     kinds = {"text": "TEXT", "moment": "TEXT", "integer": "INTEGER", "json": "TEXT"}
+    definition, marks = _definition(columns, kinds), ", ".join("?" for _ in columns)
     with _told(sqlite3.Error), closing(sqlite3.connect(file)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        if there := connection.execute(found, (name,)).fetchone():
-            _require_replaceable(saga, there[0], replace)
-            connection.execute(f"DROP TABLE {_quoted(name)}")
-        # SQLite has no comments of tables, but keeps the statement that made one as it was written
-        connection.execute(f"CREATE TABLE {_quoted(name)} (/* {_note(saga.name)} */ {_definition(columns, kinds)})")
-        marks = ", ".join("?" for _ in columns)
+        _require_room(connection, saga, replace)
+        # what is temporary is in a file of its own, so that nobody waits while all is read
+        connection.execute(f"CREATE TEMP TABLE {_BUILT} ({definition})")
         dated = (
             [str(value) if kinds_ == "moment" and value else value for (_, kinds_), value in zip(columns, row, strict=True)]
             for row in rows
         )
-        connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({marks})", dated)  # noqa: S608 - names are quoted
+        connection.executemany(f"INSERT INTO {_BUILT} VALUES ({marks})", dated)  # noqa: S608 - names are quoted
         connection.commit()
+        connection.execute("BEGIN IMMEDIATE")
+        _require_room(connection, saga, replace)
+        connection.execute(f"DROP TABLE IF EXISTS main.{_quoted(name)}")
+        # SQLite has no comments of tables, but keeps the statement that made one as it was written
+        connection.execute(f"CREATE TABLE {_quoted(name)} (/* {_note(saga.name)} */ {definition})")
+        connection.execute(f"INSERT INTO {_quoted(name)} SELECT * FROM {_BUILT} ORDER BY rowid")  # noqa: S608 - names are quoted
+        connection.commit()
+
+
+def _require_room(connection: sqlite3.Connection, saga: Saga, replace: bool) -> None:
+    found = "SELECT sql FROM main.sqlite_master WHERE type = 'table' AND name = ?"
+    if there := connection.execute(found, (table_name(saga),)).fetchone():
+        _require_replaceable(saga, there[0], replace)
 
 
 def _write_postgres(url: str, saga: Saga, columns: Sequence[tuple[str, str]], rows: Iterator[list[Any]], replace: bool) -> None:
@@ -150,17 +162,26 @@ def _write_postgres(url: str, saga: Saga, columns: Sequence[tuple[str, str]], ro
         [_without_nul(value) if kind == "json" else value for (_, kind), value in zip(columns, row, strict=True)]
         for row in rows
     )
-    address = Address(url, "--to")
-    with _told(psycopg.Error), address.connect() as connection, connection.transaction(), connection.cursor() as cursor:
-        there = cursor.execute("SELECT found, obj_description(found, 'pg_class') FROM to_regclass(%s) found", (_quoted(name),))
-        if (known := there.fetchone()) and known[0] is not None:
-            _require_replaceable(saga, known[1] or "", replace)
-            cursor.execute(f"DROP TABLE {_quoted(name)}")
-        cursor.execute(f"CREATE TABLE {_quoted(name)} ({_definition(columns, kinds)})")
-        cursor.execute(f"COMMENT ON TABLE {_quoted(name)} IS '{_note(saga.name)}'")
-        marks = ", ".join("%s" for _ in columns)
-        while batch := list(islice(rows, BATCH)):
-            cursor.executemany(f"INSERT INTO {_quoted(name)} VALUES ({marks})", batch)  # noqa: S608 - names are quoted
+    address, built = Address(url, "--to"), f"{_BUILT}_{uuid4().hex}"
+    with _told(psycopg.Error), address.connect() as connection, connection.cursor() as cursor:
+        with connection.transaction(force_rollback=True):  # what cannot be dropped is told before all is read
+            _make_room(cursor, saga, replace)
+        with connection.transaction():
+            cursor.execute(f"CREATE TABLE {built} ({_definition(columns, kinds)})")
+            marks = ", ".join("%s" for _ in columns)
+            while batch := list(islice(rows, BATCH)):
+                cursor.executemany(f"INSERT INTO {built} VALUES ({marks})", batch)  # noqa: S608 - a name of ours
+            _make_room(cursor, saga, replace)
+            cursor.execute(f"ALTER TABLE {built} RENAME TO {_quoted(name)}")
+            cursor.execute(f"COMMENT ON TABLE {_quoted(name)} IS '{_note(saga.name)}'")
+
+
+def _make_room(cursor: Any, saga: Saga, replace: bool) -> None:
+    name = _quoted(table_name(saga))
+    there = cursor.execute("SELECT found, obj_description(found, 'pg_class') FROM to_regclass(%s) found", (name,))
+    if (known := there.fetchone()) and known[0] is not None:
+        _require_replaceable(saga, known[1] or "", replace)
+        cursor.execute(f"DROP TABLE {name}")
 
 
 @contextmanager

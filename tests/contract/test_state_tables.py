@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from saga import Saga
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, StoreError
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.replay import tables
 from saga.replay.state import State
@@ -119,3 +119,54 @@ def test_a_table_that_no_export_made_is_left_alone(url: str, replace: bool) -> N
     with pytest.raises(DefinitionError, match=r"there is a table 'orders_v1' that no export made; name another database"):
         tables.write(url, saga, [lived(saga)], replace=replace)
     assert read(url, "orders_v1") == {"id": "of the service"}
+
+
+def test_an_earlier_table_is_read_and_others_write_while_the_next_one_is_made(url: str) -> None:
+    saga = shop("pay")
+    tables.write(url, saga, [lived(saga, text="earlier")])
+    execute(url, "CREATE TABLE orders (id text PRIMARY KEY)")
+
+    def states() -> Iterator[State]:
+        yield lived(saga, text="later")
+        with connected(url) as at:
+            at.execute("SET lock_timeout = '200ms'" if url.startswith("postgresql") else "PRAGMA busy_timeout = 200")
+            [(paid,)] = at.execute("SELECT pay FROM checkout_v1").fetchall()
+            assert "earlier" in str(paid)
+            at.execute("INSERT INTO orders VALUES ('meanwhile')")
+            at.commit()
+
+    tables.write(url, saga, states(), replace=True)
+
+    assert "later" in str(read(url, "checkout_v1")["pay"])
+    assert read(url, "orders") == {"id": "meanwhile"}
+
+
+def test_a_table_that_is_not_made_whole_leaves_the_earlier_one(url: str) -> None:
+    saga = shop("pay")
+    tables.write(url, saga, [lived(saga, text="earlier")])
+
+    def states() -> Iterator[State]:
+        yield lived(saga, text="later")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tables.write(url, saga, states(), replace=True)
+
+    assert "earlier" in str(read(url, "checkout_v1")["pay"])
+
+
+@pytest.mark.slow
+def test_a_table_that_cannot_be_dropped_is_told_before_anything_is_read(postgres: str) -> None:
+    saga, asked = shop("pay"), list[str]()
+
+    def states() -> Iterator[State]:
+        asked.append("the topics")
+        yield lived(saga)
+
+    with fresh_database(postgres) as url:
+        tables.write(url, saga, [lived(saga)])
+        execute(url, "CREATE VIEW ours AS SELECT * FROM checkout_v1")
+        with pytest.raises(StoreError, match="the table was not written: cannot drop table checkout_v1"):
+            tables.write(url, saga, states(), replace=True)
+
+    assert asked == []
