@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import pytest
 
+from saga.cli.running import importing
 from saga.cli.running.records import rows
-from saga.errors import DefinitionError
+from saga.errors import DefinitionError, StoreError
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.dead_letter import DeadLetter, Place, Reason
-from saga.store.port import Changes
+from saga.store.port import Changes, Transaction
 from saga.store.sqlite import SqliteStore
 from saga.store.workflow import Workflow
 from tests.commands import Commands, Said
@@ -234,3 +237,51 @@ def test_a_saga_of_which_nothing_was_ever_here_is_not_taken_for_drained(folder: 
 
     assert (said.code, said.out) == (1, "")
     assert "in sqlite:///stock.db nothing of a saga 'chekout' was ever seen; it knows checkout. Correct the name" in said.err
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_one_that_is_cut_off_tells_what_was_imported_and_is_ended_by_the_same_command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    file = written(folder, *(ORDER | {"order_id": f"o-{number}"} for number in range(5)))
+    begin, begun = SqliteStore.transaction, list[SqliteStore]()
+
+    @contextmanager
+    def away(store: SqliteStore) -> Iterator[Transaction]:
+        begun.append(store)
+        with begin(store) as tx:
+            yield tx
+            if len(begun) == 2:
+                raise StoreError("the disk is full")
+
+    monkeypatch.setattr(importing, "AT_ONCE", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteStore, "transaction", away)
+        said = imported(folder, file, *more)
+
+    assert said.code == 1
+    assert said.err.endswith("error: the disk is full\n")
+    if more:
+        assert (said.json["imported"], said.json["left"]) == (2, 3)
+    else:
+        assert said.out == "2 imported into checkout as reserve done, 0 known already, 0 refused\n"
+        assert said.err.startswith("3 records left: repeat the command, what is known already is left alone\n")
+    assert imported(folder, file).out == "3 imported into checkout as reserve done, 2 known already, 0 refused\n"
+
+
+def test_ctrl_c_waits_for_the_records_at_hand_and_tells_how_far_it_came(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written(folder, *(ORDER | {"order_id": f"o-{number}"} for number in range(5)))
+    begin = SqliteStore.transaction
+
+    @contextmanager
+    def interrupted(store: SqliteStore) -> Iterator[Transaction]:
+        with begin(store) as tx:
+            signal.raise_signal(signal.SIGINT)
+            yield tx
+
+    monkeypatch.setattr(importing, "AT_ONCE", 2)
+    monkeypatch.setattr(SqliteStore, "transaction", interrupted)
+
+    said = imported(folder, file, "--json")
+
+    assert (said.code, said.json["imported"], said.json["left"]) == (130, 2, 3)

@@ -17,9 +17,11 @@ import typer
 
 from saga import assembly
 from saga.cli import arguments, output
+from saga.cli.acting.interrupt import interruptible
 from saga.cli.running.records import Row, rows
 from saga.contracts.message import MAX_ID_BYTES, is_usable_id
 from saga.contracts.plain import from_plain
+from saga.count import many
 from saga.errors import ContractError, DefinitionError, Refused
 from saga.participant.participant import Participant
 from saga.settings import Settings
@@ -32,7 +34,7 @@ SHOWN = 20
 
 @dataclass(slots=True, kw_only=True)
 class _Told:
-    """What became of the records; `refused` by the line of the file."""
+    """What became of the records; `refused` by the line of the file, `left` were not come to."""
 
     database: str
     saga: str
@@ -41,6 +43,7 @@ class _Told:
     dry_run: bool
     imported: int = 0
     known: int = 0
+    left: int = 0
     refused: dict[int, str] = field(default_factory=dict)
 
 
@@ -58,6 +61,7 @@ class _Import:
 
     def adopt(self, store: Store, batch: Sequence[Row], told: _Told) -> None:
         """One transaction; with a dry run it is taken back."""
+        imported, refused = 0, dict[int, str]()
         with _taken_back(store) if told.dry_run else store.transaction() as tx:
             for row in batch:
                 try:
@@ -66,9 +70,13 @@ class _Import:
                         workflow_id, self.step, self.event, fields, tx, version=self.version, gates=self.gates
                     )
                 except (ContractError, Refused) as error:
-                    told.refused[row.line] = str(error)
+                    refused[row.line] = str(error)
                 else:
-                    told.imported, told.known = told.imported + new, told.known + (not new)
+                    imported += new
+        told.imported += imported
+        told.known += len(batch) - imported - len(refused)
+        told.refused |= refused
+        told.left -= len(batch)
 
     def _read(self, row: Row) -> tuple[str, dict[str, Any]]:
         if row.wrong is not None:
@@ -125,16 +133,26 @@ def import_records(
         event=wanted.event,
         dry_run=dry_run,
     )
-    store, records = assembly.store(settings), rows(file)
+    store = assembly.store(settings)
     try:
-        parts = range(0, sum(1 for _ in rows(file)), AT_ONCE)
-        for _ in output.counted(parts, f"importing {file.name}"):
-            wanted.adopt(store, list(islice(records, AT_ONCE)), told)
+        _carry_out(wanted, store, file, told)
+    except BaseException:
+        if told.imported or told.known or told.refused:  # whatever ends it early, what was imported is told
+            output.json(told) if as_json else _tell(told)
+        raise
     finally:
         store.close()
     output.json(told) if as_json else _tell(told)
     if told.refused:
         raise typer.Exit(1)
+
+
+def _carry_out(wanted: _Import, store: Store, file: Path, told: _Told) -> None:
+    records, told.left = rows(file), sum(1 for _ in rows(file))
+    with interruptible() as require_uninterrupted:
+        for _ in output.counted(range(0, told.left, AT_ONCE), f"importing {file.name}"):
+            wanted.adopt(store, list(islice(records, AT_ONCE)), told)
+            require_uninterrupted()
 
 
 class _TakenBack(Exception):
@@ -170,3 +188,5 @@ def _tell(told: _Told) -> None:
         output.line(f"  line {line}: {why}")
     if len(told.refused) > SHOWN:
         output.line(f"  and {len(told.refused) - SHOWN} more; --json has them all")
+    if told.left:
+        output.progress(f"{many(told.left, 'record')} left: repeat the command, what is known already is left alone")
