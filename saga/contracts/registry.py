@@ -86,7 +86,8 @@ class Registry:
         def ask() -> Schema:
             with self._asking(f"schema {id}"):
                 answer = self._client.get_schema(id)
-            return _parsed(f"schema {id} of {self.url}", answer.schema_str, answer.schema_type)
+                text, kind = _text(answer.schema_str), answer.schema_type
+            return _parsed(f"schema {id} of {self.url}", text, kind)
 
         return self._remembered(f"{id}.avsc", ask)
 
@@ -101,7 +102,7 @@ class Registry:
                 f"give every new field a default and remove only fields that have one, or make a new event"
             )
         with self._asking(subject):
-            id = int(self._client.register_schema(subject, _avro(schema)))
+            id = _id(self._client.register_schema(subject, _avro(schema)))
             self._client.set_compatibility(subject, compatibility)
         return id
 
@@ -138,7 +139,8 @@ class Registry:
         def ask() -> Schema:
             with self._asking(subject):
                 answer = self._client.get_latest_version(subject).schema
-            return _parsed(subject, answer.schema_str, answer.schema_type)
+                text, kind = _text(answer.schema_str), answer.schema_type
+            return _parsed(subject, text, kind)
 
         return self._asked_first(f"{subject}.avsc", ask)
 
@@ -162,10 +164,7 @@ class Registry:
 
     def _look_up(self, subject: str, schema: Schema) -> int:
         with self._asking(subject, missing="; run: saga schemas register"):
-            id = self._client.lookup_schema(subject, _avro(schema)).schema_id
-        if id is None:
-            raise RegistryUnavailable(f"{self.url} did not name the id of {subject}")
-        return int(id)
+            return _id(self._client.lookup_schema(subject, _avro(schema)).schema_id)
 
     @contextmanager
     def _asking(self, what: str, *, missing: str = "") -> Iterator[None]:
@@ -190,8 +189,13 @@ class Registry:
         except Exception as error:
             if isinstance(error, OSError | RuntimeError | ValueError) or _is_of_the_client(error):
                 said = explained(error) or f"does not answer (see that it runs there, or correct SAGA_REGISTRY): {error}"
-                raise RegistryUnavailable(f"the registry {self.url} {said}") from error
-            raise
+            else:  # its client trips over answers of another form, such as null from a gateway, or keeps them for good
+                self._client.clear_caches()  # type: ignore[no-untyped-call]
+                said = (
+                    f"answered about {what} with what no registry says ({type(error).__name__}: {error}); see what runs there, "
+                    f"or correct SAGA_REGISTRY"
+                )
+            raise RegistryUnavailable(f"the registry {self.url} {said}") from error
 
     def _remembered(self, name: str, ask: Callable[[], Answer]) -> Answer:
         with self._lock:
@@ -236,9 +240,22 @@ class Registry:
             log.warning("%s of the registry %s is not kept for when it is away: %s", name, self.url, error)
 
 
-def _parsed(what: str, text: str | None, kind: str | None) -> Schema:
+def _id(found: object) -> int:
+    """What an event's first bytes have room for; raises TypeError for anything else."""
+    if type(found) is not int or not 0 <= found < 2**31:
+        raise TypeError(f"found id {found!r}; expected a whole number from 0 that fits in 31 bits")
+    return found
+
+
+def _text(found: object) -> str:
+    if not isinstance(found, str):
+        raise TypeError(f"found schema {found!r}; expected a text")
+    return found
+
+
+def _parsed(what: str, text: str, kind: str | None) -> Schema:
     try:
-        found: Schema = orjson.loads(text or "null")
+        found: Schema = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise DecodeError(f"{what} is of type {kind}; expected AVRO") from error
     return found

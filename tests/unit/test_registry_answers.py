@@ -43,13 +43,14 @@ SHORT = {"order_id": "o1", "sku": "pen", "wanted": 2, "available": 1}
 class Fake:
     """Answers every look-up with `status`; what is asked is kept in `asked` with the `Authorization` it came with.
 
-    `lines` are the ports from which it was asked.
+    `lines` are the ports from which it was asked; `instead` is said to everybody, whatever is asked.
     """
 
     def __init__(self) -> None:
         fake = self
         self.status, self.asked, self.schemas = 200, list[tuple[str, str | None]](), dict[int, Any]()
         self.code: int | None = None
+        self.instead: Any = ...
         self.lines: list[int] = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -81,6 +82,8 @@ class Fake:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def answer(self, path: str) -> tuple[int, Any]:
+        if self.instead is not ...:
+            return 200, self.instead
         if self.status != 200:
             return self.status, {"error_code": self.code or self.status, "message": "as it was told"}
         if path.startswith("/schemas/ids/"):
@@ -143,6 +146,25 @@ def test_who_is_no_registry_and_knows_nothing_is_not_believed_that_there_is_no_s
 
     with pytest.raises(RegistryUnavailable, match=r"no registry answers, but something else \(404\); .*correct SAGA_REGISTRY"):
         registered.decode(EVENT, b"\0\0\0\0\x08rest")
+
+
+@pytest.mark.parametrize(
+    "said", [None, [], "fine", {}, {"id": "x"}, {"id": [7]}, {"id": 2**40, "schema": 5}, {"id": -1}, {"id": True}], ids=repr
+)
+def test_who_answers_with_what_no_registry_says_is_waited_for_as_one_that_is_away(fake: Fake, said: Any) -> None:
+    """Such as a gateway that says yes to everything: it ended the worker, or made bytes unreadable for good."""
+    registered = codec(fake)
+    registered.warm()
+    payload = b"\0" + (8).to_bytes(4, "big") + registered.encode(EVENT, SHORT)[5:]
+    fake.instead = said
+
+    with pytest.raises(RegistryUnavailable, match=r"answered about checkout.* with what no registry says"):
+        codec(fake).warm()
+    with pytest.raises(RegistryUnavailable, match="answered about schema 8 with what no registry says"):
+        registered.decode(EVENT, payload)
+
+    fake.instead, fake.schemas[8] = ..., CHECKOUT.contract(EVENT)
+    assert registered.decode(EVENT, payload) == SHORT
 
 
 def test_a_folder_in_which_nothing_can_be_kept_costs_only_what_it_is_for(
