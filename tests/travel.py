@@ -158,7 +158,7 @@ class Script:
     failing: set[tuple[str, str]] = field(default_factory=set)
     waiting: set[str] = field(default_factory=set)
     raising: dict[tuple[str, str], int] = field(default_factory=dict)
-    error: Callable[[str], Exception] = RuntimeError
+    error: Callable[[str], BaseException] = RuntimeError
     away: set[str] = field(default_factory=set)
     reached: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     calls: dict[str, int] = field(default_factory=lambda: defaultdict(int))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from saga.contracts.trace import NOWHERE, TraceContext, is_sampled
 from saga.errors import SagaError
 from saga.failpoints import Failpoint, failpoint
 from saga.handling.breakers import Breakers, Unasked
-from saga.handling.invocation import Answered, HandlerFailure, Invocation
+from saga.handling.invocation import Answered, HandlerFailure, Invocation, contained
 from saga.handling.tracing import Tracer
 from saga.participant.handler import Act, ExternalCall, Handler, Pending
 
@@ -115,7 +115,7 @@ class Externals:
         attempt = intent.tried + 1
         while True:
             try:
-                with self._passage(intent, attempt) as context:
+                with self._passage(intent, attempt) as context, contained():
                     returned = intent.handler.function(*intent.arguments, self._call(intent, attempt))
                 return self._answer(intent, returned, context)
             except Exception as error:
@@ -129,8 +129,9 @@ class Externals:
         attempt = intent.tried + 1
         while True:
             try:
-                with self._passage(intent, attempt) as context:
-                    returned = await intent.handler.function(*intent.arguments, self._call(intent, attempt))
+                with self._passage(intent, attempt) as context, contained():
+                    coroutine = intent.handler.function(*intent.arguments, self._call(intent, attempt))
+                    returned = await asyncio.create_task(_alone(coroutine))  # one that cancels its task cancels no other's
                 return self._answer(intent, returned, context)
             except Exception as error:
                 failure = self._failure(intent, attempt, error)
@@ -171,6 +172,11 @@ class Externals:
         if isinstance(failure, Unasked):
             failure.is_untouched = not intent.asked and failure.tried == intent.tried
         return failure
+
+
+async def _alone(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    with contained():  # here already: `sys.exit` in a task ends the loop, whatever else waits there
+        return await coroutine
 
 
 def _is_quick(failure: SagaError, attempt: int) -> bool:

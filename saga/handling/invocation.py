@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from saga.contracts.event import Event
@@ -20,6 +21,19 @@ from saga.text import storable
 
 Answered = tuple[str, bytes]
 """The full name of an event and its bytes."""
+
+
+class Escaped(Exception):
+    """What a handler raised to end its task or process, which is only its own failure: a worker has more in hand."""
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Around a call of a service's function: one that is cancelled, or calls `sys.exit`, ends nothing but itself."""
+    try:
+        yield
+    except (asyncio.CancelledError, SystemExit) as error:
+        raise Escaped(f"it raised {type(error).__name__}({error}), which ends this call alone") from error
 
 
 class HandlerFailure(SagaError):
@@ -119,8 +133,9 @@ class Invocation:
 
     def _call(self, handler: Handler, workflow_id: str, arguments: Sequence[Any], last: Transaction | ExternalCall) -> Any:
         try:
-            returned = handler.function(*arguments, last)
-            return self.wait(returned) if handler.asynchronous else returned
+            with contained():
+                returned = handler.function(*arguments, last)
+                return self.wait(returned) if handler.asynchronous else returned
         except Exception as error:
             raise self.blame(handler, workflow_id, last, error, self.given) from error
         finally:

@@ -3,7 +3,7 @@
 | class | what it is | what becomes of it |
 |---|---|---|
 | business | no exception: the handler returns the step's `fails` event | the workflow unwinds |
-| transient | any other exception | tried again at once, then parked until a due time; attempts are counted |
+| transient | any other exception, `sys.exit` too | tried again at once, then parked until a due time; attempts are counted |
 | permanent | `TerminalError`, a contract error | the step fails, or the workflow waits for an operator |
 | infrastructure | the store or the registry is away | the lane rests, nothing is committed, no attempt is counted |
 | | a dependency that the handler needs is away | the workflow waits for it, no attempt is counted |

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from saga import ContractError, DefinitionError, Failure, Participant, Retry, TerminalError
+from saga import ContractError, DefinitionError, ExternalCall, Failure, Participant, Retry, TerminalError
 from saga.errors import DecodeError, RegistryUnavailable, StoreError
 from saga.participant.failure import Classify, failure_of, infrastructure
 from saga.protocol.facts import StepStatus, WorkflowStatus
 from saga.store.memory_unit import MemoryUnit
 from saga.testing.harness import Harness
-from tests.travel import Away, Script, TripBooked, effects, harness, saga
+from tests.travel import (
+    CREATE_EFFECTS,
+    Away,
+    HotelBooked,
+    HotelFreed,
+    HotelFull,
+    Script,
+    TripBooked,
+    effects,
+    fleet,
+    harness,
+    saga,
+)
 
 HOTEL = ("hotel", "rome")
 FOREVER = {HOTEL: 99}
@@ -141,6 +155,71 @@ def test_a_registry_that_is_away_spends_no_attempt_of_an_external_step(stack: Ex
     fleet.advance(2)
 
     assert outcome(fleet, workflow) == COMPLETED
+
+
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit])
+@pytest.mark.parametrize("step", ["hotel", "flight"])
+def test_a_handler_that_is_cancelled_or_exits_fails_like_any_other_and_ends_no_worker(
+    stack: ExitStack, step: str, error: type[BaseException], external: bool
+) -> None:
+    """The hotel's is a plain function, the flight's a coroutine."""
+    running = stack.enter_context(harness(Script(raising={(step, "rome"): 3}, error=error), retry=RETRY, external=external))
+    workflow = running.start(TripBooked(trip="rome"))
+    running.settle()
+    other = running.start(TripBooked(trip="oslo"))
+    running.settle()
+    found = running.workflow("hotels" if step == "hotel" else "airline", workflow)
+    assert found is not None
+    assert (found.fences[step].attempt, outcome(running, other)) == (2, COMPLETED)
+    assert error.__name__ in (found.fences[step].error or "")
+
+    for _ in range(5):
+        running.advance(70)
+
+    assert outcome(running, workflow) == COMPLETED
+    assert effects(running).count((workflow, step, "action")) == 1
+
+
+def _cancel_own_task() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+@pytest.mark.parametrize("end", [_cancel_own_task, sys.exit])
+def test_a_call_to_the_world_that_cancels_its_task_or_exits_leaves_those_beside_it_alone(
+    stack: ExitStack, end: Callable[[], object]
+) -> None:
+    agency, _, *others = fleet(Script(), external=True)
+    hotels, asked = Participant("hotels", saga(external=True)), list[str]()
+
+    @hotels.step(retry=RETRY)
+    async def hotel(booked: TripBooked, call: ExternalCall) -> HotelBooked | HotelFull:
+        asked.append(booked.trip)
+        await asyncio.sleep(0)
+        if booked.trip == "rome" and asked.count("rome") <= 2:
+            end()
+        return HotelBooked(trip=booked.trip)
+
+    @hotels.compensation(of=hotel)
+    async def free(booked: HotelBooked, call: ExternalCall) -> HotelFreed:
+        return HotelFreed(trip=booked.trip)
+
+    running = stack.enter_context(Harness(agency, hotels, *others, partitions=1, chance=lambda: 0.5))
+    for name in running.stores:
+        with running.transaction(name) as tx:
+            tx.execute(CREATE_EFFECTS)
+
+    for trip in ("rome", "oslo"):
+        running.start(TripBooked(trip=trip), workflow_id=trip)
+    running.settle()
+    assert outcome(running, "oslo") == COMPLETED
+    for _ in range(5):
+        running.advance(70)
+
+    assert outcome(running, "rome") == COMPLETED
+    assert sorted(asked) == ["oslo", "rome", "rome", "rome"]
 
 
 @pytest.mark.parametrize("hook", [lambda error: 1 / 0, lambda error: "transient"], ids=["raises", "answers nonsense"])
