@@ -22,8 +22,10 @@ from saga.contracts.avro import AvroCodec
 from saga.contracts.schema import Schema
 from saga.contracts.sensitive import MASK
 from saga.contracts.topics import saga_topics
+from saga.errors import StoreError
 from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
 from saga.store.sqlite import SqliteStore
+from saga.store.sqlite_unit import SqliteUnit
 from saga.transport.memory import MemoryBroker
 from saga.transport.port import Outbound, Partition
 from tests.commands import Commands, Said, schemas, written
@@ -401,3 +403,31 @@ def test_the_doctor_counts_the_letters_that_nobody_has_decided_on(saga: Saga, tm
 
     assert findings["dead letters"]["level"] == "warn"
     assert findings["dead letters"]["text"] == "2 records could not be taken in"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (StoreError("the disk is full"), 1)], ids=["ctrl-c", "full disk"]
+)
+def test_a_decision_that_is_cut_off_tells_on_which_it_was_made(
+    saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    monkeypatch.setattr(dead_letters, "AT_ONCE", 2)
+    known(tmp_path, *(letter(n) for n in range(5)))
+    settle, settled = SqliteUnit.settle, list[object]()
+
+    def cut_off(unit: SqliteUnit, *places: Any, **decided: Any) -> None:
+        settle(unit, *places, **decided)
+        settled.append(places)
+        if len(settled) == 2:
+            raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteUnit, "settle", cut_off)
+        said = saga("dead-letters", "discard", "--reason", "known", "--saga", "checkout", "--json")
+
+    assert said.code == code
+    assert said.json["discarded"] == ["checkout.events/0@0", "checkout.events/0@1"]
+    assert "3 of 5 are left as they are: repeat the command for them" in said.err
+    assert [n for n, state in states(tmp_path).items() if state is LetterState.WAITING] == [2, 3, 4]
+    again = saga("dead-letters", "discard", "--reason", "known", "--saga", "checkout", "--json")
+    assert (again.code, len(again.json["discarded"])) == (0, 3)

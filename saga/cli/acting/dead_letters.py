@@ -231,19 +231,32 @@ def _decide(asked: Asked, state: LetterState, *, note: str | None) -> None:
     settings, wanted = Settings.load(database=asked.database), asked.wanted()
     with closing(assembly.store(settings)) as store:
         chosen = _chosen(store, wanted)
-        if not asked.dry_run:
-            _settle(store, chosen, state, note=note, by=arguments.person(asked.by))
-    _told(settings, chosen, state.value, asked, asked.missing(chosen))
+        done = chosen if asked.dry_run else []
+        try:
+            with interruptible() as require_uninterrupted:
+                for part in _parts(chosen if not asked.dry_run else ()):
+                    _settle(store, part, state, note=note, by=arguments.person(asked.by))
+                    done += part
+                    require_uninterrupted()
+        finally:  # whatever ends it early, what was decided is told
+            if done or not chosen:
+                _told(settings, done, state.value, asked, asked.missing(chosen))
+            if done and len(done) < len(chosen):
+                output.progress(f"{len(chosen) - len(done)} of {len(chosen)} are left as they are: repeat the command for them")
     _require_all(settings, chosen, asked)
+
+
+def _parts(letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
+    """Those of one transaction."""
+    for begin in range(0, len(letters), AT_ONCE):
+        yield letters[begin : begin + AT_ONCE]
 
 
 def _settle(
     store: SqliteStore | PostgresStore, letters: Sequence[DeadLetter], state: LetterState, *, note: str | None, by: str
 ) -> None:
-    for begin in range(0, len(letters), AT_ONCE):
-        with store.unit() as unit:
-            places = [letter.place for letter in letters[begin : begin + AT_ONCE]]
-            unit.settle(places, state, SystemClock().now(), by=by, note=note)
+    with store.unit() as unit:
+        unit.settle([letter.place for letter in letters], state, SystemClock().now(), by=by, note=note)
 
 
 def _told(settings: Settings, done: Sequence[DeadLetter], what: str, asked: Asked, missing: Sequence[str]) -> None:
