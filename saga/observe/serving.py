@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, NamedTuple
 
 import orjson
@@ -14,12 +17,15 @@ import orjson
 from saga.errors import DefinitionError
 from saga.text import plain
 
+log = logging.getLogger("saga.serving")
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON = "application/json"
+CONNECTIONS = 64
 _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
@@ -93,7 +99,7 @@ def listening(answering: Answering, address: str, what: str) -> Iterator[str]:
         asked = staticmethod(answering)
 
     try:
-        server = _Server((host.strip("[]"), port), Handler)
+        server = _Server(host.strip("[]"), port, Handler)
     except OSError as error:
         raise DefinitionError(f"{what} cannot be answered on {address}: {error}; name another address") from error
     thread = Thread(target=server.serve_forever, args=[0.1], name=f"saga-{what}", daemon=True)
@@ -107,8 +113,36 @@ def listening(answering: Answering, address: str, what: str) -> Iterator[str]:
 
 
 class _Server(ThreadingHTTPServer):
+    """Has a bounded number of connections: who asks nothing, or slowly, makes way for those who come later, such as probes."""
+
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 2 * CONNECTIONS  # who finds it full is let in seconds later
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._open, self._lock = dict[Any, None](), Lock()
+        super().__init__((host, port), handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open[request] = None
+            eldest = next(iter(self._open)) if len(self._open) > CONNECTIONS else None
+            self._open.pop(eldest, None)
+        if eldest is not None:
+            with suppress(OSError):  # it has ended meanwhile
+                eldest.shutdown(socket.SHUT_RDWR)  # its thread reads the end
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever goes away in the midst of it, as many probes do, is none."""
+        if not isinstance(sys.exception(), OSError):
+            log.exception("what was asked from %s could not be answered", client_address[0])
 
 
 class _Handler(BaseHTTPRequestHandler):
