@@ -130,8 +130,11 @@ class DeadLetters(Protocol):
         """Those that fit, the oldest first."""
         ...
 
-    def settle(self, places: Collection[Place], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
-        """Note what was decided about these, by whom and why."""
+    def settle(self, letters: Collection[DeadLetter], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
+        """Note what was decided about these, by whom and why.
+
+        One that is in another state by now than it was seen in stays as it is: somebody else has decided about it.
+        """
         ...
 
     def forget(self, saga: str, before: datetime, limit: int) -> int:

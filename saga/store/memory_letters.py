@@ -44,10 +44,10 @@ class MemoryLetters:
         found = [letter for letter in self._letters.values() if letter is not None and wanted.fits(letter)]
         return sorted(found, key=lambda one: (one.recorded, one.place))[:limit]
 
-    def settle(self, places: Collection[Place], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
-        for place in places:
-            if (letter := self._letters.get(place)) is not None:
-                self._letters[place] = replace(letter, state=state, changed=now, changed_by=by, note=note)
+    def settle(self, letters: Collection[DeadLetter], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
+        for one in letters:
+            if (letter := self._letters.get(one.place)) is not None and letter.state is one.state:
+                self._letters[one.place] = replace(letter, state=state, changed=now, changed_by=by, note=note)
 
     def forget(self, saga: str, before: datetime, limit: int) -> int:
         old = [

@@ -250,10 +250,10 @@ class PostgresUnit:
         given = {name: value.value if isinstance(value, StrEnum) else value for name, value in asdict(wanted).items()}
         return [ROWS.letter(row) for row in self.pipeline.rows("letters", **given, limit=limit)]
 
-    def settle(self, places: Collection[Place], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
+    def settle(self, letters: Collection[DeadLetter], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
         decided = {"state": state.value, "changed": now, "changed_by": by, "note": note}
-        for place in places:
-            self.pipeline.add("settle", {**place._asdict(), **decided})
+        for one in letters:
+            self.pipeline.add("settle", {**one.place._asdict(), "seen": one.state.value, **decided})
         self._end_of_verb()
 
     def forget(self, saga: str, before: datetime, limit: int) -> int:

@@ -185,8 +185,8 @@ class SqliteUnit(Immediate):
             ROWS.letter(row) for row in self.query("letters", *place, wanted.reason, wanted.state, wanted.workflow_id, limit)
         ]
 
-    def settle(self, places: Collection[Place], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
-        self._write("settle", [(state, iso(now), by, note, *place) for place in places])
+    def settle(self, letters: Collection[DeadLetter], state: LetterState, now: datetime, *, by: str, note: str | None) -> None:
+        self._write("settle", [(state, iso(now), by, note, *one.place, one.state) for one in letters])
 
     def forget(self, saga: str, before: datetime, limit: int) -> int:
         return self.query("forget", saga, iso(before), limit).rowcount

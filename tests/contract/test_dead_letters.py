@@ -142,12 +142,25 @@ def test_a_decision_says_who_when_and_why(store: ArchivedStore) -> None:
     bury(store, letter(1), letter(2))
 
     with store.unit() as unit:
-        unit.settle([letter(1).place], LetterState.DISCARDED, NOW + timedelta(hours=1), by="ann", note="a test record")
+        unit.settle([letter(1)], LetterState.DISCARDED, NOW + timedelta(hours=1), by="ann", note="a test record")
 
     decided = replace(
         letter(1), state=LetterState.DISCARDED, changed=NOW + timedelta(hours=1), changed_by="ann", note="a test record"
     )
     assert found(store) == [decided, letter(2)]
+
+
+def test_a_decision_on_what_somebody_else_has_decided_about_since_changes_nothing(store: ArchivedStore) -> None:
+    bury(store, letter(1), letter(2))
+    with store.unit() as unit:
+        unit.settle([letter(1)], LetterState.REQUEUED, NOW, by="ann", note=None)
+
+    with store.unit() as unit:
+        unit.settle([letter(1), letter(2)], LetterState.DISCARDED, NOW, by="bob", note="known")
+
+    assert [(one.state, one.changed_by) for one in found(store)] == [
+        (LetterState.REQUEUED, "ann"), (LetterState.DISCARDED, "bob"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

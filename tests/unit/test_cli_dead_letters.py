@@ -431,3 +431,25 @@ def test_a_decision_that_is_cut_off_tells_on_which_it_was_made(
     assert [n for n, state in states(tmp_path).items() if state is LetterState.WAITING] == [2, 3, 4]
     again = saga("dead-letters", "discard", "--reason", "known", "--saga", "checkout", "--json")
     assert (again.code, len(again.json["discarded"])) == (0, 3)
+
+
+@pytest.mark.parametrize("which", [("--saga", "checkout"), ("checkout.events/0@0", "checkout.events/0@1")])
+def test_what_somebody_else_requeues_meanwhile_is_not_discarded_after_all(
+    saga: Saga, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: tuple[str, ...]
+) -> None:
+    known(tmp_path, letter(0), letter(1))
+    chosen = dead_letters._chosen
+
+    def slowly(store: SqliteStore, wanted: list[LetterSearch]) -> list[DeadLetter]:
+        found = chosen(store, wanted)
+        with store.unit() as unit:
+            unit.settle(found[:1], LetterState.REQUEUED, datetime.now(UTC), by="ann", note=None)
+        return found
+
+    monkeypatch.setattr(dead_letters, "_chosen", slowly)
+
+    said = saga("dead-letters", "discard", "--reason", "known", *which)
+
+    assert (said.code, said.out) == (1, "checkout.events/0@1 is discarded\n")
+    assert "error: about 1 of 2 somebody else has decided meanwhile. See: saga dead-letters list --all" in said.err
+    assert states(tmp_path) == {0: LetterState.REQUEUED, 1: LetterState.DISCARDED}

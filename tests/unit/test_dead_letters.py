@@ -57,8 +57,8 @@ def letters(running: Harness, name: str = "hotels", **wanted: Any) -> list[DeadL
 
 def requeue(running: Harness, name: str = "hotels") -> None:
     with running.stores[name].unit() as unit:
-        places = [letter.place for letter in unit.letters(LetterSearch(state=LetterState.WAITING), 1000)]
-        unit.settle(places, LetterState.REQUEUED, running.clock.now(), by="ann", note=None)
+        waiting = unit.letters(LetterSearch(state=LetterState.WAITING), 1000)
+        unit.settle(waiting, LetterState.REQUEUED, running.clock.now(), by="ann", note=None)
 
 
 def goes_on(running: Harness) -> None:

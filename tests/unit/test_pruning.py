@@ -214,7 +214,7 @@ def test_what_a_person_has_requeued_is_taken_in() -> None:
         come_again(fleet)
         [booked, *_] = [one for one in letters(fleet, "hotels") if dict(one.headers)["ce_type"] == b"travel.TripBooked"]
         with fleet.stores["hotels"].unit() as unit:
-            unit.settle([booked.place], LetterState.REQUEUED, fleet.clock.now(), by="ann", note="it never ran")
+            unit.settle([booked], LetterState.REQUEUED, fleet.clock.now(), by="ann", note="it never ran")
 
         fleet.advance(1)
 

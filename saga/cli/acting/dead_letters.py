@@ -231,18 +231,21 @@ def _decide(asked: Asked, state: LetterState, *, note: str | None) -> None:
     settings, wanted = Settings.load(database=asked.database), asked.wanted()
     with closing(assembly.store(settings)) as store:
         chosen = _chosen(store, wanted)
-        done = chosen if asked.dry_run else []
+        done, left = (chosen, 0) if asked.dry_run else ([], len(chosen))
         try:
             with interruptible() as require_uninterrupted:
-                for part in _parts(chosen if not asked.dry_run else ()):
-                    _settle(store, part, state, note=note, by=arguments.person(asked.by))
-                    done += part
+                for part in _parts(chosen[len(done) :]):
+                    done += _settle(store, part, state, note=note, by=arguments.person(asked.by))
+                    left -= len(part)
                     require_uninterrupted()
         finally:  # whatever ends it early, what was decided is told
             if done or not chosen:
                 _told(settings, done, state.value, asked, asked.missing(chosen))
-            if done and len(done) < len(chosen):
-                output.progress(f"{len(chosen) - len(done)} of {len(chosen)} are left as they are: repeat the command for them")
+            if done and left:
+                output.progress(f"{left} of {len(chosen)} are left as they are: repeat the command for them")
+    if others := len(chosen) - len(done):
+        output.error(f"about {others} of {len(chosen)} somebody else has decided meanwhile. See: saga dead-letters list --all")
+        raise typer.Exit(1)
     _require_all(settings, chosen, asked)
 
 
@@ -254,9 +257,13 @@ def _parts(letters: Sequence[DeadLetter]) -> Iterator[Sequence[DeadLetter]]:
 
 def _settle(
     store: SqliteStore | PostgresStore, letters: Sequence[DeadLetter], state: LetterState, *, note: str | None, by: str
-) -> None:
+) -> list[DeadLetter]:
+    """Those on which it was decided; the others are not any more as they were when they were chosen."""
+    now = SystemClock().now()
     with store.unit() as unit:
-        unit.settle([letter.place for letter in letters], state, SystemClock().now(), by=by, note=note)
+        unit.settle(letters, state, now, by=by, note=note)
+        stand = [one for letter in letters for one in unit.letters(LetterSearch(**letter.place._asdict()), 1)]
+    return [one for one in stand if (one.state, one.changed_by, one.changed) == (state, by, now)]
 
 
 def _told(settings: Settings, done: Sequence[DeadLetter], what: str, asked: Asked, missing: Sequence[str]) -> None:

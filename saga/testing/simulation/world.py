@@ -15,7 +15,7 @@ from saga.engine.loop import Loop
 from saga.errors import Refused
 from saga.failpoints import Failpoint, FailpointRaised, armed, interrupted
 from saga.participant.participant import Participant
-from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Place, Reason
+from saga.store.dead_letter import DeadLetter, LetterSearch, LetterState, Reason
 from saga.store.memory import MemoryStore
 from saga.store.port import Store, Transaction
 from saga.store.workflow import Workflow
@@ -235,9 +235,9 @@ class World(Harness):
                 found[name] = unit.letters(wanted, _LETTERS)
         return found
 
-    def never_ran(self, name: str) -> list[Place]:
+    def never_ran(self, name: str) -> list[DeadLetter]:
         """What the participant has put aside though its workflow was never here."""
-        return [one.place for one in self.too_late()[name] if (self.saga.name, one.workflow_id) not in self.pruned[name]]
+        return [one for one in self.too_late()[name] if (self.saga.name, one.workflow_id) not in self.pruned[name]]
 
     def operate(self, name: str) -> None:
         """Have all that is parked in this store tried again, and what was put aside though its workflow was never here."""

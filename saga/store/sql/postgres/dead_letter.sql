@@ -41,7 +41,8 @@ ORDER BY recorded, saga, topic, record_partition, record_offset LIMIT %(limit)s;
 
 -- name: settle
 UPDATE saga_dead_letter SET state = %(state)s, changed = %(changed)s, changed_by = %(changed_by)s, note = %(note)s
-WHERE saga = %(saga)s AND topic = %(topic)s AND record_partition = %(partition)s AND record_offset = %(offset)s;
+WHERE saga = %(saga)s AND topic = %(topic)s AND record_partition = %(partition)s AND record_offset = %(offset)s
+    AND state = %(seen)s;
 
 -- name: forget
 DELETE FROM saga_dead_letter

@@ -37,7 +37,7 @@ ORDER BY recorded, saga, topic, record_partition, record_offset LIMIT ?8;
 
 -- name: settle
 UPDATE saga_dead_letter SET state = ?, changed = ?, changed_by = ?, note = ?
-WHERE saga = ? AND topic = ? AND record_partition = ? AND record_offset = ?;
+WHERE saga = ? AND topic = ? AND record_partition = ? AND record_offset = ? AND state = ?;
 
 -- name: forget
 DELETE FROM saga_dead_letter
