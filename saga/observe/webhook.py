@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import atexit
 import logging
+from base64 import b64encode
 from collections.abc import Callable
 from queue import Empty, Full, Queue
 from threading import Event, Lock, Thread
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import orjson
@@ -43,17 +44,18 @@ class _Unmoved(HTTPRedirectHandler):
 class Webhook:
     """A listener of `Participant.on_parked`. `post` and `pause` (seconds before another attempt) are arguments for tests.
 
-    The URL may hold a secret: nothing but its host is ever logged. Raises DefinitionError for what is no http address.
+    The URL may hold a secret, or `user:password@`: nothing but its host is ever logged. Raises DefinitionError for what is no
+    http address.
     """
 
     def __init__(self, url: str, *, post: Post | None = None, queued: int = QUEUED, pause: float = PAUSE) -> None:
-        try:
-            parts = urlsplit(url)
-        except ValueError:  # a bracket that is not closed; its own words would show the URL
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise DefinitionError("the webhook is no address; expected https://host/path. Correct SAGA_WEBHOOK.")
-        self.host, self._url, self._pause = parts.hostname, url, pause
+        parts = _parts(url.strip())
+        user, _, place = parts.netloc.rpartition("@")
+        self.host, self._pause = parts.hostname or "", pause
+        self._url = urlunsplit(parts._replace(netloc=place, fragment=""))
+        self._headers = {"content-type": "application/json"}
+        if user:
+            self._headers["authorization"] = f"Basic {b64encode(unquote(user).encode()).decode()}"
         self._post = post or self._send
         self._queue: Queue[bytes] = Queue(queued)
         self._dropped, self._lock = 0, Lock()
@@ -106,7 +108,7 @@ class Webhook:
                 moved = ", which leads elsewhere; correct SAGA_WEBHOOK" if 300 <= error.code < 400 else ""
                 why = f"it answered {error.code}{moved}"
             except Exception as error:  # whatever it is, the next one is to be posted
-                why = str(error.reason if isinstance(error, URLError) else error) or type(error).__name__
+                why = _why(error)
             if attempt < ATTEMPTS:
                 self._ending.wait(self._pause * attempt)
         log.error("%s was not told of a parked workflow, after %d attempts: %s; see: saga parked", self.host, ATTEMPTS, why)
@@ -122,6 +124,27 @@ class Webhook:
         log.warning("%s was not told of %s; see: saga parked", self.host, many(count, "parked workflow"))
 
     def _send(self, body: bytes) -> None:
-        request = Request(self._url, body, {"content-type": "application/json"})  # noqa: S310 - the scheme was looked at
+        request = Request(self._url, body, self._headers)  # noqa: S310 - the scheme was looked at
         with build_opener(_Unmoved).open(request, timeout=TIMEOUT):
             pass
+
+
+def _parts(url: str) -> SplitResult:
+    """Of an address that can be asked; else of what was to come to light only when there is an alarm."""
+    try:
+        parts = urlsplit(url)
+        is_plain = url.isascii() and url.isprintable() and " " not in url
+        if is_plain and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # a bracket that is not closed, a port that is no number; its own words would show the URL
+        pass
+    raise DefinitionError(
+        "the webhook is no address; expected https://host/path, with %-escapes for blanks and letters that are not ASCII. "
+        "Correct SAGA_WEBHOOK."
+    )
+
+
+def _why(error: Exception) -> str:
+    """The system's own words; those of others may show the address, or all that was answered."""
+    cause = error.reason if isinstance(error, URLError) else error
+    return (str(cause) if isinstance(cause, OSError) else "") or type(cause).__name__

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
+from http.client import BadStatusLine
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import orjson
@@ -104,11 +106,13 @@ class Ear(BaseHTTPRequestHandler):
 
     url: str
     heard: list[bytes]
+    credentials: list[str | None]
     refusals: list[int]
     moved: int | None
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
+        self.credentials.append(self.headers["authorization"])
         refused = bool(self.refusals) and self.refusals.pop() > 0
         if not refused and self.moved is None:
             self.heard.append(body)
@@ -127,7 +131,7 @@ class Ear(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def ear() -> Iterator[type[Ear]]:
-    Ear.heard, Ear.refusals, Ear.moved = [], [], None
+    Ear.heard, Ear.refusals, Ear.moved, Ear.credentials = [], [], None, []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Ear)
     Ear.url = f"http://127.0.0.1:{server.server_port}/hook?token={SECRET}"
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
@@ -162,6 +166,45 @@ def test_what_cannot_be_posted_is_logged_without_the_secret(ear: type[Ear], capl
     assert ear.heard == []
     assert "127.0.0.1 was not told of a parked workflow, after 3 attempts: it answered 503" in caplog.text
     assert SECRET not in caplog.text
+
+
+def test_a_user_and_password_in_the_address_are_shown_to_the_host_alone(
+    ear: type[Ear], caplog: pytest.LogCaptureFixture
+) -> None:
+    ear.refusals.extend([0, 1, 1, 1])
+    webhook = Webhook(ear.url.replace("http://", f"http://saga:{SECRET}%21@"), pause=0.01)
+
+    webhook(PARKED)
+    webhook(PARKED)
+    webhook.close()
+
+    assert {*ear.credentials} == {f"Basic {b64encode(f'saga:{SECRET}!'.encode()).decode()}"}
+    assert "127.0.0.1 was not told of a parked workflow" in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"http://ear/hook {SECRET}", f"http://ear/{SECRET}\x00", f"http://ear:{SECRET}/", f"http://ear:0/{SECRET}",
+     f"http://ear:99999/{SECRET}", f"http://ear/{SECRET}/ü"],
+)  # fmt: skip
+def test_an_address_to_which_nothing_could_ever_be_posted_is_refused_at_the_start(url: str) -> None:
+    with pytest.raises(DefinitionError, match="expected https://host/path") as refused:
+        Webhook(url)
+
+    assert SECRET not in str(refused.value)
+
+
+def test_what_an_ear_answers_at_length_is_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    def post(body: bytes) -> None:
+        raise BadStatusLine(SECRET * 10_000)
+
+    webhook = Webhook("http://ear", post=post, pause=0.01)
+
+    webhook(PARKED)
+    webhook.close()
+
+    assert "after 3 attempts: BadStatusLine; see" in caplog.text
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
