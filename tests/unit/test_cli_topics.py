@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,25 @@ def test_a_retention_that_is_no_duration_is_wrong_use(saga: Commands, retention:
 
     assert said.code == 2
     assert "expected a span such as 90s, 10m, 2h, 7d or PT2H" in said.err
+
+
+def test_of_two_who_apply_at_once_with_different_counts_the_second_is_refused(
+    saga: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, create = MemoryBroker(), MemoryBroker.create
+
+    def late(broker: MemoryBroker, topics: Sequence[str], partitions: int, config: Mapping[str, str]) -> None:
+        create(broker, TOPICS[:1], 4, config)  # by somebody else
+        create(broker, [topic for topic in topics if topic not in TOPICS[:1]], partitions, config)
+
+    monkeypatch.setattr(MemoryBroker, "create", late)
+    given(monkeypatch, cluster)
+
+    said = saga("topics", "apply", CHECKOUT, "--partitions", "6", "--json")
+
+    assert said.code == 1
+    assert [topic["action"] for topic in said.json["topics"]] == ["refuse", "created", "created"]
+    assert said.json["topics"][0]["reason"].startswith("it has 4 partitions, 6 are wanted")
 
 
 def test_apply_refuses_another_count_and_creates_nothing(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

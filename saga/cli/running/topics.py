@@ -59,6 +59,11 @@ def apply(
         output.progress(f"creating {', '.join(p.topic for p in missing)}")
         cluster.create([p.topic for p in missing], partitions, missing[0].config)
         created = dict.fromkeys((p.topic for p in missing), "created")
+        # somebody else may have created them at the same time, and otherwise
+        *_, now = _asked(folder, partitions, retention, broker)
+        others = {p.topic: p for p in now if p.action == "refuse"}
+        plans = [others.get(p.topic, p) for p in plans]
+        created = {topic: word for topic, word in created.items() if topic not in others}
     _tell(saga, plans, created, as_json)
 
 
