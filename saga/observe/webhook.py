@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import atexit
 import logging
+import socket
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from queue import Empty, Full, Queue
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, Timer
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 import orjson
 
@@ -30,6 +33,7 @@ Post = Callable[[bytes], None]
 QUEUED = 1000
 ATTEMPTS = 3
 TIMEOUT = 5.0
+LONGEST = 10.0
 PAUSE = 1.0
 FAREWELL = 5.0
 
@@ -39,6 +43,46 @@ class _Unmoved(HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         return None
+
+
+class _Timely(HTTPConnection):
+    """Awaits no answer for longer than that, since `TIMEOUT` begins anew with each byte of it."""
+
+    def getresponse(self) -> HTTPResponse:
+        over, connected = Event(), self.sock
+
+        def end() -> None:
+            over.set()
+            with suppress(OSError):  # it has ended meanwhile
+                connected.shutdown(socket.SHUT_RDWR)
+
+        timer = Timer(LONGEST, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            answer = super().getresponse()
+        except Exception:
+            if not over.is_set():
+                raise
+        finally:
+            timer.cancel()
+        if over.is_set():  # a head that was cut off may be read as a whole one
+            raise TimeoutError(f"its answer was not there after {LONGEST:g} s")
+        return answer
+
+
+class _TimelyTLS(_Timely, HTTPSConnection):
+    pass
+
+
+class _Plainly(HTTPHandler):
+    def http_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(_Timely, req)
+
+
+class _Secretly(HTTPSHandler):
+    def https_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(_TimelyTLS, req)
 
 
 class Webhook:
@@ -125,7 +169,7 @@ class Webhook:
 
     def _send(self, body: bytes) -> None:
         request = Request(self._url, body, self._headers)  # noqa: S310 - the scheme was looked at
-        with build_opener(_Unmoved).open(request, timeout=TIMEOUT):
+        with build_opener(_Unmoved, _Plainly, _Secretly).open(request, timeout=TIMEOUT):
             pass
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
 from http.client import BadStatusLine
@@ -193,6 +194,35 @@ def test_an_address_to_which_nothing_could_ever_be_posted_is_refused_at_the_star
         Webhook(url)
 
     assert SECRET not in str(refused.value)
+
+
+def _drip(server: socket.socket) -> None:
+    pace = threading.Event()
+    with suppress(OSError):  # the test is over, or whoever listened has gone
+        while True:
+            client, _ = server.accept()
+            with client, suppress(OSError):
+                client.recv(65536)
+                client.sendall(b"HTTP/1.1 200 OK\r\nA: ")
+                while not pace.wait(0.02):
+                    client.sendall(b"a")
+
+
+def test_an_ear_that_answers_byte_by_byte_is_given_up_and_the_next_is_told(
+    ear: type[Ear], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte came in time, so the thread waited for ever, and of all later alarms none was told."""
+    monkeypatch.setattr(webhooks, "LONGEST", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_drip, args=[server], daemon=True).start()
+        webhook = Webhook(f"http://127.0.0.1:{server.getsockname()[1]}/{SECRET}", pause=0.01)
+
+        webhook(PARKED)
+        webhook(PARKED)
+        webhook.close()
+        server.shutdown(socket.SHUT_RDWR)
+
+    assert caplog.text.count("after 3 attempts: its answer was not there after 0.2 s") == 2
 
 
 def test_what_an_ear_answers_at_length_is_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
