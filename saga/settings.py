@@ -36,6 +36,11 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _bare(value: Any) -> Any:
+    """An address without what a file or a form leaves around it: a database's would else be another one's, by a line's end."""
+    return (value.strip() or None) if isinstance(value, str) else value
+
+
 def _client_value(value: Any) -> Any:
     """As librdkafka spells it: all of its values are text."""
     if isinstance(value, bool):
@@ -49,6 +54,7 @@ def _names(value: Any) -> Any:
 
 
 Lowered = BeforeValidator(_lower)
+Bare = BeforeValidator(_bare)
 
 
 class Settings(BaseSettings):
@@ -79,8 +85,8 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    broker: str | None = None
-    database: SecretStr | None = None
+    broker: Annotated[str | None, Bare] = None
+    database: Annotated[SecretStr | None, Bare] = None
     lanes: Annotated[Literal["group", "all"], Lowered] = "group"
     group_protocol: Annotated[Literal["consumer", "classic"], Lowered] = "consumer"
     embedded: bool = False
@@ -93,7 +99,7 @@ class Settings(BaseSettings):
     keep_letters: Span = timedelta(days=30)
     keep_workflows: Span | None = None
     kafka: Mapping[str, Annotated[SecretStr, BeforeValidator(_client_value)]] = {}
-    registry: str | None = None
+    registry: Annotated[str | None, Bare] = None
     registry_user: SecretStr | None = None
     registry_token: SecretStr | None = None
     registry_ca: Path | None = None
@@ -102,8 +108,8 @@ class Settings(BaseSettings):
     cache: Path | None = None
     schemas: Path | None = None
     gates: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
-    health: str | None = None
-    webhook: SecretStr | None = None
+    health: Annotated[str | None, Bare] = None
+    webhook: Annotated[SecretStr | None, Bare] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowered] = "info"
     failpoints: str | None = None
 

@@ -45,6 +45,35 @@ def test_the_environment_comes_before_the_file_and_an_argument_before_both(
     assert (settings.broker, settings.threads, settings.batch) == ("file:9092", 3, 40)
 
 
+@pytest.mark.parametrize("around", ["{}\n", " {} ", "\t{}\r\n"])
+def test_what_a_file_of_secrets_leaves_around_an_address_is_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, elsewhere: Path, around: str
+) -> None:
+    """`sqlite:///stock.db` and a line's end was another database, and an empty one."""
+    given = {
+        "SAGA_DATABASE": "sqlite:///stock.db", "SAGA_BROKER": "kafka:9092", "SAGA_REGISTRY": "http://registry:8081",
+        "SAGA_HEALTH": "0.0.0.0:8080", "SAGA_WEBHOOK": "https://ear/hook",
+    }  # fmt: skip
+    for name, address in given.items():
+        monkeypatch.setenv(name, around.format(address))
+
+    found = Settings.load()
+
+    assert found.database is not None
+    assert found.webhook is not None
+    read = [found.database.get_secret_value(), found.broker, found.registry, found.health, found.webhook.get_secret_value()]
+    assert read == [*given.values()]
+
+
+def test_an_address_of_nothing_but_blanks_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE", "BROKER", "REGISTRY", "HEALTH", "WEBHOOK"):
+        monkeypatch.setenv(f"SAGA_{name}", " \n")
+
+    found = Settings.load()
+
+    assert {found.database, found.broker, found.registry, found.health, found.webhook} == {None}
+
+
 def test_other_programs_keys_in_the_file_are_none_of_our_business(elsewhere: Path) -> None:
     (elsewhere / ".env").write_text("POSTGRES_PASSWORD=x\nSAGA_LOG_LEVEL=DEBUG\n")
 
