@@ -61,6 +61,11 @@ class Board:
         event = {fact.event: self.bit[fact] for fact in done}
         self.joins = {s.name: [sum(event[e] for e in join) for join in s.on] for s in saga.steps}
 
+    def of(self, participant: str) -> list[int]:
+        """The bits of its own facts, step by step; those of participants that play the same part pair."""
+        facts = [fact for step in self.saga.owned(participant) for fact in self.bit if _is_of(fact, step)]
+        return [self.bit[fact] for fact in facts]
+
     def all(self, wanted: Callable[[Fact], bool]) -> int:
         return sum(bit for fact, bit in self.bit.items() if wanted(fact))
 
@@ -92,6 +97,10 @@ class Board:
 
     def _among(self, steps: Collection[str], bits: Mapping[str, int], published: int) -> list[str]:
         return sorted(name for name in steps if published & bits[name])
+
+
+def _is_of(fact: Fact, step: Step) -> bool:
+    return fact.step == step.name and fact.status is not FactStatus.ABORT
 
 
 class Site:

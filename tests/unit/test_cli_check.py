@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from saga.cli.contracts.check import _Pace
 from saga.protocol.check import Report
 from saga.protocol.story import Problem
+from saga.testing.clock import ManualClock
 from tests.commands import Commands, schemas, written
 
 CHECKOUT = Path(__file__).parents[2] / "schemas" / "checkout"
@@ -23,6 +25,19 @@ def test_a_sound_saga_holds(saga: Commands) -> None:
     assert said.code == 0
     assert said.out.startswith("saga checkout v1 holds: in all ")
     assert said.err == "exploring saga checkout v1\n"
+
+
+def test_a_long_proof_tells_every_few_seconds_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = ManualClock()
+    pace = _Pace(clock)
+    for found in range(1000, 13_000, 1000):
+        clock.advance(1)
+        pace(found)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "5,000 situations so far; Ctrl-C ends it, with nothing proved",
+        "10,000 situations so far; Ctrl-C ends it, with nothing proved",
+    ]
 
 
 def test_the_verdict_is_data_too(saga: Commands) -> None:
@@ -54,7 +69,7 @@ def test_a_step_that_cannot_be_undone_is_refused_with_its_reason(saga: Commands,
 
 def test_a_counterexample_is_a_numbered_story(saga: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem("deadlock", "Nobody goes on.", ("orders starts the workflow.", "stock waits."))
-    monkeypatch.setattr("saga.cli.contracts.check.proved", lambda saga: Report("refused", 7, (problem,)))
+    monkeypatch.setattr("saga.cli.contracts.check.proved", lambda saga, tell: Report("refused", 7, (problem,)))
 
     said = saga("check", CHECKOUT)
 

@@ -10,6 +10,7 @@ import typer
 from saga.cli import output
 from saga.cli.arguments import RegistryUrl
 from saga.cli.contracts.service import check_services
+from saga.clock import Clock, SystemClock
 from saga.contracts.saga import Saga
 from saga.errors import DefinitionError
 from saga.protocol.check import Report, refusal
@@ -17,6 +18,7 @@ from saga.protocol.check import check as proved
 from saga.protocol.diagram import mermaid
 from saga.protocol.story import render
 
+EVERY = 5.0
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The saga's contract folder.")]
 
 
@@ -67,4 +69,16 @@ def _report(folder: Path) -> tuple[str, Report]:
             raise  # there is nothing that could be refused
         return str(folder), refusal(error)
     output.progress(f"exploring saga {saga.name} v{saga.version}")
-    return f"saga {saga.name} v{saga.version}", proved(saga)
+    return f"saga {saga.name} v{saga.version}", proved(saga, tell=_Pace(SystemClock()))
+
+
+class _Pace:
+    """Tells on stderr every few seconds how many situations were found, since nobody knows how many there are."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.told = clock, clock.monotonic()
+
+    def __call__(self, situations: int) -> None:
+        if (now := self.clock.monotonic()) - self.told >= EVERY:
+            self.told = now
+            output.progress(f"{situations:,} situations so far; Ctrl-C ends it, with nothing proved")
