@@ -281,7 +281,11 @@ def test_ctrl_c_waits_for_the_records_at_hand_and_tells_how_far_it_came(folder: 
 
     monkeypatch.setattr(importing, "AT_ONCE", 2)
     monkeypatch.setattr(SqliteStore, "transaction", interrupted)
-
-    said = imported(folder, file, "--json")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        said = imported(folder, file, "--json")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     assert (said.code, said.json["imported"], said.json["left"]) == (130, 2, 3)
