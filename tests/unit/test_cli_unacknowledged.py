@@ -97,7 +97,7 @@ def test_events_of_others_and_handled_ones_leave_room_for_those_that_are_asked_f
     assert of_nobody.json["events"] == []
 
 
-def test_a_list_that_is_cut_short_says_so(saga: Commands, orders: SqliteStore) -> None:
+def test_a_list_that_is_cut_short_says_so(saga: Commands, broker: MemoryBroker, orders: SqliteStore) -> None:
     told(orders)
 
     cut, whole = saga("unacknowledged", "--limit", "1", "--json", **HERE), saga("unacknowledged", "--json", **HERE)
