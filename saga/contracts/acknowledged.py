@@ -37,6 +37,11 @@ class Acknowledged(NamedTuple):
     exceptions: tuple[tuple[int, str], ...] = ()
 
     @property
+    def is_sound(self) -> bool:
+        """Whether it speaks of offsets that there can be, and of no exception elsewhere."""
+        return 0 <= self.begin <= self.end and all(self.begin <= offset < self.end for offset, _ in self.exceptions)
+
+    @property
     def parked(self) -> frozenset[int]:
         return frozenset(offset for offset, reason in self.exceptions if reason == Reason.PARKED)
 

@@ -145,13 +145,21 @@ class Acks:
         known = self.known[lane.number]
         for record in records:
             try:
-                said = Acknowledged.of(self.codec.decode(RECORD, record.value or b""))
+                said = self._said(record)
                 if said.topic_id in (None, self._ids.get(lane.number, {}).get(said.topic, said.topic_id)):
                     known.take(said)
             except DecodeError as error:
                 log.warning("%s/%d@%d is no acknowledgment: %s", record.topic, record.partition, record.offset, error)
             lane.offsets[record.topic] = record.offset + 1
             self.news.add(lane.number)
+
+    def _said(self, record: Record) -> Acknowledged:
+        """Raises DecodeError for what is none of this saga's, since all that is heard is kept in the lane's row."""
+        said = Acknowledged.of(self.codec.decode(RECORD, record.value or b""))
+        if said.topic not in self.facts or not said.is_sound:
+            told = f"{said.participant!r} speaks of {said.begin} to {said.end} of {said.topic!r}"
+            raise DecodeError(f"{told}; expected a span of {' or '.join(self.facts)}, with its exceptions within")
+        return said
 
     def keep(self, lane: Lane) -> dict[str, Any]:
         """What the lane's row is to hold of it."""

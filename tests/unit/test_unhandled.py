@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from saga.contracts.acknowledged import RECORD
+from saga.contracts.avro import AvroCodec
 from saga.contracts.topics import group
 from saga.delivery import unhandled
 from saga.engine.worker import Worker
@@ -225,6 +227,34 @@ def test_a_record_that_is_no_acknowledgment_is_passed_over(travel: Travel, caplo
 
     assert "is no acknowledgment" in caplog.text
     assert kept(fleet, "agency") == []
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"topic": "other.events"},
+        {"begin": -1},
+        {"begin": 9, "end": 3},
+        {"exceptions": [{"offset": 1 << 40, "reason": "parked"}]},
+        {"exceptions": [{"offset": -7, "reason": "parked"}]},
+    ],
+    ids=str,
+)
+def test_nor_is_one_that_speaks_of_what_there_cannot_be(
+    travel: Travel, caplog: pytest.LogCaptureFixture, forged: dict[str, Any]
+) -> None:
+    fleet = travel()
+    fleet.start(TripBooked(trip="rome"))
+    fleet.settle()
+    codec, log = AvroCodec(fleet.saga), fleet.broker.logs[ACKS]
+    before = fleet.loops["agency"].acks.known[0].json()
+
+    said = codec.decode(RECORD, log[0].value or b"") | forged
+    log.append(log[0]._replace(offset=len(log), value=codec.encode(RECORD, said)))
+    fleet.settle()
+
+    assert "expected a span of travel.events or travel.compensations" in caplog.text
+    assert fleet.loops["agency"].acks.known[0].json() == before
 
 
 def test_a_stopped_lane_that_was_skipped_on_goes_on_by_itself_and_what_is_gone_is_sent_again(travel: Travel) -> None:
