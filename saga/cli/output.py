@@ -21,7 +21,7 @@ import orjson
 import typer
 
 from saga.errors import SagaError
-from saga.text import plain
+from saga.text import in_a_line, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,6 +80,7 @@ def json_line(data: Any) -> None:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Print rows of text; a cell that is a status has its colour on a terminal."""
+    rows = [[*map(in_a_line, row)] for row in rows]
     if on_terminal():
         _rich_table([*map(_writable, headers)], [[*map(_writable, row)] for row in rows], _writable(title))
         return
@@ -91,14 +92,20 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, title: str =
 
 
 def line(text: str, *, style: str = "") -> None:
-    """Print one line, wrapped by nobody; `style` counts on a terminal only."""
+    """Print one line, wrapped by nobody, and no other, whatever is in it; `style` counts on a terminal only."""
     if on_terminal() and style:
         from rich.console import Console
         from rich.text import Text
 
-        Console().print(Text(_writable(text), style=style), soft_wrap=True)
+        Console().print(Text(_writable(in_a_line(text)), style=style), soft_wrap=True)
     else:
-        typer.echo(text)
+        typer.echo(in_a_line(text))
+
+
+def lines(text: str) -> None:
+    """Print a text of several lines, in which nobody else's words begin one."""
+    for one in text.split("\n"):
+        line(one)
 
 
 def command(verb: str, *names: str, options: str = "") -> str:
@@ -110,7 +117,7 @@ def command(verb: str, *names: str, options: str = "") -> str:
 
 def progress(text: str) -> None:
     """Tell on stderr what is being done."""
-    typer.echo(text, err=True)
+    typer.echo(in_a_line(text), err=True)
 
 
 def more(limit: int) -> None:
@@ -123,14 +130,14 @@ def error(found: BaseException | str, *, debug: bool = False) -> None:
     if debug and isinstance(found, BaseException):
         typer.echo("".join(traceback.format_exception(found)), err=True)
     failed(found)
-    typer.echo(f"error: {_in_a_line(found)}", err=True)
+    typer.echo(f"error: {in_a_line(_folded(found))}", err=True)
 
 
 def failed(found: BaseException | str) -> None:
     """Remember what is wrong, for whoever asked for JSON."""
     if (answer := _answer.get(None)) is not None:
         kind = type(found) if isinstance(found, BaseException) else SagaError
-        answer.failure = {"type": kind.__name__, "message": _in_a_line(found)}
+        answer.failure = {"type": kind.__name__, "message": _folded(found)}
 
 
 def attended() -> bool:
@@ -163,7 +170,7 @@ def moment(when: datetime | None) -> str:
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}" if when else ""
 
 
-def _in_a_line(found: BaseException | str) -> str:
+def _folded(found: BaseException | str) -> str:
     return " ".join(str(found).split())
 
 

@@ -51,14 +51,14 @@ def check(
     else:
         output.line(f"{name} is refused", style="bold red")
         for problem in report.problems:
-            output.line(render(problem))
+            output.lines(render(problem))
     if report.verdict == "refused":
         raise typer.Exit(1)
 
 
 def diagram(folder: Folder) -> None:
     """Print the saga as a Mermaid diagram, for a Markdown document."""
-    output.line(mermaid(Saga.load(folder)))
+    output.lines(mermaid(Saga.load(folder)))
 
 
 def _report(folder: Path) -> tuple[str, Report]:

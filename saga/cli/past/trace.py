@@ -72,7 +72,7 @@ def trace(
     if as_json:
         output.json(told)
     elif as_mermaid:
-        output.line(drawing.mermaid(told))
+        output.lines(drawing.mermaid(told))
     else:
         _tell(told, SystemClock().now())
 

@@ -28,6 +28,6 @@ def broker(folders: Folders) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with EmbeddedBroker(topics) as running:
         # One process per participant takes all lanes: in the group of one that was killed, half of them would wait for 30 s.
-        output.line(f"SAGA_BROKER={running.servers}\nSAGA_EMBEDDED=true\nSAGA_LANES=all")
+        output.lines(f"SAGA_BROKER={running.servers}\nSAGA_EMBEDDED=true\nSAGA_LANES=all")
         output.progress(f"the broker of {', '.join(topics)} is up; Ctrl-C ends it")
         signal.sigwait(signals)

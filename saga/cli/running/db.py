@@ -35,6 +35,6 @@ def sql(database: arguments.DatabaseUrl = None, as_json: output.AsJson = False) 
     if as_json:
         output.json({"version": tables.version(), "latest": tables.latest(), "sql": script})
     elif script:
-        output.line(script.rstrip())
+        output.lines(script.rstrip())
     else:
         output.progress(f"nothing is missing: {assembly.database_name(settings)} is at migration {tables.version()}")

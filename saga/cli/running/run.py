@@ -9,7 +9,7 @@ import sys
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -20,7 +20,7 @@ from saga.engine.worker import Worker
 from saga.errors import SagaError
 from saga.observe.health import Opening, served
 from saga.settings import Settings
-from saga.text import spelt_out
+from saga.text import in_a_line, spelt_out
 
 log = logging.getLogger("saga.run")
 
@@ -108,13 +108,19 @@ def _log_to_stderr(level: str, form: LogFormat) -> None:
 
 
 class _TextLines(logging.Formatter):
-    """`2026-01-31T12:00:00.000Z INFO saga.worker: text`, the traceback below it."""
+    """`2026-01-31T12:00:00.000Z INFO saga.worker: text`, the traceback below it; no other line, whatever is in the text."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         return _time(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return in_a_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return "\n".join(map(in_a_line, super().formatException(ei).split("\n")))
 
 
 class _JsonLines(logging.Formatter):
