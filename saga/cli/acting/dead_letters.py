@@ -231,10 +231,11 @@ def _decide(asked: Asked, state: LetterState, *, note: str | None) -> None:
     settings, wanted = Settings.load(database=asked.database), asked.wanted()
     with closing(assembly.store(settings)) as store:
         chosen = _chosen(store, wanted)
-        done, left = (chosen, 0) if asked.dry_run else ([], len(chosen))
+        done, open_ = ([*chosen], []) if asked.dry_run else ([], chosen)
+        left = len(open_)
         try:
             with interruptible() as require_uninterrupted:
-                for part in _parts(chosen[len(done) :]):
+                for part in _parts(open_):
                     done += _settle(store, part, state, note=note, by=arguments.person(asked.by))
                     left -= len(part)
                     require_uninterrupted()
